@@ -1,0 +1,371 @@
+//! Observe: the closed vocabulary of questions and answers.
+//!
+//! A question is asked at the edge with a deadline; its answer carries extracted facts, bounded in size, and no
+//! judgement: what they mean is the core's to say, so that a recording can be judged again under another policy.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Str, UnitName, WatchId};
+use crate::time::Ms;
+
+/// One question about the world.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Question {
+    Unit(UnitName),
+    Http(HttpQ),
+    Python(PythonQ),
+    Gate(GateQ),
+}
+
+/// A GET of one URL; redirects are not followed, proxy variables are ignored.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HttpQ {
+    /// `http://host:port/path`.
+    pub url: Str,
+    /// JSON pointers (RFC 6901) to extract; a whole segment `*` matches every member or element.
+    pub picks: Vec<Str>,
+}
+
+/// A Python environment, read natively, against what is declared for it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PythonQ {
+    /// The environment's root: the directory that holds `pyvenv.cfg`.
+    pub venv: PathBuf,
+    /// What must be installed. All of them count.
+    pub wants: Vec<WantList>,
+    /// The application's tree: its git index and top directory tell whether somebody is at work.
+    pub tree: Option<PathBuf>,
+}
+
+/// Where requirements are read from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WantList {
+    /// `requirements*.txt`, `*.lock` in pip's format: pins, markers, `-r` and `-c` includes, hashes.
+    Requirements(PathBuf),
+    /// `uv.lock`: the closure of its root package for this interpreter's markers.
+    UvLock(PathBuf),
+    /// `pyproject.toml`: `project.dependencies`.
+    Pyproject(PathBuf),
+    /// Requirements written in the configuration (PEP 508).
+    Inline(Vec<Str>),
+}
+
+/// Everything at the edge that may forbid an act, looked up in one go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct GateQ {
+    /// Files whose presence permits acting: all must be present, regular and root's.
+    pub sentinels: Vec<PathBuf>,
+    /// A foreign deploy script's flock.
+    pub lock: Option<PathBuf>,
+    /// Trees in which a running pip, uv, npm, poetry or git means that an operator is at work.
+    pub trees: Vec<PathBuf>,
+    /// Old actors that must be neither active nor enabled.
+    pub replaces: Vec<UnitName>,
+}
+
+/// What came back. A probe that could not be made is a [`Fault`], never a "down".
+pub type Answer = Result<Reading, Fault>;
+
+/// Extracted facts, one variant a question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reading {
+    Unit(Box<UnitReading>),
+    Http(HttpReading),
+    Python(PythonReading),
+    Gate(GateReading),
+}
+
+/// Why a question has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// Not answered within the question's deadline. For HTTP a time-out of the *peer* is a reading, not this.
+    #[error("no answer within the deadline")]
+    Timeout,
+    #[error("the system bus is away: {0}")]
+    BusAway(Str),
+    #[error("not permitted: {0}")]
+    Denied(Str),
+    /// We could not make sense of what we read.
+    #[error("unreadable: {0}")]
+    Unreadable(Str),
+    /// Our own machinery failed: a child could not be started, a descriptor was not to be had.
+    #[error("the probe itself failed: {0}")]
+    Probe(Str),
+}
+
+impl Fault {
+    /// The closed name that metrics use as a label.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Fault::Timeout => "timeout",
+            Fault::BusAway(_) => "bus_away",
+            Fault::Denied(_) => "denied",
+            Fault::Unreadable(_) => "unreadable",
+            Fault::Probe(_) => "probe",
+        }
+    }
+}
+
+/// org.freedesktop.systemd1.Unit.LoadState.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Load {
+    Loaded,
+    NotFound,
+    Masked,
+    /// `bad-setting` or `error`: systemd refuses the unit file.
+    Bad,
+}
+
+/// org.freedesktop.systemd1.Unit.ActiveState.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Active {
+    Active,
+    Reloading,
+    Inactive,
+    Failed,
+    Activating,
+    Deactivating,
+}
+
+/// One unit, as `ListUnitsByNames` and one `GetAll` tell it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitReading {
+    pub load: Load,
+    pub active: Active,
+    pub sub: Str,
+    /// `success`, `exit-code`, `signal`, `start-limit-hit`, ... Empty for a unit that is no service.
+    pub result: Str,
+    /// NRestarts: automatic restarts since the last start by hand or reset-failed.
+    pub restarts: u32,
+    /// InvocationID in hex; empty when it never ran.
+    pub invocation: Str,
+    /// A job is queued for it: `start`, `restart`, ...
+    pub job: Option<Str>,
+    /// Something wants it running: it is enabled, or an installed unit wants, requires or binds it.
+    pub wanted: bool,
+    /// UnitFileState is `disabled`.
+    pub disabled: bool,
+    /// The Conditions of its last start were met.
+    pub condition: bool,
+    /// NeedDaemonReload: the unit file on disk is newer than what systemd runs.
+    pub needs_reload: bool,
+    /// RestartUSec, when Restart= is not `no`.
+    pub restart_every: Option<Ms>,
+    /// ExecMainPID while it runs.
+    pub main_pid: Option<u32>,
+    /// ExecMainStartTimestampMonotonic, as boot time; zero: never.
+    pub main_started: Ms,
+    /// ExecMainExitTimestampMonotonic, as boot time; zero: never, or still running.
+    pub main_exited: Ms,
+    /// How the main process last ended: `exited 1`, `killed 9`; empty while unknown.
+    pub main_end: Str,
+    /// ActiveEnterTimestampMonotonic, as boot time; zero: never.
+    pub active_since: Ms,
+    /// InactiveExitTimestampMonotonic, as boot time: when its last start began.
+    pub starting_since: Ms,
+    /// TimeoutStopUSec.
+    pub stop_timeout: Ms,
+}
+
+impl UnitReading {
+    pub fn running(&self) -> bool {
+        matches!(self.active, Active::Active | Active::Reloading)
+    }
+}
+
+/// What a URL answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HttpReading {
+    /// A whole response head; the body may have been cut at the cap (64 KiB).
+    Answered {
+        status: u16,
+        /// For each pick of the question, in its order: what the pointer named. Empty: nothing. At most 64 values each.
+        picked: Vec<Vec<Picked>>,
+        /// The body is JSON.
+        json: bool,
+        /// The first 200 characters of the body, control characters replaced.
+        excerpt: Str,
+    },
+    /// Nobody answered: connection refused, reset, closed in the middle, or silent until the deadline.
+    Silent(Str),
+}
+
+/// One scalar of a JSON body, at most 200 characters of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Picked {
+    Null,
+    Bool(bool),
+    /// As written in the body: `1`, `1.5`.
+    Number(Str),
+    Text(Str),
+    /// An array of this many elements.
+    Array(usize),
+    /// An object of this many members.
+    Object(usize),
+}
+
+impl fmt::Display for Picked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Picked::Null => f.write_str("null"),
+            Picked::Bool(b) => write!(f, "{b}"),
+            Picked::Number(n) => f.write_str(n),
+            Picked::Text(t) => write!(f, "{t:?}"),
+            Picked::Array(n) => write!(f, "[{n} elements]"),
+            Picked::Object(n) => write!(f, "{{{n} members}}"),
+        }
+    }
+}
+
+/// A Python environment beside its want-lists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PythonReading {
+    pub interpreter: Interpreter,
+    /// Distributions found in site-packages.
+    pub installed: u32,
+    /// Requirements that apply here, their markers considered.
+    pub required: u32,
+    /// Those that are not met, in order of name; at most 100, `unmet_total` counts them all.
+    pub unmet: Vec<Unmet>,
+    pub unmet_total: u32,
+    /// The newest modification among site-packages, the want-lists, the tree's top and its git index: wall clock.
+    pub touched: Ms,
+    /// Commit of the tree, when it is a git checkout.
+    pub revision: Option<Str>,
+    /// SHA-256 in hex over the want-lists' contents: what an environment would be rebuilt from.
+    pub wants_digest: Str,
+}
+
+/// The environment's interpreter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpreter {
+    /// `3.11`, as the environment's own directories name it.
+    Version(Str),
+    /// `bin/python` leads nowhere: the system's Python was upgraded or removed. This is drift.
+    Gone(Str),
+    /// There is no environment: the directory or its `pyvenv.cfg` does not exist. This is drift.
+    NoEnvironment,
+}
+
+/// A requirement that the environment does not meet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Unmet {
+    /// Normalised (PEP 503).
+    pub name: Str,
+    /// As required: `==1.2`, `>=0.115`; empty for any version.
+    pub wanted: Str,
+    /// The version that is installed; none: not installed.
+    pub found: Option<Str>,
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.found {
+            None => write!(f, "{}{} is not installed", self.name, self.wanted),
+            Some(found) => write!(f, "{}{} is required, {found} is installed", self.name, self.wanted),
+        }
+    }
+}
+
+/// The state of everything that may forbid an act.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateReading {
+    /// In the question's order.
+    pub sentinels: Vec<SentinelState>,
+    /// None: no lock is declared.
+    pub lock: Option<LockState>,
+    pub operators: Vec<Operator>,
+    pub system: SystemState,
+    /// Those of `replaces` that are active or enabled.
+    pub old_actors: Vec<UnitName>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SentinelState {
+    Present,
+    Absent,
+    /// A directory, a link, a device: it permits nothing.
+    NotAFile,
+    /// Not owned by root, or writable by others: anybody could have made it.
+    NotRoots,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LockState {
+    Free,
+    Held {
+        pid: Option<u32>,
+        command: Option<Str>,
+        /// How long its holder has run, at least.
+        age: Option<Ms>,
+    },
+    /// EACCES, not a regular file, ...: counts as held, and is alerted.
+    Unreadable(Str),
+}
+
+/// A process of somebody who is changing the tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operator {
+    pub pid: u32,
+    /// `pip install -r requirements.lock`, at most 200 characters, its secrets masked.
+    pub command: Str,
+}
+
+/// org.freedesktop.systemd1.Manager.SystemState.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SystemState {
+    Starting,
+    /// `running` or `degraded`.
+    #[default]
+    Running,
+    Stopping,
+    Maintenance,
+}
+
+/// How a watch asks one of its questions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    pub question: Arc<Question>,
+    /// Pace while all is well.
+    pub every: Ms,
+    /// Pace while its last look was not "up".
+    pub confirm_every: Ms,
+    pub deadline: Ms,
+}
+
+/// Who asks. At most one question is under way for each key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AskKey {
+    /// The n-th probe of a watch.
+    Probe(WatchId, u16),
+    /// What may forbid a watch to act.
+    Gate(WatchId),
+    /// The n-th check of the step that a run is proving.
+    Proof(crate::id::RunId, u16),
+}
+
+impl AskKey {
+    pub fn watch(&self) -> Option<&WatchId> {
+        match self {
+            AskKey::Probe(watch, _) | AskKey::Gate(watch) => Some(watch),
+            AskKey::Proof(..) => None,
+        }
+    }
+}
