@@ -11,4 +11,6 @@
 
 pub mod ask;
 pub mod id;
+pub mod policy;
 pub mod time;
+pub mod watch;
