@@ -138,6 +138,7 @@ pub enum Active {
 }
 
 /// One unit, as `ListUnitsByNames` and one `GetAll` tell it.
+#[expect(clippy::struct_excessive_bools, reason = "systemd's own properties, each independent of the others")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitReading {
     pub load: Load,

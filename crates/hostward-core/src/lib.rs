@@ -5,12 +5,24 @@
 //! Invariants, as absences: this crate performs no I/O, reads no clock, starts no task, logs nothing, holds no global
 //! state and iterates over no container of random order. The same events give the same effects, byte for byte.
 //!
-//! The line, a module a stage: [`ask`] → `judge` → `plan` (checked by `check`) → `hold` → `run` →
-//! `prove` → `ledger` → `view`. `engine` turns the crank. What is particular to a kind of watch lives in one file
-//! below `watch`.
+//! The line, a module a stage: [`ask`] → [`judge`] → [`plan`] (checked by [`check`]) → [`hold`] → [`run`] →
+//! [`prove`] → [`ledger`] → [`view`]. [`engine`] turns the crank. What is particular to a kind of watch lives in one file
+//! below [`watch`].
 
 pub mod ask;
+pub mod check;
+pub mod command;
+pub mod engine;
+pub mod expect;
+pub mod hold;
 pub mod id;
+pub mod judge;
+pub mod ledger;
+pub mod plan;
 pub mod policy;
+pub mod prove;
+pub mod run;
 pub mod time;
+pub mod view;
 pub mod watch;
+pub mod world;

@@ -9,6 +9,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ask::{Answer, Probe};
+use crate::hold::{Held, Hold, Lift};
+use crate::id::{Resource, Str, TargetId, UnitName};
+use crate::judge::Sight;
+use crate::plan::{Basis, Plan, short_digest};
+use crate::policy::{Policy, Watch};
+use crate::time::{Ms, Now};
+use crate::world::{Live, World};
+
 /// The declared part of a watch that is its kind's own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -17,7 +26,113 @@ pub enum Spec {
     Baseline(baseline::Spec),
 }
 
+/// What a kind remembers between looks. Losing it costs time, never safety.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Memo {
+    Service(service::Memo),
+    Baseline(baseline::Memo),
+}
+
+/// The next rung made concrete, and what the kind itself has against it now.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub plan: Option<Plan>,
+    pub holds: Vec<Held>,
+}
+
+impl Draft {
+    pub fn plan(plan: Plan) -> Self {
+        Draft { plan: Some(plan), holds: Vec::new() }
+    }
+
+    /// No rung fits: a person is told.
+    pub fn none(why: impl Into<Str>) -> Self {
+        let held = Held::new(Hold::NoRemedy, why, "a rung that fits", Lift::Operator("look into it".into()));
+        Draft { plan: None, holds: vec![held] }
+    }
+
+    #[must_use]
+    pub fn held(mut self, hold: Option<Held>) -> Self {
+        self.holds.extend(hold);
+        self
+    }
+}
+
 impl Spec {
+    /// What is asked, in order; an answer comes back under its number.
+    pub fn probes(&self) -> Vec<Probe> {
+        match self {
+            Spec::Service(spec) => spec.probes(),
+            Spec::Baseline(spec) => spec.probes(),
+        }
+    }
+
+    pub fn memo(&self) -> Memo {
+        match self {
+            Spec::Service(_) => Memo::Service(service::Memo::default()),
+            Spec::Baseline(_) => Memo::Baseline(baseline::Memo::default()),
+        }
+    }
+
+    /// What the answer to probe `n` says.
+    pub fn read(&self, memo: &mut Memo, n: u16, asked: Now, answer: &Answer) -> Vec<Sight> {
+        match (self, memo) {
+            (Spec::Service(spec), Memo::Service(memo)) => spec.read(memo, n, asked, answer),
+            (Spec::Baseline(spec), Memo::Baseline(memo)) => spec.read(memo, asked, answer),
+            // A memo of another kind: the watch was redefined under the same name. It is begun anew at reload.
+            _ => Vec::new(),
+        }
+    }
+
+    /// The remedy for a target that is, or looks, down.
+    pub fn draft(&self, world: &World, target: &TargetId, watch: &Watch, live: &Live) -> Draft {
+        match (self, &live.memo) {
+            (Spec::Service(spec), Memo::Service(memo)) => spec.draft(world, target, watch, memo),
+            (Spec::Baseline(spec), Memo::Baseline(memo)) => spec.draft(world, target, watch, memo),
+            _ => Draft::none("not looked at yet"),
+        }
+    }
+
+    /// What a plan of this watch rests on, as it is now. Its own policy is always among it.
+    pub fn basis(&self, watch: &Watch, live: &Live) -> Vec<Basis> {
+        let mut basis = vec![Basis { what: "policy".into(), value: short_digest(watch) }];
+        if let (Spec::Baseline(_), Memo::Baseline(memo)) = (self, &live.memo) {
+            basis.extend(memo.basis());
+        }
+        basis
+    }
+
+    pub fn needs(&self, policy: &Policy, watch: &Watch) -> Vec<Resource> {
+        match self {
+            Spec::Service(_) => service::needs(policy, watch),
+            Spec::Baseline(_) => Vec::new(),
+        }
+    }
+
+    pub fn provides(&self) -> Vec<Resource> {
+        match self {
+            Spec::Service(spec) => vec![Resource::Unit(spec.unit.clone())],
+            Spec::Baseline(spec) => vec![Resource::Path(spec.python.venv.clone())],
+        }
+    }
+
+    /// The unit that it keeps, for kinds that keep one.
+    pub fn unit(&self) -> Option<&UnitName> {
+        match self {
+            Spec::Service(spec) => Some(&spec.unit),
+            Spec::Baseline(_) => None,
+        }
+    }
+
+    /// After this long without an answer a verdict is no longer held.
+    pub fn stale_after(&self) -> Ms {
+        match self {
+            Spec::Service(spec) => (spec.interval * 2).max(Ms::mins(2)),
+            Spec::Baseline(spec) => spec.interval * 2,
+        }
+    }
+
     /// Trees in which somebody's package manager means hands off.
     pub fn trees(&self) -> Vec<PathBuf> {
         match self {

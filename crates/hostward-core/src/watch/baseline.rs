@@ -1,12 +1,24 @@
 //! The baseline watch: an environment that must hold what its lock file says.
 
+//!
+//! Drift counts after two fresh passes over a tree that nobody is changing. The remedy rebuilds the environment of the
+//! *deployed* revision with the operator's commands; it never fetches a newer one and never migrates.
+//! (watches.md, "baseline", where each number comes from.)
+
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ask::{PythonQ, WantList};
-use crate::id::{Str, UnitName, WatchId};
-use crate::time::Ms;
+use super::{Draft, service};
+use crate::ask::{Answer, Fault, Interpreter, Probe, PythonQ, PythonReading, Question, Reading, WantList};
+use crate::hold::{Held, Hold, Lift};
+use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
+use crate::judge::{Code, Confirm, Quiet, Reason, Seen, Sight};
+use crate::plan::{Act, Basis, Check, Command, Heal, OnCrash, Plan, Proof, Step, Want, short_digest};
+use crate::policy::Watch;
+use crate::time::{Ms, Now};
+use crate::world::World;
 
 /// `[baseline.NAME]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,5 +74,160 @@ impl Spec {
             WantList::Inline(_) => None,
         }));
         trees
+    }
+}
+
+/// The target's key: one environment a baseline.
+const KEY: &str = "python";
+/// A pass while it is not clean, so that a confirmed drift is not a stale one.
+const CONFIRM_EVERY: Ms = Ms::secs(5);
+/// A native pass over a venv takes milliseconds; a disk that needs longer is a fault of its own.
+const PASS_DEADLINE: Ms = Ms::secs(20);
+
+/// The last pass.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Memo {
+    pub last: Option<PythonReading>,
+}
+
+impl Memo {
+    pub(super) fn basis(&self) -> Vec<Basis> {
+        let Some(last) = &self.last else { return Vec::new() };
+        let revision = last.revision.clone().unwrap_or_else(|| "not a git checkout".into());
+        vec![
+            Basis { what: "revision".into(), value: revision },
+            Basis { what: "lock".into(), value: last.wants_digest.chars().take(12).collect::<String>().into() },
+        ]
+    }
+}
+
+impl Spec {
+    fn question(&self) -> Arc<Question> {
+        Arc::new(Question::Python(self.python.clone()))
+    }
+
+    pub(super) fn probes(&self) -> Vec<Probe> {
+        vec![Probe {
+            question: self.question(),
+            every: self.interval,
+            confirm_every: CONFIRM_EVERY.min(self.interval),
+            deadline: PASS_DEADLINE,
+        }]
+    }
+
+    pub(super) fn read(&self, memo: &mut Memo, _asked: Now, answer: &Answer) -> Vec<Sight> {
+        let (seen, touched) = match answer {
+            Ok(Reading::Python(reading)) => {
+                memo.last = Some(reading.clone());
+                (judge(reading), reading.touched)
+            }
+            Ok(_) => (Seen::Unknown(Fault::Probe("another question's answer".into())), Ms::ZERO),
+            Err(fault) => (Seen::Unknown(fault.clone()), Ms::ZERO),
+        };
+        let quiet = Some(Quiet { touched, calm: self.quiet, urgent: self.urgent_quiet });
+        let confirm = Confirm { runs: 2, age: Ms::ZERO, quiet };
+        vec![Sight { key: KEY.into(), seen: Some(seen), confirm, fact: None }]
+    }
+
+    pub(super) fn draft(&self, world: &World, target: &TargetId, watch: &Watch, memo: &Memo) -> Draft {
+        let Some(reconcile) = &self.reconcile else {
+            return Draft::none("no reconcile is declared for this baseline");
+        };
+        let Some(reason) = world.target(target).and_then(|t| t.verdict.down().or(t.suspect())) else {
+            return Draft::none("nothing is wrong");
+        };
+        let down: Vec<&UnitName> = reconcile.restart.iter().filter(|unit| world.unit_down(unit)).collect();
+        let mut basis = vec![Basis { what: "policy".into(), value: short_digest(watch) }];
+        basis.extend(memo.basis());
+        let rung = Rung::new("reconcile");
+        let touches = std::iter::once(Resource::Path(self.python.venv.clone()))
+            .chain(down.iter().map(|unit| Resource::Unit((*unit).clone())))
+            .collect();
+        let plan = Plan {
+            watch: target.watch.clone(),
+            rung: rung.clone(),
+            heals: vec![Heal { target: target.clone(), rung }],
+            touches,
+            cost: 5,
+            basis,
+            why: format!("{} has drifted: {}", self.python.venv.display(), reason.detail).into(),
+            steps: self.steps(world, reconcile, &down),
+        };
+        let healthy = down.is_empty() && reconcile.when == When::UnitDown;
+        Draft::plan(plan).held(healthy.then(units_healthy))
+    }
+
+    /// The operator's commands; a restart for each unit that is down; the proof of all of it.
+    fn steps(&self, world: &World, reconcile: &Reconcile, down: &[&UnitName]) -> Vec<Step> {
+        let no_drift = || Check::Fact(self.question(), Want::NoDrift);
+        let last = reconcile.run.len().saturating_sub(1);
+        let commands = reconcile.run.iter().enumerate().map(|(n, argv)| Step {
+            act: Some(Act::Command(Command {
+                argv: argv.clone(),
+                user: reconcile.user.clone(),
+                dir: reconcile.dir.clone(),
+            })),
+            deadline: reconcile.deadline,
+            // Only the last command owes the whole environment. Installing from a lock again changes nothing, so each
+            // may run again after a crash.
+            proof: (n == last).then(|| Proof {
+                checks: vec![no_drift()],
+                passes: 1,
+                every: Ms::secs(2),
+                within: Ms::secs(30),
+                soak: Ms::ZERO,
+            }),
+            crash: OnCrash::Again,
+        });
+        let restarts = down.iter().map(|unit| service::restart_step(unit, stop_timeout(world, unit)));
+        let proved = reconcile.prove.as_ref().and_then(|id| {
+            let unit = world.policy.watches.get(id)?.spec.unit()?;
+            Some(Check::Target(TargetId::new(id.clone(), unit.as_str())))
+        });
+        let checks = std::iter::once(no_drift()).chain(proved).collect();
+        commands.chain(restarts).chain([service::prove_step(checks, reconcile.prove_within)]).collect()
+    }
+}
+
+/// The plan that a service's ladder reaches by `reconcile:NAME`; none while the environment has not drifted.
+pub(super) fn draft_for(world: &World, baseline: &WatchId) -> Option<Draft> {
+    let (watch, live) = world.watch(baseline)?;
+    let target = TargetId::new(baseline.clone(), KEY);
+    world.target(&target)?.verdict.down()?;
+    Some(watch.spec.draft(world, &target, watch, live))
+}
+
+fn units_healthy() -> Held {
+    Held::new(
+        Hold::UnitsHealthy,
+        "no unit of the app is down",
+        "a unit is down, or when = \"any-drift\"",
+        Lift::Operator("install during a deploy, or set when = \"any-drift\"".into()),
+    )
+}
+
+fn stop_timeout(world: &World, unit: &UnitName) -> Option<Ms> {
+    world.live.values().find_map(|live| match &live.memo {
+        super::Memo::Service(memo) => {
+            let last = memo.last.as_ref()?;
+            let here = live.targets.keys().any(|key| **key == *unit.as_str());
+            here.then_some(last.stop_timeout)
+        }
+        super::Memo::Baseline(_) => None,
+    })
+}
+
+fn judge(reading: &PythonReading) -> Seen {
+    match &reading.interpreter {
+        Interpreter::Gone(why) => Seen::Down(Reason::new(Code::InterpreterGone, why.clone())),
+        Interpreter::NoEnvironment => {
+            Seen::Down(Reason::new(Code::NoEnvironment, "there is no environment at this path"))
+        }
+        Interpreter::Version(_) => match (reading.unmet.first(), reading.unmet_total) {
+            (None, 0) => Seen::Up,
+            (None, n) => Seen::Down(Reason::new(Code::Drift, format!("{n} requirements are not met"))),
+            (Some(first), 1) => Seen::Down(Reason::new(Code::Drift, first.to_string())),
+            (Some(first), n) => Seen::Down(Reason::new(Code::Drift, format!("{first}, and {} more", n - 1))),
+        },
     }
 }

@@ -1,10 +1,24 @@
 //! The service watch: a unit that must run, and probes that say whether it serves.
 
+//!
+//! Down is one of: failed as read by a query; crash-looping, which systemd shows as "active" most of the time; inactive
+//! though wanted; or a required probe down. (watches.md, "service", where each number comes from.)
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use crate::ask::{HttpQ, Picked};
-use crate::id::{Str, UnitName, WatchId};
-use crate::time::Ms;
+use super::{Draft, baseline};
+use crate::ask::{Active, Answer, Fault, HttpQ, HttpReading, Load, Probe, Question, Reading, UnitReading};
+use crate::expect::{self, Test};
+use crate::hold::{Held, Hold, Lift};
+use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
+use crate::judge::{Code, Confirm, Reason, Seen, Sight};
+use crate::plan::{Act, Basis, Check, Heal, OnCrash, Plan, Proof, Step as PlanStep, Want, short_digest};
+use crate::policy::{Policy, Watch};
+use crate::time::{Ms, Now};
+use crate::world::World;
 
 /// `[service.NAME]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,25 +65,341 @@ pub struct HttpProbe {
     pub json: Vec<Test>,
 }
 
-/// What a JSON pointer must name. Without a wildcard a pointer names one value or none.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Test {
-    /// `= VALUE`: names exactly this. With a wildcard: some value is named, and all are this.
-    Eq(Picked),
-    Ne(Picked),
-    Lt(f64),
-    Gt(f64),
-    Exists(bool),
-    /// At least one is named and all are this.
-    All(Picked),
-    /// At least one is this.
-    Any(Picked),
-    /// An array or object of this many, or text of this many characters.
-    Len(u64),
+/// systemd is already restarting it: this many within the window are a loop.
+const LOOP_RESTARTS: u32 = 3;
+/// ... and the window is at least this.
+const LOOP_WINDOW: Ms = Ms::secs(60);
+/// A run longer than this is no part of a loop.
+const LOOP_RUN: Ms = Ms::secs(30);
+/// Restarts remembered: more than the fastest loop shows between two looks.
+const RESTARTS_KEPT: usize = 32;
+/// A RestartUnit job may wait for the stop: TimeoutStopSec and its SIGKILL, four times over (safety.md), and 10 s.
+const STOP_FACTOR: u64 = 4;
+const STOP_SLACK: Ms = Ms::secs(10);
+const START_TIME: Ms = Ms::secs(90);
+
+/// What is remembered between looks at a unit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Memo {
+    pub last: Option<UnitReading>,
+    last_at: Now,
+    /// Automatic restarts: when seen, how many.
+    restarts: VecDeque<(Now, u32)>,
+    longest_run: Ms,
+    /// The start that this episode's grace counts from.
+    episode: Option<Now>,
+    /// When a clean stop was first seen.
+    stopped: Option<Now>,
 }
 
-/// Why the assertion at `pointer` does not hold; none when it does.
-pub fn unmet(_pointer: &str, _test: &Test, _picked: &[Picked]) -> Option<Str> {
-    None
+impl Spec {
+    pub fn probes(&self) -> Vec<Probe> {
+        let unit = Probe {
+            question: Arc::new(Question::Unit(self.unit.clone())),
+            every: self.interval,
+            confirm_every: Ms::secs(5),
+            deadline: Ms::secs(5),
+        };
+        let http = self.http.iter().map(|probe| Probe {
+            question: Arc::new(Question::Http(probe.question.clone())),
+            every: probe.every,
+            confirm_every: probe.every.min(Ms::secs(5)),
+            deadline: probe.timeout,
+        });
+        std::iter::once(unit).chain(http).collect()
+    }
+
+    fn key(&self) -> Str {
+        self.unit.as_str().into()
+    }
+
+    pub(super) fn read(&self, memo: &mut Memo, n: u16, asked: Now, answer: &Answer) -> Vec<Sight> {
+        // The unit is the first question; its probes follow.
+        let probe = usize::from(n).checked_sub(1).and_then(|n| self.http.get(n));
+        let at_once = Confirm::AT_ONCE;
+        let (seen, confirm, fact) = match (answer, probe) {
+            (Err(fault), _) => (Some(Seen::Unknown(fault.clone())), at_once, None),
+            (Ok(Reading::Unit(reading)), None) => {
+                let fact = memo.remember(asked, reading);
+                (memo.judge_unit(asked, &self.unit), at_once, fact)
+            }
+            (Ok(Reading::Http(reading)), Some(probe)) => {
+                let confirm = Confirm { runs: self.confirm_runs, age: self.confirm_age, quiet: None };
+                (self.judge_http(memo, asked, probe, reading), confirm, None)
+            }
+            (Ok(_), _) => (Some(Seen::Unknown(Fault::Probe("another question's answer".into()))), at_once, None),
+        };
+        vec![Sight { key: self.key(), seen, confirm, fact }]
+    }
+
+    /// A probe that is down counts only for a unit that systemd holds to be up, past its start, and not being restarted:
+    /// else the unit's own state is the news.
+    fn judge_http(&self, memo: &mut Memo, asked: Now, probe: &HttpProbe, reading: &HttpReading) -> Option<Seen> {
+        match judge_http(probe, reading) {
+            None => {
+                memo.restarts.clear();
+                Some(Seen::Up)
+            }
+            Some(reason) => {
+                let running = memo.last.as_ref().is_none_or(UnitReading::running);
+                let starting = memo.episode.is_some_and(|began| asked.since(began) < self.start_grace);
+                let restarting = memo.restarts_within_window(asked) > 0;
+                (running && !starting && !restarting).then_some(Seen::Down(reason))
+            }
+        }
+    }
+
+    pub(super) fn draft(&self, world: &World, target: &TargetId, watch: &Watch, memo: &Memo) -> Draft {
+        let Some(reason) = world.target(target).and_then(|t| t.verdict.down().or(t.suspect())) else {
+            return Draft::none("nothing is wrong");
+        };
+        let by_hand = self.by_hand(memo, world.now);
+        if matches!(reason.code, Code::NotFound | Code::BadUnit) {
+            return Draft::none(format!("{} cannot be started: {}", self.unit, reason.detail));
+        }
+        for step in &self.ladder {
+            match step {
+                // systemd restarts it already; one more changes nothing.
+                Step::Restart if reason.code == Code::CrashLooping => {}
+                Step::Restart => return Draft::plan(self.restart(target, watch, memo, reason)).held(by_hand),
+                Step::Reconcile(baseline) => {
+                    if let Some(mut draft) = baseline::draft_for(world, baseline) {
+                        if let Some(plan) = &mut draft.plan {
+                            let rung = Rung::new(format!("reconcile:{}", baseline.name()));
+                            plan.heals.push(Heal { target: target.clone(), rung });
+                        }
+                        return draft.held(by_hand);
+                    }
+                }
+                Step::Notify => break,
+            }
+        }
+        Draft::none(format!("no rung of the ladder fits {}", reason.code.label())).held(by_hand)
+    }
+
+    fn restart(&self, target: &TargetId, watch: &Watch, memo: &Memo, reason: &Reason) -> Plan {
+        let mut steps = vec![restart_step(&self.unit, memo.last.as_ref().map(|u| u.stop_timeout))];
+        steps.push(prove_step(vec![Check::Target(target.clone())], self.start_grace + Ms::mins(1)));
+        Plan {
+            watch: target.watch.clone(),
+            rung: Rung::new("restart"),
+            heals: vec![Heal { target: target.clone(), rung: Rung::new("restart") }],
+            touches: vec![Resource::Unit(self.unit.clone())],
+            cost: 1,
+            basis: vec![Basis { what: "policy".into(), value: short_digest(watch) }],
+            why: format!("{} is down: {}", self.unit, reason.detail).into(),
+            steps,
+        }
+    }
+
+    /// A state that somebody chose is respected: a mask and a disabled unit until it is changed, a clean stop for a while.
+    fn by_hand(&self, memo: &Memo, now: Now) -> Option<Held> {
+        let unit = memo.last.as_ref()?;
+        let enable = |verb: &str| Lift::Operator(format!("systemctl {verb} {}", self.unit).into());
+        if unit.load == Load::Masked {
+            return Some(Held::new(Hold::OperatorActive, "masked", "not masked", enable("unmask")));
+        }
+        if unit.active == Active::Inactive && unit.disabled && !unit.wanted {
+            return Some(Held::new(Hold::OperatorActive, "disabled and stopped", "enabled", enable("enable --now")));
+        }
+        let stopped = memo.stopped?;
+        let age = now.since(stopped);
+        (age < self.respect_stop).then(|| {
+            let value = format!("stopped by somebody {age} ago");
+            let threshold = format!("respected for {}", self.respect_stop);
+            Held::new(Hold::OperatorActive, value, threshold, Lift::At(now.reach(stopped, self.respect_stop)))
+        })
+    }
+}
+
+/// A restart, proved by a main process that began after it.
+pub(super) fn restart_step(unit: &UnitName, stop_timeout: Option<Ms>) -> PlanStep {
+    // systemd says `infinity` as the largest number; no step waits for ever.
+    let stop = stop_timeout.unwrap_or(START_TIME).min(Ms::mins(5));
+    let check = Check::Fact(Arc::new(Question::Unit(unit.clone())), Want::StartedSince);
+    PlanStep {
+        act: Some(Act::Restart(unit.clone())),
+        deadline: stop * STOP_FACTOR + STOP_SLACK + START_TIME,
+        proof: Some(Proof { checks: vec![check], passes: 1, every: Ms(500), within: Ms::secs(30), soak: Ms::ZERO }),
+        crash: OnCrash::Again,
+    }
+}
+
+/// The end of a plan: a wait until everything is seen up, twice, and stays so for a moment.
+pub(super) fn prove_step(checks: Vec<Check>, within: Ms) -> PlanStep {
+    let proof = Proof { checks, passes: 2, every: Ms::secs(1), within, soak: Ms::secs(3) };
+    PlanStep { act: None, deadline: Ms::ZERO, proof: Some(proof), crash: OnCrash::Again }
+}
+
+/// The environments of its app: a service cannot run without them.
+pub(super) fn needs(policy: &Policy, watch: &Watch) -> Vec<Resource> {
+    let Some(app) = &watch.app else { return Vec::new() };
+    let same_app = policy.watches.values().filter(|other| other.app.as_ref() == Some(app));
+    same_app
+        .filter_map(|other| match &other.spec {
+            super::Spec::Baseline(spec) => Some(Resource::Path(spec.python.venv.clone())),
+            super::Spec::Service(_) => None,
+        })
+        .collect()
+}
+
+impl Memo {
+    /// Takes a look at the unit in; says what happened, when something did.
+    fn remember(&mut self, now: Now, unit: &UnitReading) -> Option<Str> {
+        let last = self.last.replace(unit.clone());
+        let since_last = now.since(std::mem::replace(&mut self.last_at, now));
+        let Some(last) = last else {
+            self.episode = (unit.main_started > Ms::ZERO).then_some(Now { up: unit.main_started, ..now });
+            self.note_stop(now, unit);
+            return None;
+        };
+        let rose = unit.restarts.saturating_sub(last.restarts);
+        if unit.restarts < last.restarts {
+            // reset-failed, or a start by hand: a new base line.
+            self.restarts.clear();
+            self.longest_run = Ms::ZERO;
+        }
+        self.note_run(&last, unit);
+        if rose > 0 {
+            if self.restarts.is_empty() {
+                self.episode = Some(now);
+            }
+            self.note_restarts(now, rose, since_last);
+        } else if unit.invocation != last.invocation && unit.restarts == 0 {
+            self.episode = Some(now);
+        }
+        self.note_stop(now, unit);
+        let died = unit.main_exited > last.main_exited || rose > 0;
+        let failed = unit.active == Active::Failed && last.active != Active::Failed;
+        (died && !unit.main_end.is_empty() || rose > 0 || failed).then(|| fact(unit))
+    }
+
+    /// Restarts seen after a long gap (the timer path) count in proportion: 12 in five minutes are 2 or 3 a window.
+    fn note_restarts(&mut self, now: Now, rose: u32, gap: Ms) {
+        let window = self.window();
+        let counted = if gap <= window {
+            rose
+        } else {
+            u32::try_from(u64::from(rose).saturating_mul(window.0) / gap.0.max(1)).unwrap_or(u32::MAX)
+        };
+        if counted > 0 {
+            if self.restarts.len() == RESTARTS_KEPT {
+                self.restarts.pop_front();
+            }
+            self.restarts.push_back((now, counted));
+        }
+    }
+
+    /// A long run ends a loop; a short one tells how wide the window must be.
+    fn note_run(&mut self, last: &UnitReading, unit: &UnitReading) {
+        let began = if unit.main_exited >= unit.main_started { unit.main_started } else { last.main_started };
+        if unit.main_exited > last.main_exited && unit.main_exited > began && began > Ms::ZERO {
+            let run = unit.main_exited.saturating_sub(began);
+            if run > LOOP_RUN {
+                self.restarts.clear();
+            } else {
+                self.longest_run = self.longest_run.max(run);
+            }
+        }
+        if unit.running()
+            && self.last_at.up.saturating_sub(unit.main_started) > LOOP_RUN
+            && unit.main_started > Ms::ZERO
+        {
+            self.restarts.clear();
+        }
+    }
+
+    /// Inactive with a clean result that no failed Condition explains: somebody stopped it.
+    fn note_stop(&mut self, now: Now, unit: &UnitReading) {
+        let clean = unit.active == Active::Inactive && unit.result.as_ref() == "success" && unit.condition;
+        let by_somebody = clean && !unit.invocation.is_empty();
+        match (by_somebody, self.stopped) {
+            (true, None) => self.stopped = Some(now),
+            (false, Some(_)) => self.stopped = None,
+            _ => {}
+        }
+    }
+
+    fn window(&self) -> Ms {
+        let every = self.last.as_ref().and_then(|u| u.restart_every).unwrap_or(Ms::ZERO).min(Ms::mins(10));
+        LOOP_WINDOW.max((every + self.longest_run) * 4)
+    }
+
+    fn restarts_within_window(&self, now: Now) -> u32 {
+        let window = self.window();
+        self.restarts.iter().filter(|(at, _)| now.since(*at) <= window).map(|(_, n)| n).sum()
+    }
+
+    /// Restarts that systemd made of late: something is wrong, though no verdict says so yet.
+    pub fn troubled(&self, now: Now) -> bool {
+        self.restarts_within_window(now) > 0
+    }
+
+    fn judge_unit(&self, now: Now, name: &UnitName) -> Option<Seen> {
+        let unit = self.last.as_ref()?;
+        let down = |code, detail: String| Some(Seen::Down(Reason::new(code, detail)));
+        match unit.load {
+            Load::NotFound => return down(Code::NotFound, format!("{name} does not exist")),
+            Load::Bad => return down(Code::BadUnit, format!("systemd refuses the unit file of {name}")),
+            Load::Masked => return down(Code::Masked, format!("{name} is masked")),
+            Load::Loaded => {}
+        }
+        let restarts = self.restarts_within_window(now);
+        if restarts >= LOOP_RESTARTS && unit.active != Active::Failed {
+            let end = if unit.main_end.is_empty() { "ended" } else { &unit.main_end };
+            let detail = format!("{restarts} automatic restarts within {}, last {end}", self.window());
+            return down(Code::CrashLooping, detail);
+        }
+        match unit.active {
+            // A queued job: systemd is about to change this very state.
+            _ if unit.job.is_some() => None,
+            Active::Active | Active::Reloading => Some(Seen::Up),
+            Active::Failed => down(Code::Failed, format!("failed ({})", ended(unit))),
+            Active::Inactive if !unit.condition => {
+                down(Code::Inactive, "a Condition of its start was not met".into())
+            }
+            Active::Inactive => down(Code::Inactive, format!("not running ({})", ended(unit))),
+            Active::Activating | Active::Deactivating => None,
+        }
+    }
+}
+
+fn ended(unit: &UnitReading) -> String {
+    match (unit.result.as_ref(), unit.main_end.as_ref()) {
+        ("", "") => "never started".into(),
+        (result, "") => result.into(),
+        ("success", end) => end.into(),
+        (result, end) => format!("{result}, {end}"),
+    }
+}
+
+fn fact(unit: &UnitReading) -> Str {
+    let restarts = match unit.restarts {
+        0 => String::new(),
+        n => format!("; automatic restart {n}"),
+    };
+    format!("main process {}{restarts}", if unit.main_end.is_empty() { "ended" } else { &unit.main_end }).into()
+}
+
+/// Why a probe is down; none when it is up.
+fn judge_http(probe: &HttpProbe, reading: &HttpReading) -> Option<Reason> {
+    let (status, picked, json, excerpt) = match reading {
+        HttpReading::Silent(why) => {
+            return Some(Reason::new(Code::ProbeSilent, format!("{}: {why}", probe.question.url)));
+        }
+        HttpReading::Answered { status, picked, json, excerpt } => (*status, picked, *json, excerpt),
+    };
+    if status != probe.status {
+        let detail = format!("{} answers {status}, expected {}", probe.question.url, probe.status);
+        return Some(Reason::new(Code::ProbeStatus, detail));
+    }
+    if !probe.json.is_empty() && !json {
+        let detail = format!("{} answers no JSON: {excerpt}", probe.question.url);
+        return Some(Reason::new(Code::ProbeBody, detail));
+    }
+    let none = Vec::new();
+    probe.question.picks.iter().zip(&probe.json).enumerate().find_map(|(n, (pointer, test))| {
+        let detail = expect::unmet(pointer, test, picked.get(n).unwrap_or(&none))?;
+        Some(Reason::new(Code::ProbeBody, detail))
+    })
 }

@@ -1,0 +1,230 @@
+//! Asking: at most one question under way for each key, each at its own pace, and afresh when somebody needs it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Effect, Engine, Hint};
+use crate::ask::{Answer, AskKey, Fault, Question};
+use crate::id::{RunId, WatchId};
+use crate::judge::Verdict;
+use crate::policy::Policy;
+use crate::time::{Ms, Now};
+
+/// Sentinel, lock and operators while nothing is wrong: only metrics read them, and inotify tells of the sentinel.
+const GATE_EVERY: Ms = Ms::secs(30);
+const GATE_EVERY_DOWN: Ms = Ms::secs(5);
+const GATE_DEADLINE: Ms = Ms::secs(5);
+/// Past its deadline the edge has this long to say "timeout" itself.
+const SILENT_AFTER: Ms = Ms::secs(15);
+
+#[derive(Debug, Default)]
+pub(super) struct Asks {
+    asks: BTreeMap<AskKey, Ask>,
+    /// What came back for a run's proof.
+    proofs: BTreeMap<AskKey, (Now, Answer)>,
+}
+
+#[derive(Debug)]
+struct Ask {
+    question: Arc<Question>,
+    deadline: Ms,
+    out: Option<Now>,
+    /// When the last answer was asked for.
+    last: Option<Now>,
+    /// Boot time of the next asking; none: only on demand.
+    due: Option<Ms>,
+    /// Somebody needs a look that began at this moment or later.
+    again: bool,
+    /// The edge never answered; it was given up on once already.
+    silent: bool,
+}
+
+impl Asks {
+    /// Takes over a policy's questions. One that is still the same keeps its pace.
+    pub(super) fn declare(&mut self, policy: &Policy, now: Now) {
+        let mut wanted = BTreeMap::new();
+        for (id, watch) in &policy.watches {
+            for (n, probe) in (0u16..).zip(watch.spec.probes()) {
+                wanted.insert(AskKey::Probe(id.clone(), n), (probe.question, probe.deadline));
+            }
+            let gate = Arc::new(Question::Gate(policy.gate(watch)));
+            wanted.insert(AskKey::Gate(id.clone()), (gate, GATE_DEADLINE));
+        }
+        self.asks.retain(|key, ask| match wanted.get(key) {
+            Some((question, _)) => *question == ask.question,
+            None => matches!(key, AskKey::Proof(..)),
+        });
+        for (key, (question, deadline)) in wanted {
+            self.asks.entry(key).or_insert(Ask {
+                question,
+                deadline,
+                out: None,
+                last: None,
+                due: Some(now.up),
+                again: false,
+                silent: false,
+            });
+        }
+    }
+
+    pub(super) fn next_due(&self) -> Option<Ms> {
+        self.asks
+            .values()
+            .filter_map(|ask| match ask.out {
+                Some(out) if ask.silent => Some(out.up + ask.deadline + Ms::mins(10)),
+                Some(out) => Some(out.up + ask.deadline + SILENT_AFTER),
+                None => ask.due,
+            })
+            .min()
+    }
+
+    /// The answer to it was asked for at `since` or later.
+    pub(super) fn since(&self, key: &AskKey, since: Now) -> bool {
+        self.asks.get(key).and_then(|ask| ask.last).is_some_and(|last| last.not_before(since))
+    }
+
+    pub(super) fn proof(&self, run: RunId, n: u16) -> Option<(Now, &Answer)> {
+        self.proofs.get(&AskKey::Proof(run, n)).map(|(asked, answer)| (*asked, answer))
+    }
+
+    /// A proof's question, asked on demand only.
+    pub(super) fn add_proof(&mut self, run: RunId, n: u16, question: &Arc<Question>) {
+        self.asks.entry(AskKey::Proof(run, n)).or_insert_with(|| Ask {
+            question: Arc::clone(question),
+            deadline: Ms::secs(20),
+            out: None,
+            last: None,
+            due: None,
+            again: false,
+            silent: false,
+        });
+    }
+
+    pub(super) fn drop_proofs(&mut self, run: RunId) {
+        let other = |key: &AskKey| !matches!(key, AskKey::Proof(of, _) if *of == run);
+        self.asks.retain(|key, _| other(key));
+        self.proofs.retain(|key, _| other(key));
+    }
+
+    fn of_watch(&self, id: &WatchId) -> Vec<AskKey> {
+        self.asks.keys().filter(|key| matches!(key, AskKey::Probe(watch, _) if watch == id)).cloned().collect()
+    }
+}
+
+impl Engine {
+    /// Sees to it that `key` is asked at `since` or later. Asking again for the same need changes nothing, so a probe
+    /// that only ever faults is not asked in a circle.
+    pub(super) fn demand(&mut self, key: &AskKey, since: Now) {
+        let now = self.world.now;
+        let Some(ask) = self.asks.asks.get_mut(key) else { return };
+        if ask.last.is_some_and(|last| last.not_before(since)) {
+            return;
+        }
+        match ask.out {
+            Some(out) if out.not_before(since) => {}
+            Some(_) => ask.again = true,
+            None => ask.due = Some(ask.due.map_or(since.up, |due| due.min(since.up)).max(now.up)),
+        }
+    }
+
+    pub(super) fn demand_watch(&mut self, id: &WatchId, since: Now) {
+        for key in self.asks.of_watch(id) {
+            self.demand(&key, since);
+        }
+    }
+
+    pub(super) fn hint(&mut self, hint: &Hint) {
+        let now = self.world.now.up;
+        for (key, ask) in &mut self.asks.asks {
+            let meant = match (hint, &*ask.question) {
+                (Hint::Unit(unit), Question::Unit(asked)) => unit == asked,
+                (Hint::Units, Question::Unit(_)) | (Hint::Gates, Question::Gate(_)) => true,
+                _ => false,
+            };
+            // A proof's question goes by its own rounds.
+            if !meant || matches!(key, AskKey::Proof(..)) {
+                continue;
+            }
+            if ask.out.is_some() {
+                ask.again = true;
+            } else {
+                ask.due = Some(now);
+            }
+        }
+    }
+
+    pub(super) fn answered(&mut self, key: &AskKey, answer: Answer) {
+        let now = self.world.now;
+        let Some(ask) = self.asks.asks.get_mut(key) else { return };
+        let Some(asked) = ask.out.take() else { return };
+        ask.last = Some(asked);
+        ask.silent = false;
+        let again = std::mem::take(&mut ask.again);
+        self.deliver(key, asked, answer);
+        let pace = self.pace(key);
+        if let Some(ask) = self.asks.asks.get_mut(key) {
+            ask.due = if again { Some(now.up) } else { pace.map(|every| now.up + every) };
+        }
+    }
+
+    fn deliver(&mut self, key: &AskKey, asked: Now, answer: Answer) {
+        match key {
+            AskKey::Probe(id, n) => {
+                let Some(watch) = self.world.policy.watches.get(id).cloned() else { return };
+                let Some(live) = self.world.live.get_mut(id) else { return };
+                let sights = watch.spec.read(&mut live.memo, *n, asked, &answer);
+                self.see(id, *n, asked, sights);
+            }
+            AskKey::Gate(id) => {
+                if let Some(live) = self.world.live.get_mut(id) {
+                    live.gate = Some((asked, answer));
+                }
+            }
+            AskKey::Proof(..) => {
+                self.asks.proofs.insert(key.clone(), (asked, answer));
+            }
+        }
+    }
+
+    /// Quicker while something is wrong.
+    fn pace(&self, key: &AskKey) -> Option<Ms> {
+        let id = key.watch()?;
+        let (watch, live) = self.world.watch(id)?;
+        let well = live.targets.values().all(|t| t.verdict == Verdict::Up && t.suspect().is_none());
+        match key {
+            AskKey::Probe(_, n) => {
+                let probe = watch.spec.probes().into_iter().nth(usize::from(*n))?;
+                Some(if well { probe.every } else { probe.confirm_every })
+            }
+            AskKey::Gate(_) => Some(if well { GATE_EVERY } else { GATE_EVERY_DOWN }),
+            AskKey::Proof(..) => None,
+        }
+    }
+
+    /// Asks what is due; a question whose edge fell silent counts as a time-out, and is still not asked twice.
+    pub(super) fn ask_due(&mut self) {
+        let now = self.world.now;
+        let mut silent = Vec::new();
+        for (key, ask) in &mut self.asks.asks {
+            match ask.out {
+                Some(out) if !ask.silent && now.since(out) >= ask.deadline + SILENT_AFTER => {
+                    ask.silent = true;
+                    silent.push((key.clone(), out));
+                }
+                None if ask.due.is_some_and(|due| due <= now.up) => {
+                    ask.out = Some(now);
+                    ask.due = None;
+                    self.out.push(Effect::Ask {
+                        key: key.clone(),
+                        question: Arc::clone(&ask.question),
+                        deadline: ask.deadline,
+                    });
+                }
+                _ => {}
+            }
+        }
+        for (key, asked) in silent {
+            self.deliver(&key, asked, Err(Fault::Timeout));
+        }
+    }
+}

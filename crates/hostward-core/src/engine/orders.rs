@@ -1,0 +1,126 @@
+//! Orders: a look or a whole cycle that somebody waits for.
+
+use super::Engine;
+use crate::ask::AskKey;
+use crate::command::{Command, OrderId, Reply};
+use crate::hold::{Hold, Lift};
+use crate::id::{TargetId, WatchId};
+use crate::ledger::Body;
+use crate::time::{Ms, Now};
+use crate::watch::Memo;
+
+/// A look that brings no answer ends here: the longest question's deadline and what comes after it.
+const LOOK_PATIENCE: Ms = Ms::secs(40);
+
+#[derive(Debug)]
+pub(super) struct Order {
+    id: OrderId,
+    since: Now,
+    until: Ms,
+    /// Empty: all.
+    scope: Vec<WatchId>,
+    cycle: bool,
+}
+
+impl Order {
+    pub(super) fn until(&self) -> Ms {
+        self.until
+    }
+}
+
+impl Engine {
+    pub(super) fn order(&mut self, id: OrderId, command: Command) {
+        let now = self.world.now;
+        let (scope, patience, cycle) = match command {
+            Command::View => return self.reply(id),
+            Command::Clear => {
+                if self.world.state.damaged.is_some() {
+                    self.record(Body::Cleared);
+                }
+                return self.reply(id);
+            }
+            Command::Look { watch: None } => {
+                (self.world.policy.watches.keys().cloned().collect(), LOOK_PATIENCE, false)
+            }
+            Command::Look { watch: Some(watch) } => (vec![watch], LOOK_PATIENCE, false),
+            Command::Cycle { watch, patience } => {
+                let mut family = self.world.family(&watch);
+                if family.is_empty() {
+                    family.push(watch);
+                }
+                (family, patience, true)
+            }
+        };
+        if let Some(asked) = scope.iter().find(|id| !self.world.policy.watches.contains_key(id)) {
+            let known = self.world.policy.watches.keys().cloned().collect();
+            let reply = Reply::NoSuchWatch { asked: asked.clone(), known };
+            self.out.push(super::Effect::Reply(id, reply));
+            return;
+        }
+        for watch in &scope {
+            self.demand_watch(watch, now);
+            self.demand(&AskKey::Gate(watch.clone()), now);
+        }
+        self.orders.push(Order { id, since: now, until: now.up + patience, scope, cycle });
+    }
+
+    fn reply(&mut self, id: OrderId) {
+        let reply = Reply::View(Box::new(self.view()));
+        self.out.push(super::Effect::Reply(id, reply));
+    }
+
+    pub(super) fn answer_orders(&mut self) {
+        let done: Vec<usize> =
+            (0..self.orders.len()).rev().filter(|n| self.orders.get(*n).is_some_and(|o| self.done(o))).collect();
+        for n in done {
+            let order = self.orders.remove(n);
+            self.reply(order.id);
+        }
+    }
+
+    fn done(&self, order: &Order) -> bool {
+        let late = self.world.now.up >= order.until;
+        if order.cycle {
+            // A run that has begun is seen through: its steps have deadlines of their own.
+            !self.running(&order.scope) && (late || self.looked(order) && !self.waiting(order))
+        } else {
+            late || self.looked(order)
+        }
+    }
+
+    fn looked(&self, order: &Order) -> bool {
+        order.scope.iter().all(|id| {
+            let probes = self.world.policy.watches.get(id).map_or(0, |watch| watch.spec.probes().len());
+            let probes = u16::try_from(probes).unwrap_or(u16::MAX);
+            (0..probes).all(|n| self.asks.since(&AskKey::Probe(id.clone(), n), order.since))
+                && self.asks.since(&AskKey::Gate(id.clone()), order.since)
+        })
+    }
+
+    fn running(&self, scope: &[WatchId]) -> bool {
+        self.world.claims().any(|plan| plan.heals.iter().any(|heal| scope.contains(&heal.target.watch)))
+    }
+
+    /// Something in scope is about to be decided before the order's time is over.
+    fn waiting(&self, order: &Order) -> bool {
+        order.scope.iter().any(|id| {
+            let Some(live) = self.world.live.get(id) else { return false };
+            let troubled = matches!(&live.memo, Memo::Service(memo) if memo.troubled(self.world.now));
+            let judged_down = live.targets.values().any(|t| t.verdict.down().is_some());
+            let deciding =
+                live.targets.keys().any(|key| self.deciding(&TargetId::new(id.clone(), key.clone()), order));
+            deciding || troubled && !judged_down
+        })
+    }
+
+    /// All that holds it passes by itself in time.
+    fn deciding(&self, target: &TargetId, order: &Order) -> bool {
+        let Some(proposal) = self.world.propose(target) else { return false };
+        proposal.plan.is_some()
+            && proposal.holds.iter().all(|held| match (held.hold, &held.lift) {
+                (Hold::Unsettled, _) | (_, Lift::Operator(_)) => false,
+                (hold, Lift::At(at)) => hold.passing() && *at <= order.until,
+                (hold, Lift::Fact(_)) => hold.passing() || hold == Hold::DependencyDown,
+            })
+    }
+}

@@ -1,0 +1,318 @@
+//! Record: what the ledger says, and the fold that is our live state.
+//!
+//! State changes by [`State::apply`] and by nothing else; the engine emits each record that it applies. So a restart, a
+//! test and `hostward history` fold the same records to the same state. Stamps and costs are kept; thresholds are not,
+//! so that a reload needs no migration.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{RunId, Rung, Str, TargetId};
+use crate::plan::Plan;
+use crate::run::{OpenRun, StepEnd};
+use crate::time::{Ms, Now};
+
+/// Attempts kept a target: twice the hourly caps over a day would be fewer.
+const ATTEMPTS_KEPT: usize = 64;
+/// Starts kept: three abnormal ones within ten minutes are what is looked for.
+const STARTS_KEPT: usize = 8;
+
+/// One line of the ledger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub seq: u64,
+    pub at: Now,
+    pub body: Body,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// An engine began. `boot_id` is the kernel's; a new one begins a new boot in all stamps.
+    Started {
+        boot_id: Str,
+        version: Str,
+    },
+    /// It ended in good order.
+    Stopped,
+    /// Something happened to a target: not a verdict yet. `missed`: as many like it went unrecorded before this one.
+    Noted {
+        target: TargetId,
+        fact: Str,
+        missed: u32,
+    },
+    /// A verdict changed.
+    Turned {
+        target: TargetId,
+        to: Turn,
+        incident: Option<u64>,
+    },
+    /// A plan was first held, or is held for other reasons than before.
+    Held {
+        target: TargetId,
+        holds: Vec<Str>,
+    },
+    /// The intent. Durable before the first act; the attempt is charged here, so a crash cannot make it free.
+    Opened {
+        plan: Box<Plan>,
+        origin: Origin,
+    },
+    Began {
+        run: RunId,
+        step: u16,
+        again: bool,
+    },
+    Ended {
+        run: RunId,
+        step: u16,
+        end: StepEnd,
+    },
+    Closed {
+        run: RunId,
+        result: Closing,
+    },
+    /// What an attempt came to, once it is known.
+    Settled {
+        run: RunId,
+        target: TargetId,
+        result: Settlement,
+    },
+    /// The ledger before this was lost or damaged: all caps count as spent until an operator says otherwise.
+    Damaged {
+        why: Str,
+    },
+    /// An operator looked at the damage (`hostward clear`).
+    Cleared,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Turn {
+    Up,
+    Down { reason: Str, detail: Str, blame: Option<TargetId> },
+    Unknown { fault: Str },
+}
+
+/// Who asked for the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    Daemon,
+    Trigger,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Closing {
+    /// Every step proved.
+    Proved,
+    /// A step was not proved.
+    Unproved { step: u16, why: Str },
+    /// A hold came up before a forward step.
+    Held { step: u16, holds: Vec<Str> },
+}
+
+/// What became of one target by one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Settlement {
+    /// Proved, and still up after the soak.
+    Cleared,
+    NotCleared,
+    /// Proved, but down again within the hour.
+    Relapsed,
+}
+
+impl Settlement {
+    pub fn label(self) -> &'static str {
+        match self {
+            Settlement::Cleared => "cleared",
+            Settlement::NotCleared => "not_cleared",
+            Settlement::Relapsed => "relapsed",
+        }
+    }
+}
+
+/// One charged try at one target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    pub run: RunId,
+    pub rung: Rung,
+    pub at: Now,
+    /// When the run closed as proved: the soak begins.
+    pub proved: Option<Now>,
+    pub settled: Option<Settlement>,
+}
+
+/// What is remembered of one target.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Brake {
+    pub attempts: VecDeque<Attempt>,
+    /// Since the last attempt that cleared.
+    pub failures: u32,
+    /// By rung and settlement, for ever: what metrics count.
+    pub totals: BTreeMap<Rung, BTreeMap<Settlement, u64>>,
+    pub turn: Option<(Turn, Now)>,
+    pub incident: Option<u64>,
+    /// The holds last recorded for it, so that the same are not recorded twice.
+    pub held: Vec<Str>,
+}
+
+/// Everything folded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    pub seq: u64,
+    pub boot_id: String,
+    pub boot: u32,
+    pub targets: BTreeMap<TargetId, Brake>,
+    pub runs: BTreeMap<RunId, OpenRun>,
+    /// Costs charged, for the host's budget.
+    pub charges: VecDeque<(Now, u32)>,
+    /// Engine starts without a good end before them.
+    pub abnormal_starts: VecDeque<Now>,
+    /// An engine is running, or died without a word.
+    pub running: bool,
+    pub damaged: Option<(Now, Str)>,
+    pub incidents: u64,
+}
+
+/// A record that does not fit the state it meets: the ledger was edited, or we have a bug.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadRecord {
+    #[error("record {got} follows record {after}")]
+    Sequence { after: u64, got: u64 },
+    #[error("record {seq} names run {run}, which is not open")]
+    NoSuchRun { seq: u64, run: RunId },
+    #[error("record {seq} does not fit step {step} of run {run}")]
+    Step { seq: u64, run: RunId, step: u16 },
+}
+
+impl State {
+    /// The only way state changes. It knows no policy and no clock.
+    pub fn apply(&mut self, record: &Record) -> Result<(), BadRecord> {
+        let seq = record.seq;
+        if seq != self.seq + 1 {
+            return Err(BadRecord::Sequence { after: self.seq, got: seq });
+        }
+        let at = record.at;
+        match &record.body {
+            Body::Started { boot_id, .. } => self.started(boot_id, at),
+            Body::Stopped => self.running = false,
+            Body::Noted { .. } => {}
+            Body::Turned { target, to, incident } => {
+                let brake = self.targets.entry(target.clone()).or_default();
+                brake.turn = Some((to.clone(), at));
+                brake.incident = *incident;
+                if !matches!(to, Turn::Down { .. }) {
+                    brake.held.clear();
+                }
+                if *incident == Some(seq) {
+                    self.incidents += 1;
+                }
+            }
+            Body::Held { target, holds } => self.targets.entry(target.clone()).or_default().held.clone_from(holds),
+            Body::Opened { plan, origin } => self.opened(RunId(seq), plan, *origin, at),
+            Body::Began { run, step, again } => {
+                self.run(seq, *run)?.began(*step, *again, at).ok_or(BadRecord::Step {
+                    seq,
+                    run: *run,
+                    step: *step,
+                })?;
+            }
+            Body::Ended { run, step, end } => {
+                let open = self.run(seq, *run)?;
+                open.ended(*step, end.clone()).ok_or(BadRecord::Step { seq, run: *run, step: *step })?;
+            }
+            Body::Closed { run, result } => {
+                self.run(seq, *run)?;
+                self.closed(*run, result, at);
+            }
+            Body::Settled { run, target, result } => self.settled(*run, target, *result),
+            Body::Damaged { why } => self.damaged = Some((at, why.clone())),
+            Body::Cleared => self.damaged = None,
+        }
+        self.seq = seq;
+        Ok(())
+    }
+
+    fn run(&mut self, seq: u64, run: RunId) -> Result<&mut OpenRun, BadRecord> {
+        self.runs.get_mut(&run).ok_or(BadRecord::NoSuchRun { seq, run })
+    }
+
+    fn started(&mut self, boot_id: &str, at: Now) {
+        if self.boot_id != boot_id {
+            boot_id.clone_into(&mut self.boot_id);
+            self.boot = at.boot;
+        }
+        if self.running {
+            push_bounded(&mut self.abnormal_starts, at, STARTS_KEPT);
+        }
+        self.running = true;
+    }
+
+    fn opened(&mut self, id: RunId, plan: &Plan, origin: Origin, at: Now) {
+        for heal in &plan.heals {
+            let brake = self.targets.entry(heal.target.clone()).or_default();
+            let attempt = Attempt { run: id, rung: heal.rung.clone(), at, proved: None, settled: None };
+            push_bounded(&mut brake.attempts, attempt, ATTEMPTS_KEPT);
+            brake.held.clear();
+        }
+        push_bounded(&mut self.charges, (at, plan.cost), 256);
+        self.runs.insert(id, OpenRun::new(plan.clone(), origin, at));
+    }
+
+    fn closed(&mut self, run: RunId, result: &Closing, at: Now) {
+        let Some(open) = self.runs.remove(&run) else { return };
+        for heal in &open.plan.heals {
+            match result {
+                Closing::Proved => {
+                    if let Some(attempt) = self.attempt(run, &heal.target) {
+                        attempt.proved = Some(at);
+                    }
+                }
+                Closing::Unproved { .. } | Closing::Held { .. } => {
+                    self.settled(run, &heal.target, Settlement::NotCleared);
+                }
+            }
+        }
+    }
+
+    fn attempt(&mut self, run: RunId, target: &TargetId) -> Option<&mut Attempt> {
+        self.targets.get_mut(target)?.attempts.iter_mut().find(|attempt| attempt.run == run)
+    }
+
+    fn settled(&mut self, run: RunId, target: &TargetId, result: Settlement) {
+        let Some(attempt) = self.attempt(run, target) else { return };
+        let before = attempt.settled.replace(result);
+        let rung = attempt.rung.clone();
+        let Some(brake) = self.targets.get_mut(target) else { return };
+        let totals = brake.totals.entry(rung).or_default();
+        // A relapse takes nothing back: counters never fall. It is counted beside the "cleared" that it belies.
+        if before != Some(result) {
+            *totals.entry(result).or_default() += 1;
+        }
+        match result {
+            Settlement::Cleared => brake.failures = 0,
+            Settlement::NotCleared | Settlement::Relapsed => brake.failures = brake.failures.saturating_add(1),
+        }
+    }
+
+    /// How many engines died within `span` without a good end.
+    pub fn abnormal_starts_within(&self, now: Now, span: Ms) -> usize {
+        self.abnormal_starts.iter().filter(|at| now.since(**at) < span).count()
+    }
+
+    /// What was charged within `span`.
+    pub fn charged_within(&self, now: Now, span: Ms) -> impl Iterator<Item = (Now, u32)> + '_ {
+        self.charges.iter().copied().filter(move |(at, _)| now.since(*at) < span)
+    }
+}
+
+fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, limit: usize) {
+    if queue.len() == limit {
+        queue.pop_front();
+    }
+    queue.push_back(item);
+}

@@ -1,0 +1,157 @@
+//! Prove: only a fresh look ends a step. A call that returned, a job that is "done", an exit status of 0 prove nothing.
+
+use crate::ask::{Answer, Interpreter, Reading};
+use crate::id::Str;
+use crate::judge::Seen;
+use crate::plan::{Check, Proof, Want};
+use crate::time::{Ms, Now};
+use crate::world::World;
+
+/// After an act that did not end well, one look decides; this is how long it may take to come.
+const ONE_LOOK: Ms = Ms::secs(30);
+
+/// A proof under way.
+#[derive(Clone, Debug)]
+pub struct Proving {
+    /// Looks asked for before this are no evidence.
+    pub since: Now,
+    /// Boot time after which it is not proved.
+    pub until: Ms,
+    /// What the act itself said, when it did not say "ok": then one look decides.
+    pub said: Option<Said>,
+    passes: u32,
+    passing_since: Option<Now>,
+    last_failure: Option<Str>,
+}
+
+/// An act's own bad word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    Failed(Str),
+    /// A crash or a lost bus took the outcome with it.
+    Lost(Str),
+}
+
+/// What a round of looks came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Round {
+    /// Some answers are still missing, or the next round is not due.
+    Waiting,
+    Proved,
+    Unproved(Str),
+}
+
+/// One check in one round.
+enum Look {
+    Waiting,
+    Pass,
+    Fail(Str),
+}
+
+impl Proving {
+    pub fn new(now: Now, proof: &Proof, said: Option<Said>) -> Self {
+        let within = if said.is_some() { ONE_LOOK } else { proof.within };
+        Proving { since: now, until: now.up + within, said, passes: 0, passing_since: None, last_failure: None }
+    }
+
+    /// Judges the looks since `self.since`. `answer(n)` is what came back for the n-th check, and when it was asked for.
+    pub fn round<'a>(
+        &mut self,
+        world: &World,
+        proof: &Proof,
+        began: Now,
+        answer: impl Fn(usize) -> Option<(Now, &'a Answer)>,
+    ) -> Round {
+        let now = world.now;
+        let mut failed = None;
+        let mut waiting = false;
+        for (n, check) in proof.checks.iter().enumerate() {
+            match look(world, check, self.since, began, answer(n)) {
+                Look::Pass => {}
+                Look::Waiting => waiting = true,
+                Look::Fail(why) => failed = failed.or(Some(why)),
+            }
+        }
+        if waiting && failed.is_none() {
+            return self.late(now);
+        }
+        match failed {
+            None => {
+                self.passes += 1;
+                let passing_since = *self.passing_since.get_or_insert(self.since);
+                let soaked = now.since(passing_since) >= proof.soak;
+                if self.said.is_some() || self.passes >= proof.passes && soaked {
+                    return Round::Proved;
+                }
+            }
+            Some(why) => {
+                if self.said.is_some() {
+                    return Round::Unproved(why);
+                }
+                self.passes = 0;
+                self.passing_since = None;
+                self.last_failure = Some(why);
+            }
+        }
+        self.since = now.plus(proof.every);
+        self.late(now)
+    }
+
+    fn late(&self, now: Now) -> Round {
+        if now.up < self.until {
+            return Round::Waiting;
+        }
+        Round::Unproved(self.last_failure.clone().unwrap_or_else(|| "no look came in time".into()))
+    }
+}
+
+fn look(world: &World, check: &Check, since: Now, began: Now, answer: Option<(Now, &Answer)>) -> Look {
+    match check {
+        Check::Target(id) => {
+            let Some(target) = world.target(id) else { return Look::Waiting };
+            let mut worst = if target.aspects.is_empty() { Look::Waiting } else { Look::Pass };
+            for aspect in target.aspects.values() {
+                match &aspect.raw {
+                    _ if !aspect.asked.not_before(since) => worst = Look::Waiting,
+                    Some(Seen::Down(reason)) if aspect.raw_at.not_before(since) => {
+                        return Look::Fail(reason.detail.clone());
+                    }
+                    Some(Seen::Up) if aspect.raw_at.not_before(since) => {}
+                    // It was asked, and the look said nothing: the unit is between two states.
+                    _ => {
+                        return Look::Fail(
+                            aspect.fault.as_ref().map_or("it is starting".into(), |f| f.to_string().into()),
+                        );
+                    }
+                }
+            }
+            worst
+        }
+        Check::Fact(_, want) => match answer {
+            Some((asked, answer)) if asked.not_before(since) => match answer {
+                Ok(reading) => fact(*want, reading, began),
+                Err(fault) => Look::Fail(fault.to_string().into()),
+            },
+            _ => Look::Waiting,
+        },
+    }
+}
+
+fn fact(want: Want, reading: &Reading, began: Now) -> Look {
+    match (want, reading) {
+        (Want::StartedSince, Reading::Unit(unit)) => {
+            if unit.running() && unit.main_started >= began.up && unit.job.is_none() {
+                Look::Pass
+            } else {
+                Look::Fail(format!("it is {:?}, not started since the act", unit.active).to_lowercase().into())
+            }
+        }
+        (Want::NoDrift, Reading::Python(python)) => match (&python.interpreter, python.unmet.first()) {
+            (Interpreter::Version(_), None) => Look::Pass,
+            (Interpreter::Version(_), Some(unmet)) => Look::Fail(unmet.to_string().into()),
+            (Interpreter::Gone(why), _) => Look::Fail(why.clone()),
+            (Interpreter::NoEnvironment, _) => Look::Fail("there is no environment".into()),
+        },
+        _ => Look::Fail("the answer is to another question".into()),
+    }
+}

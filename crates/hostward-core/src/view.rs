@@ -1,0 +1,211 @@
+//! View: what metrics, `status`, `explain` and `plan` read. One picture, made from the world in one go, so that no two of
+//! them can disagree.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ask::{LockState, Reading, SentinelState};
+use crate::hold::{Held, Hold};
+use crate::id::{AppName, RunId, Rung, Str, TargetId, WatchId};
+use crate::judge::{Reason, Seen, Target, Verdict};
+use crate::ledger::Settlement;
+use crate::plan::{Plan, PlanHash};
+use crate::policy::{Mode, Watch};
+use crate::run::OpenRun;
+use crate::time::Now;
+use crate::watch::{Memo, Spec};
+use crate::world::{Start, World};
+
+/// Version of this shape in `--json`; it rises when a field changes meaning or goes.
+pub const VERSION: u32 = 1;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct View {
+    pub version: u32,
+    pub at: Now,
+    pub safe_mode: bool,
+    /// The newest configuration was refused: why. The one before it is in force.
+    pub config_error: Option<Str>,
+    /// The engine came up on the last good configuration and only observes.
+    pub observing_only: bool,
+    pub ledger_seq: u64,
+    pub ledger_bad: Option<Str>,
+    pub ledger_damaged: Option<Str>,
+    pub incidents_total: u64,
+    pub budget_remaining: u32,
+    pub watches: Vec<WatchView>,
+    pub runs: Vec<RunView>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WatchView {
+    pub id: WatchId,
+    pub app: Option<AppName>,
+    pub mode: Mode,
+    /// Every sentinel is there. None: not known.
+    pub enabled: Option<bool>,
+    /// A deploy lock is held or cannot be read. None: none is declared, or not known.
+    pub deploy_lock_held: Option<bool>,
+    pub compat: Option<Str>,
+    pub targets: Vec<TargetView>,
+    /// Baselines: how many requirements are not met.
+    pub drift_items: Option<u32>,
+    /// Baselines: the commit of the tree.
+    pub revision: Option<Str>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TargetView {
+    pub id: TargetId,
+    pub verdict: Verdict,
+    pub since: Now,
+    /// The last answer that was no fault, whichever question's is the oldest.
+    pub observed: Option<Now>,
+    /// One line a question: what the last look said.
+    pub looks: Vec<Look>,
+    /// Seen down, not judged so yet.
+    pub suspect: Option<Reason>,
+    /// Whose fault it is.
+    pub blame: Option<TargetId>,
+    pub incident: Option<u64>,
+    /// What would be done, and its hash.
+    pub plan: Option<(PlanHash, Plan)>,
+    /// Everything that holds it.
+    pub holds: Vec<Held>,
+    pub attempts: BTreeMap<Rung, BTreeMap<Settlement, u64>>,
+    pub last_attempt: Option<(RunId, Now, Option<Settlement>)>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Look {
+    pub question: Str,
+    pub said: Str,
+    pub asked: Now,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunView {
+    pub id: RunId,
+    pub hash: PlanHash,
+    pub run: OpenRun,
+}
+
+impl View {
+    pub fn of(world: &World) -> View {
+        let budget = world.policy.host.budget;
+        let spent: u32 = world.state.charged_within(world.now, budget.per).map(|(_, cost)| cost).sum();
+        View {
+            version: VERSION,
+            at: world.now,
+            safe_mode: matches!(world.start, Start::Safe(_)),
+            config_error: world.config_error.clone(),
+            observing_only: world.rejected.is_some(),
+            ledger_seq: world.state.seq,
+            ledger_bad: world.ledger_bad.clone(),
+            ledger_damaged: world.state.damaged.as_ref().map(|(_, why)| why.clone()),
+            incidents_total: world.state.incidents,
+            budget_remaining: budget.cost.saturating_sub(spent),
+            watches: world.policy.watches.iter().map(|(id, watch)| watch_view(world, id, watch)).collect(),
+            runs: world
+                .state
+                .runs
+                .iter()
+                .map(|(id, run)| RunView { id: *id, hash: run.plan.hash(), run: run.clone() })
+                .collect(),
+        }
+    }
+
+    pub fn watch(&self, id: &WatchId) -> Option<&WatchView> {
+        self.watches.iter().find(|watch| watch.id == *id)
+    }
+}
+
+impl WatchView {
+    /// The worst of its targets; none while nothing was judged.
+    pub fn up(&self) -> Option<bool> {
+        let verdicts = || self.targets.iter().map(|target| &target.verdict);
+        if verdicts().any(|v| v.down().is_some()) {
+            return Some(false);
+        }
+        let all_up = !self.targets.is_empty() && verdicts().all(|v| *v == Verdict::Up);
+        all_up.then_some(true)
+    }
+
+    pub fn unknown(&self) -> bool {
+        self.targets.iter().any(|target| matches!(target.verdict, Verdict::Unknown(_)))
+    }
+
+    pub fn holds(&self, hold: Hold) -> bool {
+        self.targets.iter().any(|target| target.holds.iter().any(|held| held.hold == hold))
+    }
+}
+
+fn watch_view(world: &World, id: &WatchId, watch: &Watch) -> WatchView {
+    let live = world.live.get(id);
+    let gate = live.and_then(|live| live.gate.as_ref()).and_then(|(_, answer)| match answer {
+        Ok(Reading::Gate(reading)) => Some(reading),
+        _ => None,
+    });
+    let python = live.and_then(|live| match &live.memo {
+        Memo::Baseline(memo) => memo.last.as_ref(),
+        Memo::Service(_) => None,
+    });
+    let targets = live.map(|live| live.targets.iter().collect::<Vec<_>>()).unwrap_or_default();
+    WatchView {
+        id: id.clone(),
+        app: watch.app.clone(),
+        mode: if world.rejected.is_some() { Mode::Observe } else { world.policy.mode(watch) },
+        enabled: gate.map(|gate| gate.sentinels.iter().all(|s| *s == SentinelState::Present)),
+        deploy_lock_held: gate.and_then(|gate| gate.lock.as_ref()).map(|lock| *lock != LockState::Free),
+        compat: watch.compat.clone(),
+        drift_items: python.map(|reading| reading.unmet_total),
+        revision: python.and_then(|reading| reading.revision.clone()),
+        targets: targets
+            .into_iter()
+            .map(|(key, target)| target_view(world, &watch.spec, TargetId::new(id.clone(), key.clone()), target))
+            .collect(),
+    }
+}
+
+fn target_view(world: &World, spec: &Spec, id: TargetId, target: &Target) -> TargetView {
+    let proposal = world.propose(&id);
+    let (plan, holds) = proposal.map(|p| (p.plan, p.holds)).unwrap_or_default();
+    let brake = world.state.targets.get(&id);
+    let probes = spec.probes();
+    let looks = target.aspects.iter().filter_map(|(n, aspect)| {
+        let probe = probes.get(usize::from(*n))?;
+        let said = match (&aspect.fault, &aspect.raw) {
+            (Some(fault), _) | (None, Some(Seen::Unknown(fault))) => format!("unknown: {fault}"),
+            (None, Some(Seen::Up)) => "up".to_owned(),
+            (None, Some(Seen::Down(reason))) => format!("down: {}", reason.detail),
+            (None, None) => "says nothing yet".to_owned(),
+        };
+        Some(Look { question: question(&probe.question), said: said.into(), asked: aspect.asked })
+    });
+    TargetView {
+        verdict: target.verdict.clone(),
+        since: target.since,
+        observed: target.aspects.values().map(|a| a.known).min(),
+        looks: looks.collect(),
+        suspect: target.suspect().cloned(),
+        blame: target.suspect().and_then(|_| world.blame(&id)),
+        incident: brake.and_then(|brake| brake.incident),
+        plan: plan.map(|plan| (plan.hash(), plan)),
+        holds,
+        attempts: brake.map(|brake| brake.totals.clone()).unwrap_or_default(),
+        last_attempt: brake.and_then(|b| b.attempts.back()).map(|a| (a.run, a.at, a.settled)),
+        id,
+    }
+}
+
+/// A question, as a person would put it.
+pub fn question(question: &crate::ask::Question) -> Str {
+    use crate::ask::Question;
+    match question {
+        Question::Unit(unit) => format!("unit {unit}").into(),
+        Question::Http(http) => format!("GET {}", http.url).into(),
+        Question::Python(python) => format!("environment {}", python.venv.display()).into(),
+        Question::Gate(_) => "gate".into(),
+    }
+}
