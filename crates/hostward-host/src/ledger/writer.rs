@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, open};
+use rustix::io::Errno;
 
 use super::{EngineLock, FileError, LEDGER, Loaded, MAX_PAYLOAD, Tail, frame, sync_dir};
 
@@ -25,6 +26,8 @@ pub const MAX_WAITING: usize = 1024;
 const RESERVE_BYTES: u64 = 1 << 20;
 /// At most this much in one write, so that one group's buffer stays bounded.
 const GROUP_BYTES: usize = 4 << 20;
+/// How many names are tried for a damaged file within one second.
+const ASIDE: u64 = 100;
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
 /// What the thread tells. It is called from the writer's thread and must not block.
@@ -290,8 +293,9 @@ fn open_file(path: &Path) -> Result<File, FileError> {
 /// Keep a damaged file under a name that nothing else has.
 fn set_aside(dir: &Path, path: &Path) -> Result<(), FileError> {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let aside = (wall..).map(|n| dir.join(format!("ledger.damaged-{n}"))).find(|p| p.symlink_metadata().is_err());
-    let aside = aside.unwrap_or_else(|| dir.join("ledger.damaged"));
+    let aside =
+        (wall..wall + ASIDE).map(|n| dir.join(format!("ledger.damaged-{n}"))).find(|p| p.symlink_metadata().is_err());
+    let aside = aside.ok_or_else(|| FileError::new("find a free name to set aside", path, Errno::EXIST))?;
     std::fs::rename(path, &aside).map_err(|e| FileError::new("set aside", path, e))
 }
 
