@@ -27,8 +27,8 @@ use crate::prove::{Proving, Round, Said};
 use crate::run::{Next, Outcome, StepEnd, Ticket};
 use crate::time::{Ms, Now};
 
-/// The actor ends a step at its deadline; this much later its word is no longer waited for.
-const WORD_SLACK: Ms = Ms::secs(5);
+/// systemd ends a step at its deadline, and what ignores SIGTERM 10 s later; after this its word is no longer waited for.
+const WORD_SLACK: Ms = Ms::secs(20);
 /// A gate that cannot be read holds a forward step; this long it is waited for first.
 const GATE_PATIENCE: Ms = Ms::secs(10);
 

@@ -74,6 +74,16 @@ pub fn read(dir: &Path) -> Result<Loaded, FileError> {
     }
 }
 
+/// Keeps the ledger that `lock` guards aside as `ledger.damaged-WALL`: its frames are whole, and yet its reader can make
+/// nothing of them. One that does not exist is no error.
+pub fn set_aside(lock: &EngineLock) -> Result<(), FileError> {
+    let path = lock.dir().join(LEDGER);
+    match path.symlink_metadata() {
+        Ok(_) => writer::set_aside(lock.dir(), &path).and_then(|()| sync_dir(lock.dir())),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Make names below `dir` durable: created, renamed, removed ones.
 fn sync_dir(dir: &Path) -> Result<(), FileError> {
     File::open(dir).and_then(|d| d.sync_all()).map_err(|e| FileError::new("fsync", dir, e))

@@ -290,8 +290,8 @@ fn open_file(path: &Path) -> Result<File, FileError> {
     Ok(file)
 }
 
-/// Keep a damaged file under a name that nothing else has.
-fn set_aside(dir: &Path, path: &Path) -> Result<(), FileError> {
+/// Keep a file that cannot be used under a name that nothing else has.
+pub(super) fn set_aside(dir: &Path, path: &Path) -> Result<(), FileError> {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let aside =
         (wall..wall + ASIDE).map(|n| dir.join(format!("ledger.damaged-{n}"))).find(|p| p.symlink_metadata().is_err());

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use hostward_core::id::{Str, UnitName};
+use hostward_core::run::Outcome;
 use hostward_core::time::Ms;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -15,7 +16,7 @@ use zbus::OwnedObjectPath;
 
 use super::call::CallError;
 use super::events::Signal;
-use super::{Outcome, Systemd};
+use super::Systemd;
 
 /// How often a job is looked for while its signal does not come.
 const LOOK_EVERY: Duration = Duration::from_secs(2);

@@ -20,7 +20,7 @@ use std::time::Duration;
 pub use events::BusEvent;
 use hostward_core::ask::{Fault, SystemState};
 use hostward_core::id::{Str, UnitName};
-pub use steps::Command;
+use hostward_core::run::Outcome;
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use zbus::Connection;
 
@@ -33,16 +33,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const CALLS_IN_FLIGHT: usize = 32;
 /// Of messages; zbus's default of 64 is five restarts' worth, and a full queue stops all reception.
 const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
-
-/// How an act ended, as far as systemd tells. It is no proof: that is observed afresh.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Ok,
-    /// `exited 1`, `killed 9`, `timed out`, `job failed: dependency`, ...
-    Failed(Str),
-    /// Cannot be known from here: the bus went away or systemd did not answer. The act may have been done.
-    Lost(Str),
-}
 
 /// No connection to systemd.
 #[derive(Debug, thiserror::Error)]

@@ -5,11 +5,12 @@
 //! attempt it is, and the mode is "fail": a name that exists has begun, and is followed, never begun again.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use hostward_core::ask::Fault;
-use hostward_core::id::{Str, UnitName};
+use hostward_core::id::UnitName;
+use hostward_core::plan::Command;
+use hostward_core::run::Outcome;
 use hostward_core::time::Ms;
 use tokio::sync::broadcast::Receiver;
 use tokio::time::Instant;
@@ -19,7 +20,7 @@ use super::call::CallError;
 use super::events::Signal;
 use super::jobs::{bounded, refused, stirred};
 use super::unit::Properties;
-use super::{Outcome, Systemd};
+use super::Systemd;
 
 /// Every step's name begins so. Nothing else is ever begun, stopped or forgotten here.
 const PREFIX: &str = "hostward-step-";
@@ -30,17 +31,6 @@ const MARGIN: Ms = Ms::secs(5);
 /// A step is looked at as often as this when no signal comes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const DESCRIPTION_CHARS: usize = 200;
-
-/// What a step runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Command {
-    /// The program, absolute or found by systemd in its own PATH, and its arguments, verbatim: nothing is expanded.
-    pub argv: Vec<Str>,
-    /// None: root.
-    pub user: Option<Str>,
-    /// None: `/`.
-    pub dir: Option<PathBuf>,
-}
 
 /// What is known of a step's unit.
 enum Step {
