@@ -1,9 +1,10 @@
 //! The harness proves itself: what the scenarios stand on is real, breaks for real, heals for real, and leaves nothing.
 
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use hostward_tests::{BootOptions, Cgroup, ExampleApp, RestartSec, Sandbox, install_hostward};
+use hostward_tests::{BootOptions, Cgroup, ExampleApp, Reconcile, RestartSec, Sandbox, install_hostward};
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -32,14 +33,33 @@ fn nothing_is_left_after_a_drop() -> Result<()> {
     let name = sandbox.name().to_owned();
     ensure!(Sandbox::traces(&name)?.len() > 5, "a running sandbox leaves traces; the search for them finds none");
     drop(sandbox);
-    let deadline = std::time::Instant::now() + secs(10);
-    let mut left = Sandbox::traces(&name)?;
-    // The guard is asleep for up to half a second before it sees that its work is gone.
-    while !left.is_empty() && std::time::Instant::now() < deadline {
+    assert_eq!(left_after(&name, secs(10))?, Vec::<String>::new());
+    Ok(())
+}
+
+/// What is left of a sandbox once all is gone or the time is up: its guard sleeps for up to half a second before it sees.
+fn left_after(name: &str, deadline: Duration) -> Result<Vec<String>> {
+    let started = Instant::now();
+    loop {
+        let left = Sandbox::traces(name)?;
+        if left.is_empty() || started.elapsed() > deadline {
+            return Ok(left);
+        }
         std::thread::sleep(Duration::from_millis(50));
-        left = Sandbox::traces(&name)?;
     }
-    assert_eq!(left, Vec::<String>::new());
+}
+
+/// As when a test is SIGKILLed, or runs into nextest's time limit.
+#[test]
+fn a_sandbox_ends_with_its_owner() -> Result<()> {
+    let mut owner = Command::new("sleep").arg("600").spawn()?;
+    let name = format!("orphan-{}", std::process::id());
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("sandbox/sandbox");
+    let booted = Command::new(script).args(["up", &name]).env("SANDBOX_OWNER", owner.id().to_string()).status();
+    owner.kill()?;
+    owner.wait()?;
+    ensure!(booted?.success(), "boot sandbox '{name}'");
+    assert_eq!(left_after(&name, secs(10))?, Vec::<String>::new());
     Ok(())
 }
 
@@ -90,6 +110,23 @@ fn breaks_and_heals(name: &str, restart: RestartSec, restarts: u32, within: Dura
 }
 
 #[test]
+fn a_slow_reconcile_can_be_caught_in_the_middle() -> Result<()> {
+    let sandbox = Sandbox::boot("slow-wheel")?;
+    let app = ExampleApp::install(&sandbox, RestartSec::Five)?;
+    app.break_by_updating_code_without_install()?;
+    let mut command = vec!["runuser".to_owned(), "-u".to_owned(), "deploy".to_owned(), "--".to_owned()];
+    command.extend(ExampleApp::reconcile_command(Reconcile::Slow { seconds: 2 }));
+    let mut reconcile = sandbox.command(&command).spawn()?;
+    sandbox.wait_until("the sleeping reconcile", secs(10), || {
+        Ok(sandbox.exec(["pgrep", "-u", "deploy", "-f", "slow-reconcile 2"])?.status.success())
+    })?;
+    ensure!(!app.has_dependency()?, "it is said to be in the middle, and has already installed");
+    ensure!(reconcile.wait()?.success(), "the slow reconcile failed");
+    ensure!(app.has_dependency()?, "the slow reconcile installed nothing");
+    Ok(())
+}
+
+#[test]
 fn a_reconcile_without_its_wheel_fails_for_good() -> Result<()> {
     let sandbox = Sandbox::boot("no-wheel")?;
     let app = ExampleApp::install(&sandbox, RestartSec::Five)?;
@@ -131,7 +168,7 @@ fn systemd_ends_a_daemon_that_hangs_and_starts_it_again() -> Result<()> {
     let sandbox = Sandbox::boot("hangs")?;
     install_hostward(&sandbox, std::path::Path::new("/bin/true"), "")?;
     sandbox.write("/usr/bin/hostward", "0755", HANGING_DAEMON)?;
-    // systemd-notify is a child of the main process; and the minute is shortened, not the rule.
+    // systemd-notify is a child of the main process.
     let drop_in = "[Service]\nNotifyAccess=all\n";
     sandbox.write("/etc/systemd/system/hostward.service.d/test.conf", "0644", drop_in)?;
     sandbox.sh("systemctl daemon-reload; systemctl start hostward.service")?;
