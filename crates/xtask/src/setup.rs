@@ -6,6 +6,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
@@ -54,7 +55,7 @@ pub(crate) fn setup() -> Result<()> {
     let names: Vec<_> = missing.iter().map(|package| package.name).collect();
     eprintln!("xtask: installing {}", names.join(", "));
     ensure!(read(program("id", ["-u"]))?.trim() == "0", "must be root to install {}", names.join(", "));
-    let policy = Policy::deny_starts()?;
+    let policy = Policy::deny_starts(Path::new(POLICY))?;
     run(program("apt-get", ["update", "-qq"]))?;
     let mut install = program("apt-get", ["install", "--yes", "--no-install-recommends"]);
     install.args(&names).env("DEBIAN_FRONTEND", "noninteractive");
@@ -73,37 +74,62 @@ fn is_installed(package: &str) -> bool {
 
 /// While it lives, maintainer scripts start no service. The operator's own policy, where one exists, stays in force
 /// instead: it isn't ours to overrule.
-struct Policy {
+struct Policy<'a> {
+    path: &'a Path,
     ours: bool,
 }
 
-impl Policy {
-    fn deny_starts() -> Result<Self> {
+impl<'a> Policy<'a> {
+    fn deny_starts(path: &'a Path) -> Result<Self> {
+        let shown = path.display();
         // create_new, for a look and then a write could destroy what somebody put there in between.
-        match OpenOptions::new().write(true).create_new(true).mode(0o755).open(POLICY) {
+        match OpenOptions::new().write(true).create_new(true).mode(0o755).open(path) {
             Ok(mut file) => {
-                let policy = Self { ours: true };
-                file.write_all(b"#!/bin/sh\nexit 101\n").with_context(|| format!("write '{POLICY}'"))?;
+                let policy = Self { path, ours: true };
+                file.write_all(b"#!/bin/sh\nexit 101\n").with_context(|| format!("write '{shown}'"))?;
                 // The umask may have taken the execute bits, and then it would deny nothing.
                 file.set_permissions(fs::Permissions::from_mode(0o755))
-                    .with_context(|| format!("chmod '{POLICY}'"))?;
+                    .with_context(|| format!("chmod '{shown}'"))?;
                 Ok(policy)
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                eprintln!("xtask: '{POLICY}' exists and stays as it is");
-                Ok(Self { ours: false })
+                eprintln!("xtask: '{shown}' exists and stays as it is");
+                Ok(Self { path, ours: false })
             }
-            Err(error) => Err(error).with_context(|| format!("create '{POLICY}'")),
+            Err(error) => Err(error).with_context(|| format!("create '{shown}'")),
         }
     }
 }
 
-impl Drop for Policy {
+impl Drop for Policy<'_> {
     fn drop(&mut self) {
         if self.ours
-            && let Err(error) = fs::remove_file(POLICY)
+            && let Err(error) = fs::remove_file(self.path)
         {
-            eprintln!("xtask: remove '{POLICY}' by hand, it denies every start of a service: {error}");
+            let shown = self.path.display();
+            eprintln!("xtask: remove '{shown}' by hand, it denies every start of a service: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::Policy;
+
+    #[test]
+    fn ours_is_removed_and_the_operators_is_never_touched() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("policy-rc.d");
+        let policy = Policy::deny_starts(&path)?;
+        assert_eq!(std::process::Command::new(&path).status()?.code(), Some(101));
+        drop(policy);
+        assert!(!path.exists());
+
+        fs::write(&path, "the operator's")?;
+        drop(Policy::deny_starts(&path)?);
+        assert_eq!(fs::read_to_string(&path)?, "the operator's");
+        Ok(())
     }
 }
