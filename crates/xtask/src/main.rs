@@ -20,7 +20,7 @@ struct Arguments {
     task: Task,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Copy, Debug, Subcommand)]
 enum Task {
     /// Install the Debian packages that the tests need and this machine lacks; starts no service
     Setup,
