@@ -71,7 +71,9 @@ pub(crate) enum Verb {
     #[command(after_help = "Example:\n  hostward plan baseline.app")]
     Plan { watch: String },
     /// Have one whole cycle of a watch: through the daemon, or here when none runs
-    #[command(after_help = "Examples:\n  hostward trigger baseline.app\n  systemctl start hostward-watch@baseline.app.timer")]
+    #[command(
+        after_help = "Examples:\n  hostward trigger baseline.app\n  systemctl start hostward-watch@baseline.app.timer"
+    )]
     Trigger {
         watch: String,
         /// How long to wait for what is being confirmed

@@ -44,11 +44,20 @@ impl Call {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Response {
     Status(Box<Status>),
-    Reloaded { watches: usize },
+    Reloaded {
+        watches: usize,
+    },
     /// The configuration was refused; the one in force stays.
-    Rejected { errors: String },
-    NoSuchWatch { asked: WatchId, known: Vec<WatchId> },
-    Refused { why: String },
+    Rejected {
+        errors: String,
+    },
+    NoSuchWatch {
+        asked: WatchId,
+        known: Vec<WatchId>,
+    },
+    Refused {
+        why: String,
+    },
 }
 
 /// A call, and where its response goes.

@@ -165,7 +165,10 @@ fn choose(paths: &Paths, journal: &Journal) -> Chosen {
                     journal.say(Level::Error, "the last good configuration is in force, and only observes");
                     Chosen { policy: good.policy, export: good.export, rejected: Some(text), idle: None }
                 }
-                None => Chosen { rejected: Some(text), ..nothing("the configuration was refused, and none was ever good".into()) },
+                None => Chosen {
+                    rejected: Some(text),
+                    ..nothing("the configuration was refused, and none was ever good".into())
+                },
             }
         }
     }
@@ -219,7 +222,8 @@ impl Daemon {
             }
             self.after_turn().await;
             if self.lost_records() {
-                self.journal.say(Level::Error, "the ledger's disk is back, but records were lost meanwhile: starting anew");
+                self.journal
+                    .say(Level::Error, "the ledger's disk is back, but records were lost meanwhile: starting anew");
                 return Ok(Exit::Failed);
             }
         }

@@ -176,11 +176,7 @@ async fn answer(bus: &Bus, files: &Files, question: &Arc<Question>, deadline: Ms
     }
 }
 
-async fn look_at_system(
-    bus: &Bus,
-    gate: &GateQ,
-    reading: &mut hostward_core::ask::GateReading,
-) -> Result<(), Fault> {
+async fn look_at_system(bus: &Bus, gate: &GateQ, reading: &mut hostward_core::ask::GateReading) -> Result<(), Fault> {
     let systemd = bus.link().await?;
     reading.system = systemd.system_state().await?;
     if !gate.replaces.is_empty() {

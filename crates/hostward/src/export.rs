@@ -78,7 +78,10 @@ impl Exports {
                 self.listen_error = None;
             }
             Err(error) => {
-                let error = format!("metrics.listen = {at}: {error}; free the port or choose another, it is tried again every {}s", RETRY.as_secs());
+                let error = format!(
+                    "metrics.listen = {at}: {error}; free the port or choose another, it is tried again every {}s",
+                    RETRY.as_secs()
+                );
                 self.listen_error = Some(error);
             }
         }
@@ -97,7 +100,9 @@ impl Exports {
         if let Some(done) = self.writing.take() {
             self.textfile_error = match done.await {
                 Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(format!("metrics.textfile: {error:#}; create the directory or make it writable")),
+                Ok(Err(error)) => {
+                    Some(format!("metrics.textfile: {error:#}; create the directory or make it writable"))
+                }
                 Err(error) => Some(format!("metrics.textfile: {error}")),
             };
         }

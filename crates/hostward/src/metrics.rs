@@ -87,7 +87,12 @@ fn whole(out: &Families, view: &View, health: &Health) -> Result<(), prometheus:
     let damaged = "1: the ledger was set aside; caps count as spent until `hostward clear`.";
     out.gauge("hostward_ledger_damaged", damaged, &[], flag(view.ledger_damaged.is_some()))?;
     out.counter("hostward_ledger_records_total", "Records in the ledger.", &[], view.ledger_seq)?;
-    out.counter("hostward_incidents_total", "Incidents opened: a cause with its dependents is one.", &[], view.incidents_total)?;
+    out.counter(
+        "hostward_incidents_total",
+        "Incidents opened: a cause with its dependents is one.",
+        &[],
+        view.incidents_total,
+    )?;
     let budget = "What the host's budget still allows: a restart costs 1, a reconcile 5.";
     out.gauge("hostward_budget_remaining", budget, &[], f64::from(view.budget_remaining))?;
     let textfile = "0: the textfile could not be written.";
@@ -139,11 +144,11 @@ fn of_target(out: &Families, watch: &WatchView, target: &TargetView) -> Result<(
         let help = "The oldest last answer among its questions.";
         out.gauge("hostward_watch_last_observation_timestamp_seconds", help, &[("watch", id)], wall(observed))?;
     }
-    for (rung, by_result) in &target.attempts {
+    for rung in &watch.rungs {
         for result in [Settlement::Cleared, Settlement::NotCleared, Settlement::Relapsed] {
             let labels = [("watch", id), ("remedy", rung.as_str()), ("result", result.label())];
             let help = "Attempts, by what came of them.";
-            let count = by_result.get(&result).copied().unwrap_or(0);
+            let count = target.attempts.get(rung).and_then(|by| by.get(&result)).copied().unwrap_or(0);
             out.counter("hostward_watch_attempts_total", help, &labels, count)?;
         }
     }
@@ -183,7 +188,11 @@ fn drift_result(watch: &WatchView) -> Option<(&'static str, &'static str)> {
         Verdict::Up => ("ok", "no_dependency_drift"),
         Verdict::Pending | Verdict::Unknown(_) => return None,
         Verdict::Down(_) if watch.holds(Hold::Cooldown) || watch.holds(Hold::TargetCap) => {
-            if failed { ("fail", "reconcile_script_failed") } else { ("skip", "cooldown") }
+            if failed {
+                ("fail", "reconcile_script_failed")
+            } else {
+                ("skip", "cooldown")
+            }
         }
         Verdict::Down(_) if failed => ("fail", "reconcile_script_failed"),
         Verdict::Down(_) => ("skip", "dry_run_would_reconcile"),

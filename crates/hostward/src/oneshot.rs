@@ -49,13 +49,9 @@ pub(crate) async fn look(paths: &Paths, policy: Policy, command: Command) -> Res
 /// A reply as `status --json` prints it.
 pub(crate) fn status_of(reply: Reply) -> Result<Status> {
     match reply {
-        Reply::View(view) => Ok(Status {
-            version: status::VERSION,
-            daemon: None,
-            idle: None,
-            health: Health::default(),
-            view: *view,
-        }),
+        Reply::View(view) => {
+            Ok(Status { version: status::VERSION, daemon: None, idle: None, health: Health::default(), view: *view })
+        }
         Reply::NoSuchWatch { asked, known } => Err(no_such_watch(&asked, &known)),
     }
 }
@@ -70,7 +66,12 @@ pub(crate) fn no_such_watch(
 }
 
 /// One whole cycle with the same engine, lock and ledger as the daemon's.
-pub(crate) async fn cycle(paths: &Paths, lock: EngineLock, loaded: hostward_config::Loaded, command: Command) -> Result<Status> {
+pub(crate) async fn cycle(
+    paths: &Paths,
+    lock: EngineLock,
+    loaded: hostward_config::Loaded,
+    command: Command,
+) -> Result<Status> {
     let (tell, written) = edge::ledger_word();
     let opened = store::open_ledger(paths, lock, tell)?;
     let (clock, boot_id) = store::clock(&opened.folded.state)?;

@@ -40,7 +40,10 @@ fn strong(text: &str) -> String {
 /// `Nov 21 09:14:59`, where the operator is.
 pub(crate) fn clock(wall: Ms) -> String {
     let at = i64::try_from(wall.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    at.map_or_else(|| "-".to_owned(), |at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%b %d %H:%M:%S").to_string())
+    at.map_or_else(
+        || "-".to_owned(),
+        |at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%b %d %H:%M:%S").to_string(),
+    )
 }
 
 /// The whole host at a glance.
@@ -93,7 +96,8 @@ fn head(out: &mut String, status: &Status) {
         warn(idle);
     }
     if let Some(error) = &view.config_error {
-        let what = if view.observing_only { "the last good one only observes" } else { "the one before it is in force" };
+        let what =
+            if view.observing_only { "the last good one only observes" } else { "the one before it is in force" };
         warn(&format!("the configuration on disk was refused; {what}\n{}", error.trim_end()));
     }
     if view.safe_mode {
@@ -131,7 +135,8 @@ fn line(out: &mut String, view: &View, watch: &WatchView, target: &TargetView) {
             1 => String::new(),
             n => format!(" (and {} more: hostward explain {})", n - 1, watch.id),
         };
-        let _ = writeln!(out, "  {:<24} {}", "", faint(&format!("held: {}, {}{more}", held.hold.label(), held.value)));
+        let _ =
+            writeln!(out, "  {:<24} {}", "", faint(&format!("held: {}, {}{more}", held.hold.label(), held.value)));
     }
 }
 

@@ -20,7 +20,10 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) type Scrape = oneshot::Sender<String>;
 
 /// Listens until the daemon ends.
-pub(crate) async fn listen(at: SocketAddr, scrapes: mpsc::Sender<Scrape>) -> std::io::Result<tokio::task::JoinHandle<()>> {
+pub(crate) async fn listen(
+    at: SocketAddr,
+    scrapes: mpsc::Sender<Scrape>,
+) -> std::io::Result<tokio::task::JoinHandle<()>> {
     let listener = TcpListener::bind(at).await?;
     let places = std::sync::Arc::new(tokio::sync::Semaphore::new(SCRAPERS_MAX));
     Ok(tokio::spawn(async move {

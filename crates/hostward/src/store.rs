@@ -47,7 +47,8 @@ pub(crate) struct Folded {
 
 /// Reads the ledger without touching it: `history` and `check` do, whether an engine runs or not.
 pub(crate) fn read_ledger(paths: &Paths) -> Result<Folded> {
-    let loaded = ledger::read(&paths.state).with_context(|| format!("read the ledger in {}", paths.state.display()))?;
+    let loaded =
+        ledger::read(&paths.state).with_context(|| format!("read the ledger in {}", paths.state.display()))?;
     Ok(fold(loaded))
 }
 
@@ -81,7 +82,9 @@ fn fold(loaded: ledger::Loaded) -> Folded {
     let (mut damaged, mut torn) = (None, None);
     match &loaded.tail {
         Tail::Clean => {}
-        Tail::Torn { offset, bytes } => torn = Some(format!("{bytes} bytes of an unfinished record at byte {offset}")),
+        Tail::Torn { offset, bytes } => {
+            torn = Some(format!("{bytes} bytes of an unfinished record at byte {offset}"))
+        }
         Tail::Damaged { offset, reason } => damaged = Some(format!("at byte {offset}: {reason}")),
     }
     let mut state = State::default();
@@ -143,8 +146,7 @@ pub(crate) fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
     // The collector reads `*.prom` only: the half-written file must not end in it.
     let beside = path.with_file_name(format!(".{name}.new"));
     let write = || -> std::io::Result<()> {
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
         file.write_all(contents)?;
         file.sync_data()?;
         fs::rename(&beside, path)

@@ -59,9 +59,11 @@ pub(crate) fn of(record: &Record) -> (Level, Option<String>, String) {
             };
             (level, Some(target.watch.to_string()), format!("run {run} {says}"))
         }
-        Body::Damaged { why } => {
-            (Level::Error, None, format!("the ledger before this was damaged and set aside: {why}; caps count as spent"))
-        }
+        Body::Damaged { why } => (
+            Level::Error,
+            None,
+            format!("the ledger before this was damaged and set aside: {why}; caps count as spent"),
+        ),
         Body::Cleared => (Level::Notice, None, "an operator cleared the damage; caps count again".into()),
     }
 }

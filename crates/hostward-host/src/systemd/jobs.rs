@@ -14,9 +14,9 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout, timeout_at};
 use zbus::OwnedObjectPath;
 
+use super::Systemd;
 use super::call::CallError;
 use super::events::Signal;
-use super::Systemd;
 
 /// How often a job is looked for while its signal does not come.
 const LOOK_EVERY: Duration = Duration::from_secs(2);

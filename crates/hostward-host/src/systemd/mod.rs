@@ -20,7 +20,6 @@ use std::time::Duration;
 pub use events::BusEvent;
 use hostward_core::ask::{Fault, SystemState};
 use hostward_core::id::{Str, UnitName};
-use hostward_core::run::Outcome;
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use zbus::Connection;
 

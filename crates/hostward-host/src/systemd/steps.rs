@@ -16,11 +16,11 @@ use tokio::sync::broadcast::Receiver;
 use tokio::time::Instant;
 use zbus::{OwnedObjectPath, Variant};
 
+use super::Systemd;
 use super::call::CallError;
 use super::events::Signal;
 use super::jobs::{bounded, refused, stirred};
 use super::unit::Properties;
-use super::Systemd;
 
 /// Every step's name begins so. Nothing else is ever begun, stopped or forgotten here.
 const PREFIX: &str = "hostward-step-";

@@ -52,7 +52,12 @@ pub(crate) async fn doctor(paths: &Paths, out: Out) -> Result<Exit> {
     inotify(&mut found);
     match hostward_config::load(&paths.config) {
         Err(error) => {
-            found.add(Grade::Problem, "configuration", error.render(false).trim_end(), "correct it, or print a first one with `hostward init`");
+            found.add(
+                Grade::Problem,
+                "configuration",
+                error.render(false).trim_end(),
+                "correct it, or print a first one with `hostward init`",
+            );
         }
         Ok(loaded) => {
             found.ok("configuration", format!("{} watches", loaded.policy.watches.len()));
@@ -103,7 +108,12 @@ async fn bus(found: &mut Findings) {
             Err(fault) => found.add(Grade::Problem, "system bus", fault.to_string(), "systemctl status dbus"),
         },
         Err(error) => {
-            found.add(Grade::Problem, "system bus", format!("{:#}", anyhow::Error::new(error)), "systemctl status dbus");
+            found.add(
+                Grade::Problem,
+                "system bus",
+                format!("{:#}", anyhow::Error::new(error)),
+                "systemctl status dbus",
+            );
         }
     }
 }
@@ -112,9 +122,19 @@ fn ledger(found: &mut Findings, paths: &Paths) {
     match store::read_ledger(paths) {
         Ok(folded) => match (&folded.damaged, &folded.state.damaged) {
             (None, None) => found.ok("ledger", format!("{} records", folded.records.len())),
-            (Some(why), _) => found.add(Grade::Problem, "ledger", format!("damaged {why}"), "the daemon sets it aside at its next start"),
+            (Some(why), _) => found.add(
+                Grade::Problem,
+                "ledger",
+                format!("damaged {why}"),
+                "the daemon sets it aside at its next start",
+            ),
             (None, Some((_, why))) => {
-                found.add(Grade::Problem, "ledger", format!("was damaged: {why}; caps count as spent"), "look at ledger.damaged-*, then `hostward clear`");
+                found.add(
+                    Grade::Problem,
+                    "ledger",
+                    format!("was damaged: {why}; caps count as spent"),
+                    "look at ledger.damaged-*, then `hostward clear`",
+                );
             }
         },
         Err(error) => found.add(Grade::Warning, "ledger", format!("{error:#}"), "sudo hostward doctor"),
@@ -153,13 +173,28 @@ fn sentinels(found: &mut Findings, policy: &Policy) {
         match state {
             SentinelState::Present => found.ok("sentinel", format!("{path} is present: acts are permitted")),
             SentinelState::Absent => {
-                found.add(Grade::Warning, "sentinel", format!("{path} is absent: observing only"), "`hostward enable` when you trust it");
+                found.add(
+                    Grade::Warning,
+                    "sentinel",
+                    format!("{path} is absent: observing only"),
+                    "`hostward enable` when you trust it",
+                );
             }
             SentinelState::NotAFile => {
-                found.add(Grade::Problem, "sentinel", format!("{path} is no regular file: it permits nothing"), format!("remove it; touch {path}"));
+                found.add(
+                    Grade::Problem,
+                    "sentinel",
+                    format!("{path} is no regular file: it permits nothing"),
+                    format!("remove it; touch {path}"),
+                );
             }
             SentinelState::NotRoots => {
-                found.add(Grade::Problem, "sentinel", format!("{path} is not root's alone: it permits nothing"), format!("chown root:root {path}; chmod 0644 {path}"));
+                found.add(
+                    Grade::Problem,
+                    "sentinel",
+                    format!("{path} is not root's alone: it permits nothing"),
+                    format!("chown root:root {path}; chmod 0644 {path}"),
+                );
             }
         }
     }
@@ -194,14 +229,21 @@ fn old_actors(found: &mut Findings, policy: &Policy) {
         let is = |key: &str, value: &str| shown.iter().any(|unit| unit.get(key).is_some_and(|is| is == value));
         if is("UnitFileState", "enabled") || is("ActiveState", "active") {
             let fix = format!("systemctl disable --now {unit}");
-            found.add(Grade::Problem, "old actor", format!("{unit} is still enabled or active: we do not act beside it"), fix);
+            found.add(
+                Grade::Problem,
+                "old actor",
+                format!("{unit} is still enabled or active: we do not act beside it"),
+                fix,
+            );
         } else {
             found.ok("old actor", format!("{unit} is off"));
         }
     }
     for watch in policy.watches.values() {
-        for rival in hostward_host::gate::read(&policy.gate(watch)).map(|reading| reading.rivals).unwrap_or_default() {
-            let says = format!("{} carries our metric families: node_exporter keeps one of the two values", rival.display());
+        for rival in hostward_host::gate::read(&policy.gate(watch)).map(|reading| reading.rivals).unwrap_or_default()
+        {
+            let says =
+                format!("{} carries our metric families: node_exporter keeps one of the two values", rival.display());
             found.add(Grade::Problem, "old actor", says, format!("remove {} and what writes it", rival.display()));
         }
     }

@@ -58,7 +58,10 @@ fn service(out: &mut String, unit: &BTreeMap<String, String>) {
     let venv = unit.get("ExecStart").and_then(|exec| systemctl::program(exec)).and_then(venv_of);
     let app = if venv.is_some() { format!("app  = \"{name}\"\n") } else { String::new() };
     if venv.is_some() {
-        let _ = write!(out, "\n[app.{name}]\n# lock = {{ flock = \"/run/lock/{name}-deploy.lock\" }}   # your deploy script's lock\n");
+        let _ = write!(
+            out,
+            "\n[app.{name}]\n# lock = {{ flock = \"/run/lock/{name}-deploy.lock\" }}   # your deploy script's lock\n"
+        );
     }
     let _ = write!(
         out,
@@ -72,7 +75,11 @@ fn service(out: &mut String, unit: &BTreeMap<String, String>) {
 
 fn baseline(out: &mut String, name: &str, venv: &Path, user: &str) {
     let user = if user.is_empty() { "root" } else { user };
-    let _ = write!(out, "\n[baseline.{name}]\napp = \"{name}\"\n[baseline.{name}.python]\nvenv = \"{}\"\n", venv.display());
+    let _ = write!(
+        out,
+        "\n[baseline.{name}]\napp = \"{name}\"\n[baseline.{name}.python]\nvenv = \"{}\"\n",
+        venv.display()
+    );
     let tree = venv.parent().unwrap_or(venv);
     let found = ["uv.lock", "requirements.lock", "requirements.txt", "pyproject.toml"]
         .into_iter()
