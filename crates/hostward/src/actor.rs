@@ -71,7 +71,7 @@ impl Actor {
 
     /// Ends every step of ours that is not among `kept`: left behind by an engine that is no more.
     pub(crate) async fn release_others(&self, kept: &[Ticket]) {
-        let kept: Vec<UnitName> = kept.iter().map(|ticket| ticket.unit()).collect();
+        let kept: Vec<UnitName> = kept.iter().map(Ticket::unit).collect();
         let Ok(systemd) = self.bus.link().await else { return };
         for unit in systemd.list_steps().await.unwrap_or_default() {
             if !kept.contains(&unit) {

@@ -30,7 +30,7 @@ use crate::{metrics, words};
 /// The watchdog is fed by completed turns, and by nothing else; more often than this is only noise.
 const FEED_EVERY: Duration = Duration::from_secs(5);
 /// Evidence is saved this often; what is lost with a kill -9 is confirmed anew.
-const SAVE_EVERY: Duration = Duration::from_secs(60);
+const SAVE_EVERY: Duration = Duration::from_mins(1);
 /// Callers and scrapers whose answers are due.
 const CALLS_MAX: usize = 32;
 
@@ -71,7 +71,7 @@ pub(crate) async fn run(paths: &Paths) -> Result<Exit> {
     let mut journal = Journal::start().context("start the journal's thread")?;
     let chosen = choose(paths, &journal);
     let (tell, written) = edge::ledger_word();
-    let opened = store::open_ledger(paths, lock, tell)?;
+    let opened = store::open_ledger(paths, &lock, tell)?;
     if let Some(torn) = &opened.folded.torn {
         journal.say(Level::Warning, &format!("ledger: {torn}: cut off, it was never reported written"));
     }
@@ -101,7 +101,7 @@ pub(crate) async fn run(paths: &Paths) -> Result<Exit> {
     };
     let drive = Drive::begin(begin, clock, edge, inbox, written, &mut teller(&mut journal));
     let (calls, mut asked) = mpsc::channel(CALLS_MAX);
-    let (scrapes, mut scraped) = mpsc::channel(CALLS_MAX);
+    let (scrapes, mut wanted) = mpsc::channel(CALLS_MAX);
     control::listen(&paths.control(), calls).with_context(|| format!("listen at {}", paths.control().display()))?;
     let mut daemon = Daemon {
         drive,
@@ -119,7 +119,7 @@ pub(crate) async fn run(paths: &Paths) -> Result<Exit> {
     daemon.watch_sentinels(&policy, events.clone());
     daemon.exports.listen().await;
     daemon.say_ready();
-    daemon.turns(&mut asked, &mut scraped, &events).await
+    daemon.turns(&mut asked, &mut wanted, &events).await
 }
 
 fn prepare(paths: &Paths) -> Result<()> {
@@ -199,7 +199,7 @@ impl Daemon {
     async fn turns(
         mut self,
         asked: &mut mpsc::Receiver<Asked>,
-        scraped: &mut mpsc::Receiver<crate::serve::Scrape>,
+        wanted: &mut mpsc::Receiver<crate::serve::Scrape>,
         events: &mpsc::Sender<Event>,
     ) -> Result<Exit> {
         let mut term = signals(SignalKind::terminate())?;
@@ -210,7 +210,7 @@ impl Daemon {
                 // Each arm is cancel-safe: receivers and signals keep what they have not handed out.
                 event = self.drive.next() => self.turn(event),
                 Some((call, respond)) = asked.recv() => self.call(call, respond, events),
-                Some(scrape) = scraped.recv() => {
+                Some(scrape) = wanted.recv() => {
                     // A scraper that hung up misses nothing.
                     let _ = scrape.send(self.metrics());
                 }

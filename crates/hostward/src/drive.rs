@@ -115,10 +115,6 @@ impl Drive {
         self.engine.memory()
     }
 
-    pub(crate) fn now(&self) -> Now {
-        self.clock.now()
-    }
-
     pub(crate) fn seq(&self) -> u64 {
         self.engine.world().state.seq
     }

@@ -166,9 +166,8 @@ async fn answer(bus: &Bus, files: &Files, question: &Arc<Question>, deadline: Ms
         Question::Http(http) => http::get(http, deadline.into()).await,
         Question::Python(_) => in_files(files, question, deadline).await,
         Question::Gate(gate) => {
-            let mut reading = match in_files(files, question, deadline).await? {
-                Reading::Gate(reading) => reading,
-                _ => return Err(Fault::Probe("another question's answer".into())),
+            let Reading::Gate(mut reading) = in_files(files, question, deadline).await? else {
+                return Err(Fault::Probe("another question's answer".into()));
             };
             look_at_system(bus, gate, &mut reading).await?;
             Ok(Reading::Gate(reading))

@@ -23,11 +23,8 @@ use crate::{metrics, words};
 
 /// Looks once, at one watch or at all, with the ledger's memory and without its lock.
 pub(crate) async fn look(paths: &Paths, policy: Policy, command: Command) -> Result<Reply> {
-    let folded = match store::read_ledger(paths) {
-        Ok(folded) => folded,
-        // Not root: what was done before is not known, what is can still be seen.
-        Err(_) => store::Folded::default(),
-    };
+    // Not root: what was done before is not known, what is can still be seen.
+    let folded = store::read_ledger(paths).unwrap_or_default();
     let (clock, boot_id) = store::clock(&folded.state)?;
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let bus = Bus::start(events.clone());
@@ -68,7 +65,7 @@ pub(crate) fn no_such_watch(
 /// One whole cycle with the same engine, lock and ledger as the daemon's.
 pub(crate) async fn cycle(
     paths: &Paths,
-    lock: EngineLock,
+    lock: &EngineLock,
     loaded: hostward_config::Loaded,
     command: Command,
 ) -> Result<Status> {

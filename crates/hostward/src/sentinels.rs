@@ -2,12 +2,14 @@
 //! inotify costs seconds, never a wrong act.
 
 use std::collections::BTreeSet;
+use std::future::poll_fn;
 use std::path::PathBuf;
+use std::pin::Pin;
 
+use futures_core::Stream;
 use hostward_core::engine::{Event, Hint};
 use hostward_core::policy::Policy;
 use inotify::{Inotify, WatchMask};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -24,7 +26,7 @@ impl Drop for Sentinels {
 impl Sentinels {
     /// The error says why there is none: the limit of inotify instances, most often (128 a user).
     pub(crate) fn watch(policy: &Policy, events: mpsc::Sender<Event>) -> std::io::Result<Sentinels> {
-        let mut inotify = Inotify::init()?;
+        let inotify = Inotify::init()?;
         let mask = WatchMask::CREATE
             | WatchMask::DELETE
             | WatchMask::MOVE
@@ -35,19 +37,11 @@ impl Sentinels {
             // A directory that does not exist cannot hold a sentinel; when it comes, the gate's own pace finds it.
             let _ = inotify.watches().add(&directory, mask);
         }
+        let mut changes = inotify.into_event_stream([0; 4096])?;
         let task = tokio::spawn(async move {
-            let Ok(mut ready) = AsyncFd::with_interest(inotify, tokio::io::Interest::READABLE) else { return };
-            let mut buffer = [0; 4096];
-            loop {
-                let Ok(mut guard) = ready.readable_mut().await else { return };
-                match guard.try_io(|inner| inner.get_mut().read_events(&mut buffer).map(Iterator::count)) {
-                    Ok(Ok(_)) => {
-                        if events.send(Event::Hint(Hint::Gates)).await.is_err() {
-                            return;
-                        }
-                    }
-                    Ok(Err(_)) => return,
-                    Err(_) => {}
+            while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut changes).poll_next(cx)).await {
+                if events.send(Event::Hint(Hint::Gates)).await.is_err() {
+                    return;
                 }
             }
         });

@@ -49,12 +49,11 @@ pub(crate) struct Folded {
 pub(crate) fn read_ledger(paths: &Paths) -> Result<Folded> {
     let loaded =
         ledger::read(&paths.state).with_context(|| format!("read the ledger in {}", paths.state.display()))?;
-    Ok(fold(loaded))
+    Ok(fold(&loaded))
 }
 
-/// An engine's own hold of the ledger.
+/// An engine's own hold of the ledger; the writer keeps the lock for as long as anything can still be written.
 pub(crate) struct Opened {
-    pub(crate) lock: EngineLock,
     pub(crate) writer: Writer,
     pub(crate) folded: Folded,
 }
@@ -62,28 +61,28 @@ pub(crate) struct Opened {
 /// Takes over the ledger for writing. One that does not fold is set aside, said loudly, and begun anew.
 pub(crate) fn open_ledger(
     paths: &Paths,
-    lock: EngineLock,
+    lock: &EngineLock,
     tell: impl FnMut(LedgerEvent) + Send + 'static,
 ) -> Result<Opened> {
     let context = || format!("open the ledger in {}", paths.state.display());
-    let folded = fold(ledger::read(&paths.state).with_context(context)?);
+    let folded = fold(&ledger::read(&paths.state).with_context(context)?);
     if folded.damaged.is_some() {
-        ledger::set_aside(&lock).with_context(context)?;
+        ledger::set_aside(lock).with_context(context)?;
     }
-    let (writer, _) = Writer::open(&lock, tell).with_context(context)?;
+    let (writer, _) = Writer::open(lock, tell).with_context(context)?;
     let folded = match &folded.damaged {
         Some(_) => Folded { state: State::default(), records: Vec::new(), ..folded },
         None => folded,
     };
-    Ok(Opened { lock, writer, folded })
+    Ok(Opened { writer, folded })
 }
 
-fn fold(loaded: ledger::Loaded) -> Folded {
+fn fold(loaded: &ledger::Loaded) -> Folded {
     let (mut damaged, mut torn) = (None, None);
     match &loaded.tail {
         Tail::Clean => {}
         Tail::Torn { offset, bytes } => {
-            torn = Some(format!("{bytes} bytes of an unfinished record at byte {offset}"))
+            torn = Some(format!("{bytes} bytes of an unfinished record at byte {offset}"));
         }
         Tail::Damaged { offset, reason } => damaged = Some(format!("at byte {offset}: {reason}")),
     }

@@ -23,7 +23,7 @@ pub(crate) fn of(record: &Record) -> (Level, Option<String>, String) {
         }
         Body::Opened { plan, origin } => {
             let by = match origin {
-                Origin::Daemon => "",
+                Origin::Daemon | Origin::Look => "",
                 Origin::Trigger => ", triggered",
             };
             let says = format!("run {} begins: {}, plan {}{by}. {}", record.seq, plan.rung, plan.hash(), plan.why);

@@ -17,7 +17,7 @@ pub(crate) fn config(paths: &Paths, out: Out, which: &ConfigVerb) -> Result<Exit
         Ok(loaded) => loaded,
         Err(error) => {
             if out.json {
-                out.print(&error, String::new)?;
+                out.print(&json!({ "version": 1, "ok": false, "errors": error.errors() }), String::new)?;
             } else {
                 eprint!("{}", error.render(std::io::stderr().is_terminal()));
             }
@@ -29,8 +29,7 @@ pub(crate) fn config(paths: &Paths, out: Out, which: &ConfigVerb) -> Result<Exit
             let watches = loaded.policy.watches.len();
             let checked = json!({ "version": 1, "ok": true, "watches": watches, "warnings": loaded.warnings });
             out.print(&checked, || {
-                let warnings: String = loaded.warnings.iter().map(|w| format!("warning: {w}\n")).collect();
-                format!("{warnings}ok: {watches} watches\n")
+                format!("{}ok: {watches} watches\n", loaded.render_warnings(false))
             })?;
         }
         // The understood form is JSON for people too: it nests, and every default is in it.

@@ -15,21 +15,20 @@ use crate::{oneshot, render};
 
 pub(crate) async fn trigger(paths: &Paths, out: Out, name: &str, wait: u64) -> Result<Exit> {
     let patience = Ms::secs(wait);
-    let status = match through_daemon(paths, name, patience).await? {
-        Some(status) => status,
-        None => {
-            let loaded = load(paths)?;
-            let watch = resolve(name, loaded.policy.watches.keys());
-            let lock = match engine_lock(&paths.state) {
-                Ok(lock) => lock,
-                Err(busy @ LockError::Busy { .. }) => {
-                    eprintln!("hostward: {busy}");
-                    return Ok(Exit::Busy);
-                }
-                Err(error) => return Err(error).context("take the engine's lock (are you root?)"),
-            };
-            oneshot::cycle(paths, lock, loaded, Command::Cycle { watch, patience }).await?
-        }
+    let status = if let Some(status) = through_daemon(paths, name, patience).await? {
+        status
+    } else {
+        let loaded = load(paths)?;
+        let watch = resolve(name, loaded.policy.watches.keys());
+        let lock = match engine_lock(&paths.state) {
+            Ok(lock) => lock,
+            Err(busy @ LockError::Busy { .. }) => {
+                eprintln!("hostward: {busy}");
+                return Ok(Exit::Busy);
+            }
+            Err(error) => return Err(error).context("take the engine's lock (are you root?)"),
+        };
+        oneshot::cycle(paths, &lock, loaded, Command::Cycle { watch, patience }).await?
     };
     let watch = resolve(name, status.view.watches.iter().map(|w| &w.id));
     out.print(&status, || render::status(&status, status.scope(Some(&watch))))?;
