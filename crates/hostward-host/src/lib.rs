@@ -1,1 +1,4 @@
-
+mod files;
+pub mod gate;
+mod mask;
+pub mod python;
