@@ -87,3 +87,48 @@ fn millis(stat: &rustix::fs::Stat) -> Ms {
     let secs = u64::try_from(stat.st_mtime).unwrap_or(0);
     Ms(secs.saturating_mul(1000).saturating_add(stat.st_mtime_nsec / 1_000_000))
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::FileType;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_said_as_denied_ours_or_unreadable_with_its_noun() {
+        let of = |errno: Errno| fault("lock", Path::new("/a"), errno.into());
+        for (errno, label) in [
+            (Errno::ACCESS, "denied"),
+            (Errno::PERM, "denied"),
+            (Errno::MFILE, "probe"),
+            (Errno::NFILE, "probe"),
+            (Errno::IO, "unreadable"),
+            (Errno::STALE, "unreadable"),
+            (Errno::NOENT, "unreadable"),
+        ] {
+            assert_eq!(of(errno).label(), label, "{errno}");
+            assert!(of(errno).to_string().contains("lock '/a'"), "{}", of(errno));
+        }
+    }
+
+    #[test]
+    fn only_a_regular_file_within_its_cap_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), "12345").unwrap();
+        std::fs::create_dir(at("dir")).unwrap();
+        // Opening it for reading would wait for a writer for ever.
+        rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        assert_eq!(read("list", &at("file"), 5).unwrap().bytes, b"12345");
+        assert!(matches!(read("list", &at("file"), 4), Err(Fault::Unreadable(t)) if t.contains("longer")));
+        for name in ["dir", "fifo"] {
+            assert!(
+                matches!(read("list", &at(name), 5), Err(Fault::Unreadable(t)) if t.contains("regular")),
+                "{name}"
+            );
+        }
+        assert!(read_if_any("list", &at("none"), 5).unwrap().is_none());
+        assert!(read_if_any("list", &at("file/below"), 5).unwrap().is_none());
+        assert!(matches!(read("list", &at("none"), 5), Err(Fault::Unreadable(_))));
+    }
+}

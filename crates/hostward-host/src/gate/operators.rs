@@ -157,7 +157,9 @@ fn named_path(cwd: &Path, arg: &[u8]) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Write};
     use std::os::unix::fs::symlink;
+    use std::process::{Command, Stdio};
 
     use super::*;
 
@@ -227,11 +229,11 @@ mod tests {
         // A link to cat by the tool's name: it waits for its input, as long as we want.
         let tool = dir.path().join("pip");
         symlink("/bin/cat", &tool).unwrap();
-        let mut child = std::process::Command::new(&tool)
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = Command::new(&tool).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // Its echo says that it runs: in the middle of an exec a process has no arguments yet.
+        writeln!(child.stdin.as_ref().unwrap(), "here").unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
         let found = scan(Path::new("/proc"), &[dir.path().to_owned()]);
         child.kill().unwrap();
         child.wait().unwrap();

@@ -8,6 +8,8 @@
 mod dists;
 mod env;
 mod requirements;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod uvlock;
 mod wants;

@@ -63,7 +63,9 @@ type MakeLine<'a> = fn(&'a str) -> Line<'a>;
 
 impl Reader<'_, '_> {
     fn file(&mut self, path: &Path, role: Role, depth: usize) -> Result<(), Fault> {
-        if !self.seen.insert((path.to_owned(), role)) {
+        // Two files that include each other may do so by ever longer paths: `../a/../a`.
+        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if !self.seen.insert((real, role)) {
             return Ok(());
         }
         if depth > MAX_DEPTH || self.seen.len() > MAX_FILES {
