@@ -1,7 +1,7 @@
 //! `[baseline.NAME]`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use hostward_core::ask::{PythonQ, WantList};
 use hostward_core::id::{AppName, Str, WatchId};
@@ -33,17 +33,46 @@ pub(crate) fn read(mut table: Reader<'_>, id: &WatchId, draft: &mut Draft) -> Op
         table.push(&urgent.at, finding.help("it is the shorter wait, while a unit of the app is down"));
     }
     let tree = table.get("tree", &scalar::PATH).map(|said| said.value);
-    let python = table.need_table("python", "`venv` and `lock`").and_then(|table| python(table, tree, id, draft));
-    let lock = python.as_ref().and_then(|python| python.wants.iter().find(|want| file(want).is_some()));
-    // Whether commands use the lock can only be said of an environment that was read.
-    let reconcile = table.table("reconcile").and_then(|table| reconcile(table, python.is_some(), lock, id, draft));
+    let environment = table.need_table("python", "`venv` and `lock`").map(|table| environment(table, id, draft));
+    let lock = environment.as_ref().map_or(Lock::Unread, |environment| environment.lock.clone());
+    let reconcile = table.table("reconcile").and_then(|table| reconcile(table, &lock, id, draft));
     table.finish();
+    let Environment { venv, lock, required } = environment?;
+    let mut wants: Vec<WantList> = lock.declared().cloned().into_iter().collect();
+    wants.extend(required.map(WantList::Inline));
+    let python = PythonQ { venv: venv?, wants, tree };
     let urgent_quiet = urgent_quiet.map_or(Ms::secs(20).min(quiet), |said| said.value);
-    let spec = Spec { python: python?, interval, quiet, urgent_quiet, reconcile };
+    let spec = Spec { python, interval, quiet, urgent_quiet, reconcile };
     Some(common.watch(watch::Spec::Baseline(spec)))
 }
 
-fn python(mut table: Reader<'_>, tree: Option<PathBuf>, id: &WatchId, draft: &mut Draft) -> Option<PythonQ> {
+/// `[baseline.NAME.python]`
+#[derive(Debug)]
+struct Environment {
+    venv: Option<PathBuf>,
+    lock: Lock,
+    required: Option<Vec<Str>>,
+}
+
+/// What a reconcile may rebuild from.
+#[derive(Clone, Debug)]
+enum Lock {
+    Declared(WantList),
+    Absent,
+    /// What stands there was refused: nothing can be said about its use.
+    Unread,
+}
+
+impl Lock {
+    fn declared(&self) -> Option<&WantList> {
+        match self {
+            Lock::Declared(want) => Some(want),
+            Lock::Absent | Lock::Unread => None,
+        }
+    }
+}
+
+fn environment(mut table: Reader<'_>, id: &WatchId, draft: &mut Draft) -> Environment {
     let venv = table.need("venv", &scalar::PATH);
     if let Some(venv) = &venv {
         draft.claim(id, Claim::Venv(venv.value.clone()), &venv.at);
@@ -52,12 +81,14 @@ fn python(mut table: Reader<'_>, tree: Option<PathBuf>, id: &WatchId, draft: &mu
         let finding = Finding::error(format!("[{}] says of nothing that it must be installed", table.path()));
         table.push(table.at(), finding.help("add lock = \"/.../requirements.lock\", or required = [\"fastapi\"]"));
     }
-    let lock = table.get("lock", &scalar::PATH);
-    let required = table.list("required", &scalar::REQUIREMENT);
+    let lock = match table.get("lock", &scalar::PATH) {
+        Some(said) => Lock::Declared(want_list(said.value)),
+        None if table.has("lock") => Lock::Unread,
+        None => Lock::Absent,
+    };
+    let required = table.list("required", &scalar::REQUIREMENT).map(values);
     table.finish();
-    let mut wants: Vec<WantList> = lock.map(|said| want_list(said.value)).into_iter().collect();
-    wants.extend(required.map(|list| WantList::Inline(list.into_iter().map(|said| said.value).collect())));
-    Some(PythonQ { venv: venv?.value, wants, tree })
+    Environment { venv: venv.map(|said| said.value), lock, required }
 }
 
 /// The format goes by the file's name, as pip and uv themselves do it.
@@ -79,27 +110,14 @@ pub(crate) fn inherit_tree(watch: &mut Watch, apps: &BTreeMap<AppName, App>) {
     }
 }
 
-pub(crate) fn file(want: &WantList) -> Option<&Path> {
-    match want {
-        WantList::Requirements(file) | WantList::UvLock(file) | WantList::Pyproject(file) => Some(file),
-        WantList::Inline(_) => None,
-    }
-}
-
 const WHEN: Scalar<When> = Scalar {
     expected: "a condition",
     example: "\"unit-down\"",
     parse: |text| choice("condition", text, &[("unit-down", When::UnitDown), ("any-drift", When::AnyDrift)]),
 };
 
-fn reconcile(
-    mut table: Reader<'_>,
-    environment_known: bool,
-    lock: Option<&WantList>,
-    id: &WatchId,
-    draft: &mut Draft,
-) -> Option<Reconcile> {
-    if environment_known && lock.is_none() {
+fn reconcile(mut table: Reader<'_>, lock: &Lock, id: &WatchId, draft: &mut Draft) -> Option<Reconcile> {
+    if matches!(lock, Lock::Absent) {
         let finding = Finding::error("a reconcile without a lock file has nothing to rebuild from");
         table.push(table.at(), finding.help("declare `lock` beside `required`, or leave the reconcile out"));
     }
@@ -118,8 +136,8 @@ fn reconcile(
     if let Some(then) = then {
         then.finish();
     }
-    if let (Some(run), Some(lock)) = (&run, lock) {
-        let recipe = Recipe { commands: &run.value, lock, dir: dir.as_deref() };
+    if let Some(run) = &run {
+        let recipe = Recipe { commands: &run.value, lock: lock.declared(), dir: dir.as_deref() };
         for (at, finding) in commands::faults(&recipe, &run.at) {
             table.push(&at, finding);
         }

@@ -4,20 +4,19 @@
 //! revision, migrate, or install something that the lock does not say are refused. This catches mistakes, not malice: a
 //! script may do what it likes, and the operator answers for it.
 
-use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hostward_core::ask::WantList;
 use hostward_core::id::Str;
 
-use crate::baseline;
 use crate::finding::{Finding, Place, Said, shown};
 
 /// The commands beside what they should rebuild from.
 #[derive(Debug)]
 pub(crate) struct Recipe<'a> {
     pub(crate) commands: &'a [Vec<Said<Str>>],
-    pub(crate) lock: &'a WantList,
+    /// None: it was refused, or there is none, which is said elsewhere.
+    pub(crate) lock: Option<&'a WantList>,
     pub(crate) dir: Option<&'a Path>,
 }
 
@@ -37,6 +36,7 @@ const SHELLS: [&str; 5] = ["sh", "bash", "dash", "zsh", "ksh"];
 pub(crate) fn faults(recipe: &Recipe<'_>, run: &Place) -> Vec<(Place, Finding)> {
     let mut faults = Vec::new();
     let mut used = false;
+    let lock = recipe.lock.and_then(|lock| Lock::new(lock, recipe.dir));
     for command in recipe.commands {
         let Some(program) = command.first() else { continue };
         let words = words(command);
@@ -47,66 +47,81 @@ pub(crate) fn faults(recipe: &Recipe<'_>, run: &Place) -> Vec<(Place, Finding)> 
             faults.push((program.at.clone(), finding.help(help)));
             continue;
         }
-        match recipe.use_of_lock(&words) {
-            ControlFlow::Continue(true) => used = true,
-            ControlFlow::Continue(false) => {}
-            ControlFlow::Break(finding) => {
-                used = true;
-                faults.push((program.at.clone(), finding));
-            }
+        match lock.as_ref().map(|lock| lock.used_by(&words)) {
+            None | Some(Use::None) => {}
+            Some(Use::Yes) => used = true,
+            Some(Use::Beside(finding)) => faults.push((program.at.clone(), finding)),
         }
     }
-    if !used && faults.is_empty() && recipe.commands.iter().any(|command| !command.is_empty()) {
-        let finding = Finding::error(format!("no command uses the lock {}", recipe.lock_shown()));
-        faults.push((run.clone(), finding.help(recipe.how())));
+    let any = recipe.commands.iter().any(|command| !command.is_empty());
+    if let Some(lock) = lock.filter(|_| any && !used && faults.is_empty()) {
+        let finding = Finding::error(format!("no command uses the lock {}", lock.shown()));
+        faults.push((run.clone(), finding.help(lock.how())));
     }
     faults
 }
 
-impl Recipe<'_> {
-    /// Continue: whether the command uses the lock. Break: it installs, and not from the lock.
-    fn use_of_lock(&self, words: &[&str]) -> ControlFlow<Finding, bool> {
-        let named = words.iter().any(|word| self.names_lock(word));
-        let installs = installs(words);
+/// What a command has to do with the lock.
+enum Use {
+    Yes,
+    /// It installs nothing.
+    None,
+    /// It installs, and not from the lock.
+    Beside(Finding),
+}
+
+/// A lock file, and the directory that relative paths begin at.
+struct Lock<'a> {
+    format: &'a WantList,
+    file: &'a Path,
+    project: &'a Path,
+    dir: Option<&'a Path>,
+}
+
+impl<'a> Lock<'a> {
+    fn new(format: &'a WantList, dir: Option<&'a Path>) -> Option<Self> {
+        let (WantList::Requirements(file) | WantList::UvLock(file) | WantList::Pyproject(file)) = format else {
+            return None;
+        };
+        Some(Lock { format, file, project: file.parent().unwrap_or(file), dir })
+    }
+
+    fn used_by(&self, words: &[&str]) -> Use {
+        let named = words.iter().any(|word| self.names_file(word));
         if has(words, "uv", &["sync"]) {
             let frozen = words.iter().any(|word| ["--frozen", "--locked"].contains(word));
-            if !matches!(self.lock, WantList::Requirements(_)) && !frozen {
-                let finding = Finding::error("`uv sync` without --frozen may change the lock");
-                return ControlFlow::Break(finding.help("add --frozen"));
-            }
-            return if named || self.in_project(words) {
-                ControlFlow::Continue(true)
-            } else {
-                ControlFlow::Break(self.beside())
+            return match self.format {
+                WantList::UvLock(_) | WantList::Pyproject(_) if !frozen => {
+                    let finding = Finding::error("`uv sync` without --frozen may change the lock");
+                    Use::Beside(finding.help("add --frozen"))
+                }
+                WantList::UvLock(_) | WantList::Pyproject(_) if self.in_project(words) => Use::Yes,
+                _ if named => Use::Yes,
+                _ => self.beside(),
             };
         }
         // The project itself, without what it requires: the lock has nothing to say about it.
         let itself = words.contains(&"--no-deps") && words.iter().any(|word| ["-e", "--editable"].contains(word));
-        let project =
-            matches!(self.lock, WantList::Pyproject(_)) && words.iter().any(|word| self.names_project(word));
-        match (named || project, installs && !itself) {
-            (true, _) => ControlFlow::Continue(true),
-            (false, false) => ControlFlow::Continue(false),
-            (false, true) => ControlFlow::Break(self.beside()),
+        let project = matches!(self.format, WantList::Pyproject(_));
+        let project = project && words.iter().any(|word| self.names_project(word));
+        match (named || project, installs(words) && !itself) {
+            (true, _) => Use::Yes,
+            (false, false) => Use::None,
+            (false, true) => self.beside(),
         }
     }
 
-    fn beside(&self) -> Finding {
-        Finding::error(format!("this installs without the lock {}", self.lock_shown())).help(self.how())
+    fn beside(&self) -> Use {
+        Use::Beside(Finding::error(format!("this installs without the lock {}", self.shown())).help(self.how()))
     }
 
-    fn lock_file(&self) -> &Path {
-        baseline::file(self.lock).unwrap_or(Path::new(""))
-    }
-
-    fn lock_shown(&self) -> String {
-        shown(&self.lock_file().display().to_string())
+    fn shown(&self) -> String {
+        shown(&self.file.display().to_string())
     }
 
     fn how(&self) -> String {
-        let file = self.lock_file().display();
-        let project = self.lock_file().parent().unwrap_or(Path::new("/")).display();
-        match self.lock {
+        let (file, project) = (self.file.display(), self.project.display());
+        match self.format {
             WantList::UvLock(_) => format!("use it: uv sync --frozen --project {project}"),
             WantList::Pyproject(_) => {
                 format!("use it: pip install {project}, or uv sync --frozen --project {project}")
@@ -115,21 +130,18 @@ impl Recipe<'_> {
         }
     }
 
-    /// The word is the lock's path, or ends in it after a `=` or an option's letter.
-    fn names_lock(&self, word: &str) -> bool {
-        self.is(word, self.lock_file())
-            || word.split_once('=').is_some_and(|(_, path)| self.is(path, self.lock_file()))
-            || word.strip_prefix("-r").is_some_and(|path| self.is(path, self.lock_file()))
+    /// The word is the file's path: by itself, after a `=`, or after `-r`.
+    fn names_file(&self, word: &str) -> bool {
+        let option = word.split_once('=').map(|(_, path)| path).or(word.strip_prefix("-r"));
+        self.is(word, self.file) || option.is_some_and(|path| self.is(path, self.file))
     }
 
+    /// The word is the project's directory, with or without extras: `/opt/example[prod]`.
     fn names_project(&self, word: &str) -> bool {
-        // Extras: `/opt/example[prod]`.
-        let path = word.split('[').next().unwrap_or(word);
-        !path.is_empty() && self.lock_file().parent().is_some_and(|project| self.is(path, project))
+        self.is(word.split('[').next().unwrap_or(word), self.project)
     }
 
     fn in_project(&self, words: &[&str]) -> bool {
-        let Some(project) = self.lock_file().parent() else { return false };
         let mut named = words.iter().enumerate().filter_map(|(n, word)| {
             ["--project", "--directory"].iter().find_map(|option| match word.strip_prefix(option)? {
                 "" => words.get(n + 1).copied(),
@@ -137,20 +149,16 @@ impl Recipe<'_> {
             })
         });
         match named.next() {
-            Some(path) => self.is(path, project),
-            None => self.dir == Some(project),
+            Some(path) => self.is(path, self.project),
+            None => self.dir == Some(self.project),
         }
     }
 
     /// `said`, taken from `dir` when it is relative, is `path`.
     fn is(&self, said: &str, path: &Path) -> bool {
-        if said.is_empty() {
-            return false;
-        }
-        let said = Path::new(said);
-        let whole = self.dir.map_or_else(|| said.to_owned(), |dir| dir.join(said));
-        // `.` at the end or in the middle says nothing.
-        whole.components().eq(path.components())
+        let whole = self.dir.map_or_else(|| PathBuf::from(said), |dir| dir.join(said));
+        // By components, so that `.` and doubled slashes say nothing.
+        !said.is_empty() && whole.components().eq(path.components())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Checks across tables and files: what is mentioned exists, what must be one is one, and nothing grows without limit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hostward_core::id::{AppName, WatchId};
 use hostward_core::policy::{Host, Mode, Watch};
@@ -21,7 +21,8 @@ pub(crate) fn check(draft: &Draft, findings: &Findings) {
         findings.push(&last.at, Finding::error(message).help("remove some of them"));
     }
     claims(draft, findings);
-    for (by, said) in &draft.mentions {
+    // A suggestion costs a comparison with every name: none is looked for beyond what is shown.
+    for (by, said) in draft.mentions.iter().take_while(|_| !findings.is_full()) {
         if let Some(finding) = mention(draft, by, &said.value) {
             findings.push(&said.at, finding);
         }
@@ -127,8 +128,12 @@ fn budget(draft: &Draft, findings: &Findings) {
 }
 
 fn unused_apps(draft: &Draft, findings: &Findings) {
-    let used = |name: &AppName| draft.mentions.iter().any(|(_, said)| said.value == Mention::App(name.clone()));
-    for (name, said) in draft.apps.iter().filter(|(name, _)| !draft.torn && !used(name)) {
+    let named = draft.mentions.iter().filter_map(|(_, said)| match &said.value {
+        Mention::App(name) => Some(name),
+        _ => None,
+    });
+    let used: BTreeSet<&AppName> = named.collect();
+    for (name, said) in draft.apps.iter().filter(|(name, _)| !draft.torn && !used.contains(name)) {
         let finding = Finding::warning(format!("no watch belongs to [app.{name}]"));
         findings.push(&said.at, finding.help(format!("add app = \"{name}\" to its watches")));
     }

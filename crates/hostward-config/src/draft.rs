@@ -51,10 +51,13 @@ impl Draft {
     pub(crate) fn read(&mut self, file: usize, text: &str, findings: &Findings) {
         let cx = Context { file, findings };
         let (tree, faults) = DeTable::parse_recoverable(text);
+        let mut last = None;
         for fault in &faults {
             let at = cx.place(fault.span().unwrap_or(text.len()..text.len()));
-            let finding = Finding::error(fault.message());
-            findings.push(&at, if fault.message() == "duplicate key" { twice(finding) } else { finding });
+            // The parser may stumble several times over one byte: the first time says it.
+            if last.replace(at.span.start) != Some(at.span.start) {
+                findings.push(&at, syntax(fault.message()));
+            }
         }
         if faults.is_empty() {
             self.declare(Reader::root(cx, tree.get_ref()));
@@ -125,8 +128,13 @@ impl Draft {
 
 type ReadKind = fn(Reader<'_>, &WatchId, &mut Draft) -> Option<Watch>;
 
-fn twice(finding: Finding) -> Finding {
-    finding.help("it is already set in this file: keep one of them")
+fn syntax(message: &str) -> Finding {
+    let finding = Finding::error(message);
+    match message {
+        "duplicate key" => finding.help("it is already set in this file: keep one of them"),
+        _ if message.starts_with("string values must be quoted") => finding.help("write \"..\" around it"),
+        _ => finding,
+    }
 }
 
 /// A table that two files may not both declare. True: it is the first.

@@ -189,6 +189,13 @@ impl Findings {
         self.placed.borrow_mut().push((at.clone(), finding));
     }
 
+    /// More would not be shown.
+    pub(crate) fn is_full(&self) -> bool {
+        let errors =
+            |placed: &[(Place, Finding)]| placed.iter().filter(|(_, f)| f.severity == Severity::Error).count();
+        errors(&self.placed.borrow()) >= FINDINGS_LIMIT
+    }
+
     /// About a file as a whole.
     pub(crate) fn file(&mut self, file: &Path, message: String, help: Option<String>) {
         let (file, related, excerpt) = (file.to_owned(), None, None);
