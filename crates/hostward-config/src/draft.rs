@@ -121,8 +121,10 @@ impl Draft {
             Some((id, watch))
         };
         let watches = self.watches.into_iter().filter_map(with_tree).collect();
-        let host = self.host.map(|said| said.value).unwrap_or_default();
-        (Policy { host, apps, watches }, self.export.map(|said| said.value).unwrap_or_default())
+        let export = self.export.map(|said| said.value).unwrap_or_default();
+        let mut host = self.host.map(|said| said.value).unwrap_or_default();
+        host.textfile.clone_from(&export.textfile);
+        (Policy { host, apps, watches }, export)
     }
 }
 

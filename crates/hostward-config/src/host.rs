@@ -19,6 +19,8 @@ pub(crate) fn host(mut table: Reader<'_>) -> (Host, Place) {
         mode: table.or("mode", &scalar::MODE, default.mode),
         settle: table.or("settle", &scalar::SPAN, default.settle),
         budget: budget.map_or(default.budget, |said| said.value),
+        // From `[metrics]`, once all files are read.
+        textfile: None,
     };
     table.finish();
     (host, at)

@@ -27,7 +27,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use hostward_core::policy::Policy;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use finding::{ConfigError, Rejected, Related};
 
@@ -50,7 +50,7 @@ pub struct Loaded {
 }
 
 /// `[metrics]`: where the metrics go. The core does not need to know.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Export {
     pub listen: Option<SocketAddr>,
     pub textfile: Option<PathBuf>,
@@ -64,6 +64,24 @@ pub enum LoadError {
     Absent { looked: Vec<PathBuf> },
     #[error(transparent)]
     Rejected(#[from] Rejected),
+}
+
+impl LoadError {
+    /// As rustc prints errors; one that has no place in a file is a line.
+    pub fn render(&self, colour: bool) -> String {
+        match self {
+            LoadError::Absent { .. } => format!("{self}\n"),
+            LoadError::Rejected(rejected) => rejected.render(colour),
+        }
+    }
+
+    /// Each error with its place; none when there is no file.
+    pub fn errors(&self) -> &[ConfigError] {
+        match self {
+            LoadError::Absent { .. } => &[],
+            LoadError::Rejected(rejected) => &rejected.errors,
+        }
+    }
 }
 
 /// Reads `DIR/hostward.toml` and `DIR/conf.d/*.toml`.

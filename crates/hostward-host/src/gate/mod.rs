@@ -6,6 +6,7 @@
 
 mod lock;
 mod operators;
+mod rivals;
 
 use std::path::Path;
 
@@ -22,6 +23,7 @@ pub fn read(q: &GateQ) -> Result<GateReading, Fault> {
         sentinels: q.sentinels.iter().map(|path| sentinel(path, ROOT)).collect::<Result<_, _>>()?,
         lock: q.lock.as_deref().map(|path| lock::probe(proc, path)).transpose()?,
         operators: operators::scan(proc, &q.trees)?,
+        rivals: q.textfile.as_deref().map(|ours| rivals::scan(ours, &q.families)).unwrap_or_default(),
         ..GateReading::default()
     })
 }

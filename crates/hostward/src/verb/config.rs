@@ -28,9 +28,7 @@ pub(crate) fn config(paths: &Paths, out: Out, which: &ConfigVerb) -> Result<Exit
         ConfigVerb::Check { .. } => {
             let watches = loaded.policy.watches.len();
             let checked = json!({ "version": 1, "ok": true, "watches": watches, "warnings": loaded.warnings });
-            out.print(&checked, || {
-                format!("{}ok: {watches} watches\n", loaded.render_warnings(false))
-            })?;
+            out.print(&checked, || format!("{}ok: {watches} watches\n", loaded.render_warnings(false)))?;
         }
         // The understood form is JSON for people too: it nests, and every default is in it.
         ConfigVerb::Show { .. } => {
