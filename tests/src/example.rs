@@ -71,6 +71,12 @@ impl<'a> ExampleApp<'a> {
         Ok(())
     }
 
+    /// Takes the new dependency out of the venv again.
+    pub fn uninstall(&self) -> Result<()> {
+        self.as_deploy("/opt/example/.venv/bin/pip uninstall --quiet --yes ratelimiting")?;
+        Ok(())
+    }
+
     /// Makes every reconcile fail for good: the wheel that the lock asks for is gone (scenario D9).
     pub fn remove_wheel(&self) -> Result<()> {
         self.sandbox.sh("rm /opt/example/wheels/ratelimiting-*.whl")?;

@@ -5,12 +5,14 @@
 //! panic or its SIGKILL takes away entirely. What can't run here fails and names what is missing; it never skips.
 
 mod example;
+mod guard;
 mod install;
 mod paths;
 mod sandbox;
 mod wait;
 
 pub use example::{ExampleApp, Reconcile, RestartSec};
+pub use guard::{Guard, find};
 pub use install::{install_hostward, write_config};
 pub use paths::{hostward_binary, repository, target_dir};
 pub use sandbox::{BootOptions, Cgroup, Output, Sandbox};
