@@ -27,7 +27,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use hostward_core::policy::Policy;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use finding::{ConfigError, Rejected, Related};
 
@@ -50,7 +50,7 @@ pub struct Loaded {
 }
 
 /// `[metrics]`: where the metrics go. The core does not need to know.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Export {
     pub listen: Option<SocketAddr>,
     pub textfile: Option<PathBuf>,
