@@ -34,8 +34,7 @@ pub(crate) fn read(mut table: Reader<'_>, id: &WatchId, draft: &mut Draft) -> Op
     }
     let tree = table.get("tree", &scalar::PATH).map(|said| said.value);
     let environment = table.need_table("python", "`venv` and `lock`").map(|table| environment(table, id, draft));
-    let lock = environment.as_ref().map_or(Lock::Unread, |environment| environment.lock.clone());
-    let reconcile = table.table("reconcile").and_then(|table| reconcile(table, &lock, id, draft));
+    let reconcile = table.table("reconcile").and_then(|table| reconcile(table, environment.as_ref(), id, draft));
     table.finish();
     let Environment { venv, lock, required } = environment?;
     let mut wants: Vec<WantList> = lock.declared().cloned().into_iter().collect();
@@ -55,7 +54,7 @@ struct Environment {
 }
 
 /// What a reconcile may rebuild from.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Lock {
     Declared(WantList),
     Absent,
@@ -116,7 +115,13 @@ const WHEN: Scalar<When> = Scalar {
     parse: |text| choice("condition", text, &[("unit-down", When::UnitDown), ("any-drift", When::AnyDrift)]),
 };
 
-fn reconcile(mut table: Reader<'_>, lock: &Lock, id: &WatchId, draft: &mut Draft) -> Option<Reconcile> {
+fn reconcile(
+    mut table: Reader<'_>,
+    environment: Option<&Environment>,
+    id: &WatchId,
+    draft: &mut Draft,
+) -> Option<Reconcile> {
+    let lock = environment.map_or(&Lock::Unread, |environment| &environment.lock);
     if matches!(lock, Lock::Absent) {
         let finding = Finding::error("a reconcile without a lock file has nothing to rebuild from");
         table.push(table.at(), finding.help("declare `lock` beside `required`, or leave the reconcile out"));
@@ -137,7 +142,8 @@ fn reconcile(mut table: Reader<'_>, lock: &Lock, id: &WatchId, draft: &mut Draft
         then.finish();
     }
     if let Some(run) = &run {
-        let recipe = Recipe { commands: &run.value, lock: lock.declared(), dir: dir.as_deref() };
+        let venv = environment.and_then(|environment| environment.venv.as_deref());
+        let recipe = Recipe { commands: &run.value, lock: lock.declared(), dir: dir.as_deref(), venv };
         for (at, finding) in commands::faults(&recipe, &run.at) {
             table.push(&at, finding);
         }

@@ -18,9 +18,11 @@ pub(crate) struct Recipe<'a> {
     /// None: it was refused, or there is none, which is said elsewhere.
     pub(crate) lock: Option<&'a WantList>,
     pub(crate) dir: Option<&'a Path>,
+    /// What they should fill; none: it was refused.
+    pub(crate) venv: Option<&'a Path>,
 }
 
-/// Programs, the words that make them fetch or migrate, and what that does. Without words: always.
+/// Programs, the words that make them fetch or migrate, and what that does.
 const FORBIDDEN: [(&str, &[&str], &str); 7] = [
     ("git", &["pull", "fetch", "checkout", "reset", "switch", "merge", "rebase", "clone"], "changes the revision"),
     ("alembic", &["upgrade", "downgrade", "stamp"], "migrates the database"),
@@ -49,7 +51,10 @@ pub(crate) fn faults(recipe: &Recipe<'_>, run: &Place) -> Vec<(Place, Finding)> 
         }
         match lock.as_ref().map(|lock| lock.used_by(&words)) {
             None | Some(Use::None) => {}
-            Some(Use::Yes) => used = true,
+            Some(Use::Yes) => {
+                used = true;
+                faults.extend(recipe.elsewhere(&words).map(|finding| (program.at.clone(), finding)));
+            }
             Some(Use::Beside(finding)) => faults.push((program.at.clone(), finding)),
         }
     }
@@ -59,6 +64,25 @@ pub(crate) fn faults(recipe: &Recipe<'_>, run: &Place) -> Vec<(Place, Finding)> 
         faults.push((run.clone(), finding.help(lock.how())));
     }
     faults
+}
+
+impl Recipe<'_> {
+    /// The system's pip given the right lock fills the wrong environment, and the drift stays.
+    fn elsewhere(&self, words: &[&str]) -> Option<Finding> {
+        let venv = self.venv?;
+        let inside =
+            |path: &str| self.dir.map_or_else(|| PathBuf::from(path), |dir| dir.join(path)).starts_with(venv);
+        // `/v/bin/pip`, `--python=/v`, `VIRTUAL_ENV=/v`.
+        let named = |word: &&str| inside(word) || word.split_once('=').is_some_and(|(_, path)| inside(path));
+        // uv sync builds `.venv` beside the project's files.
+        let beside = has(words, "uv", &["sync"]) && venv.file_name().is_some_and(|name| name == ".venv");
+        if beside || !installs(words) || words.iter().any(named) {
+            return None;
+        }
+        let venv = venv.display();
+        let finding = Finding::warning(format!("this may install into another environment than {venv}"));
+        Some(finding.help(format!("name it: {venv}/bin/pip, --python {venv}, or UV_PROJECT_ENVIRONMENT={venv}")))
+    }
 }
 
 /// What a command has to do with the lock.

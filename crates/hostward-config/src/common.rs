@@ -1,6 +1,8 @@
 //! What all kinds of watch have in common: app, mode, sentinel, compat names, brakes.
 
-use hostward_core::id::{AppName, WatchId};
+use std::path::PathBuf;
+
+use hostward_core::id::{AppName, Str, WatchId};
 use hostward_core::policy::{Brakes, Mode, Watch};
 use hostward_core::watch::Spec;
 
@@ -37,8 +39,8 @@ pub(crate) fn read(table: &mut Reader<'_>, id: &WatchId, draft: &mut Draft, brak
 pub(crate) struct Common {
     app: Option<AppName>,
     mode: Option<Mode>,
-    sentinel: Option<std::path::PathBuf>,
-    compat: Option<hostward_core::id::Str>,
+    sentinel: Option<PathBuf>,
+    compat: Option<Str>,
     brakes: Brakes,
 }
 

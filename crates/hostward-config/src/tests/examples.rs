@@ -137,6 +137,20 @@ fn a_half_written_file_is_never_taken_for_a_whole_one() {
     }
 }
 
+/// Any one byte lost or mistyped: accepted or refused, never a panic.
+#[test]
+fn a_slip_of_the_hand_never_panics() {
+    let whole = text("api-and-venv");
+    for at in 0..whole.len() {
+        for slip in ["", "\"", "[", "=", "\n", "\u{e9}"] {
+            let slipped = [&whole[..at], slip, &whole[at + 1..]].concat();
+            if let Err(rejected) = parse(&[("hostward.toml", &slipped)]) {
+                assert!(!rejected.errors.is_empty() && !rejected.render(false).is_empty());
+            }
+        }
+    }
+}
+
 /// Cut inside a key, a string, a list or a table's header.
 fn torn(cut: &str) -> bool {
     let code: Vec<&str> = cut.lines().map(|line| line.split('#').next().unwrap_or_default()).collect();

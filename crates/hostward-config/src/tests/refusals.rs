@@ -338,6 +338,16 @@ fn what_is_doubtful_is_a_warning() {
     for (text, want) in cases {
         assert_eq!(good(text).warnings.iter().map(line).collect::<Vec<_>>(), [want]);
     }
+    let system = with("", "run = [[\"/usr/bin/pip\", \"install\", \"-r\", \"/o/req.lock\"]]");
+    let said: Vec<String> = good(&system).warnings.iter().map(line).collect();
+    assert_eq!(
+        said,
+        ["7:9 this may install into another environment than /v | name it: /v/bin/pip, --python /v, or \
+          UV_PROJECT_ENVIRONMENT=/v"]
+    );
+    let python =
+        with("", "run = [[\"/usr/bin/uv\", \"pip\", \"install\", \"--python\", \"/v\", \"-r\", \"/o/req.lock\"]]");
+    assert!(good(&python).warnings.is_empty());
     let budget = format!("{}[host]\nbudget = \"3 per 1h\"", with("", RUN));
     let said: Vec<String> = good(&budget).warnings.iter().map(line).collect();
     assert_eq!(

@@ -110,7 +110,14 @@ error: [service.api] is declared twice
 #[test]
 fn several_syntax_errors_show_at_once() {
     let said: Vec<String> = bad("[host]\nmode = act\n[app\nx = { y = \n[host]\n").errors.iter().map(line).collect();
-    assert_eq!(said, [""]);
+    assert_eq!(
+        said,
+        [
+            "2:8 string values must be quoted, expected literal string | write \"..\" around it",
+            "3:5 unclosed table, expected `]` | -",
+            "5:7 unclosed inline table, expected `}` | -",
+        ]
+    );
 }
 
 #[test]
