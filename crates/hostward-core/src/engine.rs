@@ -362,7 +362,7 @@ impl Engine {
             return;
         }
         let incident = matches!(turn, Turn::Down { .. }).then(|| self.incident(id));
-        let fell = matches!(turn, Turn::Down { .. });
+        let fell = matches!(turn, Turn::Down { .. }) && !matches!(last, Some(Turn::Down { .. }));
         self.record(Body::Turned { target: id.clone(), to: turn, incident });
         if fell {
             self.relapse(id);
@@ -493,10 +493,13 @@ impl Engine {
     }
 }
 
-fn same_turn(a: &Turn, b: &Turn) -> bool {
-    match (a, b) {
+/// Nothing new. A cause is often seen only after its dependent fell: its name is news, its going is not.
+fn same_turn(last: &Turn, to: &Turn) -> bool {
+    match (last, to) {
         (Turn::Up, Turn::Up) | (Turn::Unknown { .. }, Turn::Unknown { .. }) => true,
-        (Turn::Down { reason: a, .. }, Turn::Down { reason: b, .. }) => a == b,
+        (Turn::Down { reason: last, blame: known, .. }, Turn::Down { reason, blame, .. }) => {
+            last == reason && (known.is_some() || blame.is_none())
+        }
         _ => false,
     }
 }
