@@ -14,7 +14,7 @@ use crate::judge::Verdict;
 use crate::ledger::{Attempt, Body, Closing, Origin, Record, State, Turn};
 use crate::plan::Act;
 use crate::policy::Policy;
-use crate::run::{Outcome, Ticket};
+use crate::run::Ticket;
 use crate::time::{Ms, Now};
 use crate::view::View;
 
@@ -217,7 +217,7 @@ impl World {
         }
     }
 
-    fn apply(&mut self, effects: Vec<Effect>) {
+    pub(super) fn apply(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             if let Some(Crash { before, tail }) = self.crash
                 && self.effects == before
@@ -393,8 +393,4 @@ pub(super) fn refold(records: &[Record]) -> State {
 pub(super) fn twice(scenario: impl Fn() -> World) {
     let (first, second) = (scenario().finish(), scenario().finish());
     assert!(first == second, "the second run gave other records than the first");
-}
-
-pub(super) fn lost(why: &str) -> Outcome {
-    Outcome::Lost(why.into())
 }
