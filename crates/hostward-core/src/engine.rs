@@ -399,12 +399,18 @@ impl Engine {
 
     /// Attempts that were proved and wait for their soak: target, run, and the boot time of its end.
     fn unsettled(&self) -> impl Iterator<Item = (TargetId, RunId, Ms)> + '_ {
-        self.world.state.targets.iter().flat_map(move |(id, brake)| {
+        self.world.state.targets.iter().filter(|(id, _)| self.judgeable(id)).flat_map(move |(id, brake)| {
             let soak = self.world.policy.watches.get(&id.watch).map_or(Ms::mins(1), |watch| watch.brakes.soak);
             brake.attempts.iter().filter(|a| a.settled.is_none()).filter_map(move |attempt| {
                 Some((id.clone(), attempt.run, self.world.now.reach(attempt.proved?, soak)))
             })
         })
+    }
+
+    /// A new process says nothing of a soak before it has looked; of a watch that is gone it never will.
+    fn judgeable(&self, id: &TargetId) -> bool {
+        let judged = self.world.target(id).is_some_and(|target| target.verdict != Verdict::Pending);
+        judged || !self.world.policy.watches.contains_key(&id.watch)
     }
 
     fn settle(&mut self) {
