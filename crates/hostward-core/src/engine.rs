@@ -34,8 +34,8 @@ use running::Runs;
 
 /// A turn that still moves after this many rounds is a bug; it goes on at the next event.
 const ROUNDS_MAX: usize = 64;
-/// Abnormal starts within ten minutes that make this one safe mode.
-const ABNORMAL_MAX: usize = 2;
+/// This many abnormal starts within ten minutes, this one included, are safe mode.
+const ABNORMAL_MAX: usize = 3;
 const ABNORMAL_WINDOW: Ms = Ms::mins(10);
 /// Facts recorded a minute and target; more are counted.
 const NOTES_A_MINUTE: usize = 10;
@@ -168,8 +168,8 @@ impl Engine {
             engine.record(Body::Damaged { why });
         }
         let abnormal = engine.world.state.abnormal_starts_within(begin.now, ABNORMAL_WINDOW);
-        if abnormal > ABNORMAL_MAX - 1 && begin.origin == Origin::Daemon {
-            engine.world.start = Start::Safe(abnormal + 1);
+        if abnormal >= ABNORMAL_MAX && begin.origin == Origin::Daemon {
+            engine.world.start = Start::Safe(abnormal);
         }
         engine.adopt_policy(&begin.policy);
         engine.recall(begin.memory);
