@@ -188,6 +188,11 @@ pub fn begin(world: &World, target: &TargetId, plan: &Plan) -> Vec<Held> {
 /// Holds that also end a run which has begun. All others would trip a plan over itself.
 fn ending(world: &World, plan: &Plan, since: Option<Now>, held: &mut Vec<Held>) {
     gate(world, &plan.watch, since, held);
+    // The step that killed us three times is not taken a fourth time.
+    if let Start::Safe(count) = world.start {
+        let lift = Lift::Operator("find why the daemon died, then restart it".into());
+        held.push(Held::new(Hold::SafeMode, format!("{count} abnormal starts in 10 min"), "fewer than 3", lift));
+    }
     if let Some(why) = &world.ledger_bad {
         held.push(Held::new(
             Hold::LedgerUnwritable,
@@ -414,13 +419,9 @@ fn given_up(world: &World, cause: &TargetId, judged: bool, target: &TargetId, fe
     turn && !acting && (waited || judged && !world.can_act_soon(cause))
 }
 
-/// What the host has only once: budget, claims, and its own safe mode.
+/// What the host has only once: its ledger, its budget, and each thing that a plan touches.
 fn shared(world: &World, plan: &Plan, held: &mut Vec<Held>) {
     let now = world.now;
-    if let Start::Safe(count) = world.start {
-        let lift = Lift::Operator("find why the daemon died, then restart it".into());
-        held.push(Held::new(Hold::SafeMode, format!("{count} abnormal starts in 10 min"), "fewer than 3", lift));
-    }
     if let Some((_, why)) = &world.state.damaged {
         let lift = Lift::Operator("look at the set-aside ledger, then `hostward clear`".into());
         held.push(Held::new(Hold::LedgerDamaged, why.clone(), "caps count as spent until cleared", lift));
