@@ -204,7 +204,8 @@ impl Engine {
 
     /// The boot time at which the engine wants to be woken, if nothing happens before.
     pub fn next_wakeup(&self) -> Option<Ms> {
-        let orders = self.orders.iter().map(Order::until);
+        // A cycle that is late waits for its run, not for time.
+        let orders = self.orders.iter().map(Order::until).filter(|until| *until > self.world.now.up);
         let soaks = self.unsettled().map(|(_, _, end)| end);
         self.asks.next_due().into_iter().chain(self.runs.next_due()).chain(self.lift).chain(orders).chain(soaks).min()
     }
