@@ -13,8 +13,9 @@ use crate::policy::{Brakes, Mode};
 use crate::time::{Ms, Now};
 use crate::world::{Start, World};
 
-/// A gate that was looked up this long ago is still the gate: the time between an answer and the next turn.
-pub const GATE_FRESH: Ms = Ms::secs(2);
+/// A gate that was asked for this long ago may open a run; its first step asks again. Longer than the question's own
+/// deadline, or a slow edge would never be fresh.
+pub const GATE_FRESH: Ms = Ms::secs(6);
 /// dpkg and pip finish, hung ones do not: after this an operator's process is alerted on, and still respected.
 const DEPLOY_LOCK_STALE: Ms = Ms::mins(30);
 /// A relapse within this long of being cleared counts against the daily cap.
