@@ -234,6 +234,15 @@ fn reload(world: &mut World, change: fn(&mut crate::policy::Watch)) {
 }
 
 #[test]
+fn a_slow_gate_delays_and_does_not_forbid() {
+    let mut world = World::well(Ms::secs(5));
+    world.gate_takes = Ms(4500);
+    world.host.fail();
+    assert!(world.run_until(Ms::mins(1), |w| w.performed.len() == 1), "{:?}", world.holds(&api()));
+    world.finish();
+}
+
+#[test]
 fn an_http_outage_in_a_drifted_app_waits_for_the_drift() {
     let mut world = World::well(Ms::secs(5));
     world.host.missing = true;

@@ -34,6 +34,8 @@ fn healed(restart_every: Ms) -> World {
     assert!(world.performed.is_empty(), "nothing is done before the verdict");
     assert!(world.run_until(Ms::secs(60), |w| w.is_down(&drift())), "the drift is judged");
     assert!(world.performed.is_empty());
+    assert!(world.run_until(Ms::mins(2), |w| w.is_up(&api())));
+    assert!(world.host.serves(), "up only once the health endpoint says so");
     world.run_for(Ms::mins(20));
 
     let acts: Vec<&Act> = world.performed.iter().map(|(_, act)| act).collect();

@@ -41,6 +41,7 @@ pub(super) struct World {
     pub(super) on_record: fn(&mut World, &Record),
     /// Questions that the edge never answers.
     pub(super) mute: fn(&AskKey) -> bool,
+    pub(super) gate_takes: Ms,
     /// The engine dies before this effect, counted from its first, takes place.
     pub(super) crash: Option<Crash>,
     pub(super) effects: usize,
@@ -89,6 +90,7 @@ impl World {
             replies: Vec::new(),
             on_record: |_, _| {},
             mute: |_| false,
+            gate_takes: Ms(3),
             crash: None,
             effects: 0,
             queue: BTreeMap::new(),
@@ -240,7 +242,7 @@ impl World {
                 if !(self.mute)(&key) {
                     let latency = match &*question {
                         Question::Unit(_) => Ms(2),
-                        Question::Gate(_) => Ms(3),
+                        Question::Gate(_) => self.gate_takes,
                         Question::Http(_) => Ms(5),
                         Question::Python(_) => Ms(8),
                     };
