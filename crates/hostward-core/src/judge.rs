@@ -330,3 +330,6 @@ impl Target {
         self.aspects.values().filter_map(raw).min().or(self.verdict.down().map(|_| self.since))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -140,7 +140,9 @@ impl Engine {
         let keys = [Some(AskKey::Gate(plan.watch.clone())), probe].into_iter().flatten();
         let missing: Vec<AskKey> = keys.filter(|key| !self.asks.since(key, since)).collect();
         if !missing.is_empty() && self.world.now.since(since) < LOOK_PATIENCE {
-            missing.iter().for_each(|key| self.demand(key, since));
+            for key in &missing {
+                self.demand(key, since);
+            }
             return;
         }
         match hold::permit(&self.world, &plan, step, since) {

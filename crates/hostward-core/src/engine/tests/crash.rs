@@ -27,11 +27,19 @@ fn killed(before: usize, tail: Tail) {
     let mut world = repair();
     world.crash = Some(Crash { before, tail });
     world.memory = Memory::default();
-    assert!(world.run_until(Ms::mins(20), done), "killed before effect {before}, tail {tail:?}: {:?}", world.closings());
+    assert!(
+        world.run_until(Ms::mins(20), done),
+        "killed before effect {before}, tail {tail:?}: {:?}",
+        world.closings()
+    );
     let attempts: Vec<_> = world.attempts(&drift()).iter().map(|a| a.settled).collect();
     assert_eq!(attempts, [Some(Settlement::Cleared)], "killed before effect {before}, tail {tail:?}");
     assert!(world.attempts(&api()).len() <= 1);
-    assert!((1..=2).contains(&world.host.commands), "killed before effect {before}: {} commands", world.host.commands);
+    assert!(
+        (1..=2).contains(&world.host.commands),
+        "killed before effect {before}: {} commands",
+        world.host.commands
+    );
     let restarts = world.performed.iter().filter(|(_, act)| matches!(act, Act::Restart(_))).count();
     assert!(restarts <= 2, "killed before effect {before}: {restarts} restarts");
     world.finish();

@@ -98,7 +98,8 @@ fn what_one_process_saw_once_the_next_confirms() {
         world.boot();
         world.run_for(Ms::secs(2));
         assert!(!world.is_down(&drift()), "one pass is not enough");
-        let json = serde_json::to_string(&world.engine.as_ref().map(crate::engine::Engine::memory)).unwrap_or_default();
+        let json =
+            serde_json::to_string(&world.engine.as_ref().map(crate::engine::Engine::memory)).unwrap_or_default();
         world.die(Tail::Kept);
         world.run_for(Ms::mins(1));
         if remembers {

@@ -39,7 +39,9 @@ fn healed(restart_every: Ms) -> World {
     world.run_for(Ms::mins(20));
 
     let acts: Vec<&Act> = world.performed.iter().map(|(_, act)| act).collect();
-    assert!(matches!(acts.as_slice(), [Act::Command(c), Act::Restart(_)] if c.argv == COMMAND.map(Into::into).to_vec()));
+    assert!(
+        matches!(acts.as_slice(), [Act::Command(c), Act::Restart(_)] if c.argv == COMMAND.map(Into::into).to_vec())
+    );
     let rungs = |body: &Body| match body {
         Body::Opened { plan, .. } => plan.heals.iter().any(|heal| heal.rung.as_str() == "restart"),
         _ => false,
@@ -61,7 +63,8 @@ fn crash_noted(body: &Body) -> bool {
 
 /// The drift is named: by the service's own turn, or, as it is not known yet then, by its later one.
 fn blamed(world: &World) -> bool {
-    world.count(|body| matches!(body, Body::Turned { to: Turn::Down { blame: Some(b), .. }, .. } if *b == drift())) > 0
+    world.count(|body| matches!(body, Body::Turned { to: Turn::Down { blame: Some(b), .. }, .. } if *b == drift()))
+        > 0
 }
 
 #[test]

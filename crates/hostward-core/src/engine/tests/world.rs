@@ -276,8 +276,9 @@ impl World {
 
     /// No act without its intent on disk, nor without every sentinel.
     fn check_permitted(&self, ticket: Ticket) {
-        let began = |r: &&Record| matches!(r.body, Body::Began { run, step, .. } if (run, step) == (ticket.run, ticket.step));
-        let begun: Vec<u64> = self.records.iter().filter(began).map(|r| r.seq).collect();
+        let intent =
+            |r: &&Record| matches!(r.body, Body::Began { run, step, .. } if (run, step) == (ticket.run, ticket.step));
+        let begun: Vec<u64> = self.records.iter().filter(intent).map(|r| r.seq).collect();
         assert_eq!(begun.len(), usize::from(ticket.tries), "{ticket:?} was not intended");
         assert!(begun.iter().all(|seq| *seq <= self.durable), "{ticket:?}: its intent is not durable");
         assert!(self.host.all_sentinels(), "{ticket:?} without its sentinels");
