@@ -1,1 +1,16 @@
+//! The real-systemd harness: sandboxes whose PID 1 is systemd, an example application to break, and Hostward installed in
+//! them as a package would.
+//!
+//! Invariant: nothing here changes the machine that it runs on. Everything happens in a [`Sandbox`], which its end, its
+//! panic or its SIGKILL takes away entirely. What can't run here fails and names what is missing; it never skips.
 
+mod example;
+mod install;
+mod paths;
+mod sandbox;
+mod wait;
+
+pub use example::{ExampleApp, Reconcile, RestartSec};
+pub use install::{install_hostward, write_config};
+pub use paths::{hostward_binary, repository, target_dir};
+pub use sandbox::{BootOptions, Cgroup, Output, Sandbox};

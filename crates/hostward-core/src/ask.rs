@@ -67,6 +67,10 @@ pub struct GateQ {
     pub trees: Vec<PathBuf>,
     /// Old actors that must be neither active nor enabled.
     pub replaces: Vec<UnitName>,
+    /// Our textfile: another `.prom` beside it that carries `families` means that another actor still reports.
+    pub textfile: Option<PathBuf>,
+    /// Prefixes of family names that are ours alone.
+    pub families: Vec<Str>,
 }
 
 /// What came back. A probe that could not be made is a [`Fault`], never a "down".
@@ -292,6 +296,8 @@ pub struct GateReading {
     pub system: SystemState,
     /// Those of `replaces` that are active or enabled.
     pub old_actors: Vec<UnitName>,
+    /// Textfiles of others that carry our families; node_exporter would keep one of the two values.
+    pub rivals: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -466,6 +466,9 @@ impl Engine {
 
     /// Only on a fresh gate, and only after the independent checker.
     fn open(&mut self, plan: Plan) {
+        if self.origin == Origin::Look {
+            return;
+        }
         let now = self.world.now;
         let mut gates: Vec<WatchId> = plan.heals.iter().map(|heal| heal.target.watch.clone()).collect();
         gates.push(plan.watch.clone());

@@ -292,6 +292,11 @@ fn gate_reading(question: &GateQ, reading: &GateReading, held: &mut Vec<Held>) {
         let lift = Lift::Operator(format!("systemctl disable --now {unit}").into());
         held.push(Held::new(Hold::OldActor, format!("{unit} is still enabled or active"), "one actor", lift));
     }
+    if let Some(file) = reading.rivals.first() {
+        let file = file.display();
+        let lift = Lift::Operator(format!("remove {file} and whatever writes it").into());
+        held.push(Held::new(Hold::OldActor, format!("{file} carries our metric families"), "one actor", lift));
+    }
     if reading.system != SystemState::Running {
         let value = format!("the system is {:?}", reading.system).to_lowercase();
         held.push(Held::new(Hold::SystemState, value, "running", Lift::Fact("it runs".into())));

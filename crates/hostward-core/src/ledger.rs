@@ -100,6 +100,8 @@ pub enum Turn {
 pub enum Origin {
     Daemon,
     Trigger,
+    /// An engine without hands: it sees, judges and plans, and begins nothing.
+    Look,
 }
 
 /// How a run ended.

@@ -28,6 +28,8 @@ pub struct Host {
     /// A verdict stands this long before anything follows it, so that nobody's restart by hand is raced.
     pub settle: Ms,
     pub budget: Budget,
+    /// `metrics.textfile`: looked at for rivals, and written by the daemon.
+    pub textfile: Option<PathBuf>,
 }
 
 impl Default for Host {
@@ -37,6 +39,7 @@ impl Default for Host {
             mode: Mode::Act,
             settle: Ms::secs(1),
             budget: Budget { cost: 12, per: Ms::hours(1) },
+            textfile: None,
         }
     }
 }
@@ -130,6 +133,8 @@ impl Policy {
             lock: app.and_then(|a| a.lock.clone()),
             trees,
             replaces: app.map(|a| a.replaces.clone()).unwrap_or_default(),
+            textfile: self.host.textfile.clone(),
+            families: watch.compat.iter().cloned().collect(),
         }
     }
 }

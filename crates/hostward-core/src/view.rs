@@ -49,6 +49,8 @@ pub struct WatchView {
     pub deploy_lock_held: Option<bool>,
     pub compat: Option<Str>,
     pub targets: Vec<TargetView>,
+    /// Every remedy that may be tried here.
+    pub rungs: Vec<Rung>,
     /// Baselines: how many requirements are not met.
     pub drift_items: Option<u32>,
     /// Baselines: the commit of the tree.
@@ -159,6 +161,7 @@ fn watch_view(world: &World, id: &WatchId, watch: &Watch) -> WatchView {
         enabled: gate.map(|gate| gate.sentinels.iter().all(|s| *s == SentinelState::Present)),
         deploy_lock_held: gate.and_then(|gate| gate.lock.as_ref()).map(|lock| *lock != LockState::Free),
         compat: watch.compat.clone(),
+        rungs: watch.spec.rungs(),
         drift_items: python.map(|reading| reading.unmet_total),
         revision: python.and_then(|reading| reading.revision.clone()),
         targets: targets

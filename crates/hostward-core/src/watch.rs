@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ask::{Answer, Probe};
 use crate::hold::{Held, Hold, Lift};
-use crate::id::{Resource, Str, TargetId, UnitName};
+use crate::id::{Resource, Rung, Str, TargetId, UnitName};
 use crate::judge::Sight;
 use crate::plan::{Basis, Plan, short_digest};
 use crate::policy::{Policy, Watch};
@@ -122,6 +122,14 @@ impl Spec {
         match self {
             Spec::Service(spec) => vec![Resource::Unit(spec.unit.clone())],
             Spec::Baseline(spec) => vec![Resource::Path(spec.python.venv.clone())],
+        }
+    }
+
+    /// Every rung that may be charged to its targets: metrics count each from zero.
+    pub fn rungs(&self) -> Vec<Rung> {
+        match self {
+            Spec::Service(spec) => spec.ladder.iter().filter_map(service::Step::rung).collect(),
+            Spec::Baseline(_) => vec![Rung::new("reconcile")],
         }
     }
 

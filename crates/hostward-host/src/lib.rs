@@ -1,1 +1,10 @@
+//! Every syscall, socket and bus call: small concrete parts, no judgement.
 
+pub mod child;
+mod files;
+pub mod gate;
+pub mod http;
+pub mod ledger;
+mod mask;
+pub mod python;
+pub mod systemd;

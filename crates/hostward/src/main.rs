@@ -1,1 +1,75 @@
-fn main() {}
+//! Hostward: the one binary. The daemon, the timer path and the command line drive the same engine.
+
+mod actor;
+mod bus;
+mod cli;
+mod clock;
+mod control;
+mod daemon;
+mod drive;
+mod edge;
+mod exit;
+mod export;
+mod journal;
+mod metrics;
+mod oneshot;
+mod render;
+mod sentinels;
+mod serve;
+mod status;
+mod store;
+mod verb;
+mod words;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Verb};
+use exit::Exit;
+use store::Paths;
+
+fn main() -> ExitCode {
+    // Usage errors are clap's to print; it exits with 2, as ours do.
+    let cli = Cli::parse();
+    if matches!(cli.verb, Verb::Probe) {
+        return hostward_host::child::answer_stdin();
+    }
+    match run(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("hostward: {error:#}");
+            Exit::Usage.into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let global = cli.global;
+    let paths = Paths { config: global.config, state: global.state, run: global.run };
+    let out = verb::Out { json: global.json };
+    // One thread: probes wait, they do not compute. What could hang in the kernel runs in a child.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build()?;
+    let exit = runtime.block_on(async {
+        match cli.verb {
+            Verb::Run => daemon::run(&paths).await,
+            Verb::Init => verb::init::init(),
+            Verb::Status => verb::look::status(&paths, out).await,
+            Verb::Check { watch } => verb::look::check(&paths, out, watch).await,
+            Verb::Explain { watch } => verb::look::explain(&paths, out, &watch).await,
+            Verb::Plan { watch } => verb::look::plan(&paths, out, &watch).await,
+            Verb::Trigger { watch, wait } => verb::trigger::trigger(&paths, out, &watch, wait).await,
+            Verb::History { watch, last } => verb::history::history(&paths, out, watch.as_deref(), last),
+            Verb::Enable { watch } => verb::gate::enable(&paths, watch.as_deref()),
+            Verb::Disable { watch } => verb::gate::disable(&paths, watch.as_deref()),
+            Verb::Clear => verb::ask::clear(&paths).await,
+            Verb::Reload => verb::ask::reload(&paths).await,
+            Verb::Config(which) => verb::config::config(&paths, out, &which),
+            Verb::Doctor => verb::doctor::doctor(&paths, out).await,
+            Verb::Probe => Ok(Exit::Ok),
+        }
+    });
+    // A blocking look at a hung file system must not keep this process from ending.
+    runtime.shutdown_background();
+    exit
+}

@@ -1,1 +1,55 @@
-fn main() {}
+//! `cargo xtask`: the project's own helpers. What CI runs is what a developer runs.
+
+mod bench;
+mod demo;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Hostward's helpers for its developers.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Task {
+    /// Install the Debian packages that the tests need and this machine lacks; starts no service
+    Setup,
+    /// Everything that must hold before a merge: setup, fmt, clippy, tidy, build, all tests, alert rules
+    Test(test::Options),
+    /// Check the house rules that no compiler knows
+    Tidy,
+    /// Boot a sandbox, break the example API in it and watch Hostward repair it
+    Demo,
+    /// Measure against peers in the same sandbox
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    match perform(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<()> {
+    match task {
+        Task::Setup => setup::setup(),
+        Task::Test(options) => test::test(options),
+        Task::Tidy => tidy::tidy(),
+        Task::Demo => demo::demo(),
+        Task::Bench(options) => bench::bench(options),
+    }
+}

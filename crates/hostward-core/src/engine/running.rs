@@ -7,7 +7,7 @@
 //! | Intending | durable | - | Performing; Proving when the step only waits |
 //! | Intending | ledger bad | Ended(Held) | closed |
 //! | Performing | outcome ok | - | Proving, its whole time |
-//! | Performing | any other outcome, or deadline + 5 s | - | Proving, one fresh look |
+//! | Performing | any other outcome, or deadline + 20 s | - | Proving, one fresh look |
 //! | Proving | proved | Ended(Done) | the next step |
 //! | Proving | not proved, outcome lost, may run again | Began again | Checking |
 //! | Proving | not proved | Ended(Unproved) | closed |
@@ -27,8 +27,8 @@ use crate::prove::{Proving, Round, Said};
 use crate::run::{Next, Outcome, StepEnd, Ticket};
 use crate::time::{Ms, Now};
 
-/// The actor ends a step at its deadline; this much later its word is no longer waited for.
-const WORD_SLACK: Ms = Ms::secs(5);
+/// systemd ends a step at its deadline, and what ignores SIGTERM 10 s later; after this its word is no longer waited for.
+const WORD_SLACK: Ms = Ms::secs(20);
 /// A gate that cannot be read holds a forward step, and what a plan rests on may have moved; this long their looks are
 /// waited for first.
 const LOOK_PATIENCE: Ms = Ms::secs(25);

@@ -51,6 +51,17 @@ pub enum Step {
     Notify,
 }
 
+impl Step {
+    /// The name under which an attempt is charged; none for what attempts nothing.
+    pub(super) fn rung(&self) -> Option<Rung> {
+        match self {
+            Step::Restart => Some(Rung::new("restart")),
+            Step::Reconcile(baseline) => Some(Rung::new(format!("reconcile:{}", baseline.name()))),
+            Step::Notify => None,
+        }
+    }
+}
+
 /// `[[service.NAME.probe.http]]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HttpProbe {
@@ -164,8 +175,7 @@ impl Spec {
                 Step::Restart => return Draft::plan(self.restart(target, watch, memo, reason)).held(by_hand),
                 Step::Reconcile(baseline) => {
                     if let Some(mut draft) = baseline::draft_for(world, baseline) {
-                        if let Some(plan) = &mut draft.plan {
-                            let rung = Rung::new(format!("reconcile:{}", baseline.name()));
+                        if let (Some(plan), Some(rung)) = (&mut draft.plan, step.rung()) {
                             plan.heals.push(Heal { target: target.clone(), rung });
                         }
                         return draft.held(by_hand);

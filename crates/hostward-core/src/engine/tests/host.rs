@@ -272,6 +272,7 @@ impl Host {
             operators: self.operators.clone(),
             system: self.system,
             old_actors: Vec::new(),
+            rivals: Vec::new(),
         }
     }
 

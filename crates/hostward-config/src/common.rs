@@ -1,0 +1,68 @@
+//! What all kinds of watch have in common: app, mode, sentinel, compat names, brakes.
+
+use hostward_core::id::{AppName, WatchId};
+use hostward_core::policy::{Brakes, Mode, Watch};
+use hostward_core::watch::Spec;
+
+use crate::draft::{Claim, Draft, Mention};
+use crate::finding::Finding;
+use crate::reader::Reader;
+use crate::scalar;
+
+/// Reads the common keys; the kind reads its own, and asks for the watch when it has them.
+pub(crate) fn read(table: &mut Reader<'_>, id: &WatchId, draft: &mut Draft, brakes: Brakes) -> Common {
+    let app = table.get("app", &scalar::NAME).map(|said| {
+        let app = AppName::new(said.value);
+        draft.mention(id, Mention::App(app.clone()), &said.at);
+        app
+    });
+    let mode = table.get("mode", &scalar::MODE);
+    if let Some(mode) = &mode {
+        draft.mention(id, Mention::Mode(mode.value), &mode.at);
+    }
+    let sentinel = table.get("sentinel", &scalar::SENTINEL).map(|said| said.value);
+    let compat = table.table("metrics").and_then(|mut metrics| {
+        let compat = metrics.get("compat", &scalar::COMPAT);
+        metrics.finish();
+        compat
+    });
+    if let Some(compat) = &compat {
+        draft.claim(id, Claim::Compat(compat.value.clone()), &compat.at);
+    }
+    let brakes = table.table("brakes").map_or(brakes, |table| read_brakes(table, brakes));
+    Common { app, mode: mode.map(|said| said.value), sentinel, compat: compat.map(|said| said.value), brakes }
+}
+
+#[derive(Debug)]
+pub(crate) struct Common {
+    app: Option<AppName>,
+    mode: Option<Mode>,
+    sentinel: Option<std::path::PathBuf>,
+    compat: Option<hostward_core::id::Str>,
+    brakes: Brakes,
+}
+
+impl Common {
+    pub(crate) fn watch(self, spec: Spec) -> Watch {
+        let Common { app, mode, sentinel, compat, brakes } = self;
+        // The host's mode is the ceiling: without a word of its own a watch goes as far as that.
+        Watch { app, mode: mode.unwrap_or(Mode::Act), sentinel, compat, brakes, spec }
+    }
+}
+
+fn read_brakes(mut table: Reader<'_>, default: Brakes) -> Brakes {
+    let brakes = Brakes {
+        cooldown: table.or("cooldown", &scalar::PERIOD, default.cooldown),
+        plateau: table.or("plateau", &scalar::PERIOD, default.plateau),
+        per_hour: table.integer("per_hour", 1..=1000).unwrap_or(default.per_hour),
+        per_day: table.integer("per_day", 1..=1000).unwrap_or(default.per_day),
+        soak: table.or("soak", &scalar::PERIOD, default.soak),
+    };
+    if brakes.plateau < brakes.cooldown {
+        let message = format!("the plateau ({}) is shorter than the cooldown ({})", brakes.plateau, brakes.cooldown);
+        let finding = Finding::error(message).help("the cooldown doubles up to the plateau: set the plateau as well");
+        table.push(table.at(), finding);
+    }
+    table.finish();
+    brakes
+}

@@ -1,0 +1,140 @@
+//! Checks across tables and files: what is mentioned exists, what must be one is one, and nothing grows without limit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hostward_core::id::{AppName, WatchId};
+use hostward_core::policy::{Host, Mode, Watch};
+use hostward_core::watch::Spec;
+
+use crate::draft::{Claim, Draft, Mention};
+use crate::finding::{Finding, Findings, Place, Said, did_you_mean, shown};
+
+/// One loop judges them all, each several times a minute.
+const WATCHES_LIMIT: usize = 1000;
+/// The price of a reconcile (safety.md, BudgetSpent).
+const RECONCILE_COST: u32 = 5;
+
+pub(crate) fn check(draft: &Draft, findings: &Findings) {
+    let last = draft.watches.values().max_by_key(|said| (said.at.file, said.at.span.start));
+    if let Some(last) = last.filter(|_| draft.watches.len() > WATCHES_LIMIT) {
+        let message = format!("{} watches are more than the limit of {WATCHES_LIMIT}", draft.watches.len());
+        findings.push(&last.at, Finding::error(message).help("remove some of them"));
+    }
+    claims(draft, findings);
+    // A suggestion costs a comparison with every name: none is looked for beyond what is shown.
+    for (by, said) in draft.mentions.iter().take_while(|_| !findings.is_full()) {
+        if let Some(finding) = mention(draft, by, &said.value) {
+            findings.push(&said.at, finding);
+        }
+    }
+    budget(draft, findings);
+    unused_apps(draft, findings);
+}
+
+fn claims(draft: &Draft, findings: &Findings) {
+    let mut first: BTreeMap<&Claim, (&WatchId, &Place)> = BTreeMap::new();
+    for (by, Said { value: claim, at }) in &draft.claims {
+        let Some((owner, place)) = first.get(claim) else {
+            first.insert(claim, (by, at));
+            continue;
+        };
+        let (what, help) = match claim {
+            Claim::Unit(unit) => {
+                (unit.to_string(), "give both sets of probes to one watch: two would restart it twice")
+            }
+            Claim::Venv(venv) => (venv.display().to_string(), "one baseline may have both `lock` and `required`"),
+            Claim::Compat(compat) => (compat.to_string(), "two watches would overwrite each other's numbers"),
+        };
+        let finding = Finding::error(format!("{} belongs to [{owner}] already", shown(&what)));
+        findings.push(at, finding.also(place, format!("first named here, in [{owner}]")).help(help));
+    }
+}
+
+fn mention(draft: &Draft, by: &WatchId, what: &Mention) -> Option<Finding> {
+    match what {
+        Mention::Mode(mode) => {
+            let ceiling = draft.host.as_ref().map_or(Host::default().mode, |said| said.value.mode);
+            (*mode > ceiling).then(|| above(*mode, ceiling))
+        }
+        // What a torn file declares is not known: nothing can be said to be missing.
+        _ if draft.torn => None,
+        Mention::App(app) if draft.apps.contains_key(app) => None,
+        Mention::App(app) => {
+            let known = draft.apps.keys().map(AppName::as_str);
+            let help = did_you_mean(app.as_str(), known).unwrap_or_else(|| format!("add a table [app.{app}]"));
+            Some(Finding::error(format!("there is no [app.{app}]")).help(help))
+        }
+        Mention::Reconcile(id) => reconcile(draft, id),
+        Mention::Prove(id) => prove(draft, by, id),
+    }
+}
+
+fn above(mode: Mode, ceiling: Mode) -> Finding {
+    let (mode, ceiling) = (mode.label(), ceiling.label());
+    Finding::warning(format!("this watch will not {mode}: the host's mode is {ceiling}"))
+        .help(format!("the lesser of both counts; [host] mode = \"{mode}\" would allow it"))
+}
+
+fn reconcile(draft: &Draft, id: &WatchId) -> Option<Finding> {
+    let Some(said) = draft.watches.get(id) else {
+        let baselines = draft.watches.keys().filter(|id| id.kind() == "baseline");
+        let rungs: Vec<String> = baselines.map(|id| format!("reconcile:{}", id.name())).collect();
+        let rung = format!("reconcile:{}", id.name());
+        let help = did_you_mean(&rung, rungs.iter().map(String::as_str))
+            .unwrap_or_else(|| format!("declare [{id}], or take the rung off the ladder"));
+        return Some(Finding::error(format!("there is no [{id}]")).help(help));
+    };
+    match &said.value.as_ref()?.spec {
+        Spec::Baseline(spec) if spec.reconcile.is_none() => {
+            let finding = Finding::error(format!("[{id}] has no reconcile")).also(&said.at, "declared here");
+            Some(finding.help(format!("add [{id}.reconcile] with `run`")))
+        }
+        _ => None,
+    }
+}
+
+fn prove(draft: &Draft, by: &WatchId, id: &WatchId) -> Option<Finding> {
+    if id.kind() == "service" && draft.watches.contains_key(id) {
+        return None;
+    }
+    let services = || draft.watches.keys().filter(|id| id.kind() == "service");
+    let message = if draft.watches.contains_key(id) {
+        format!("{} is not a service", shown(id.as_str()))
+    } else {
+        format!("there is no watch {}", shown(id.as_str()))
+    };
+    let suggestion = || {
+        let same_name = services().find(|service| service.name() == id.as_str());
+        let named = same_name.map(|service| format!("did you mean {}?", shown(service.as_str())));
+        named.or_else(|| did_you_mean(id.as_str(), services().map(WatchId::as_str)))
+    };
+    let help =
+        suggestion().unwrap_or_else(|| format!("name the service that shows that [{by}] is well: service.NAME"));
+    Some(Finding::error(message).help(help))
+}
+
+/// A budget that can never pay for a declared reconcile is probably not meant.
+fn budget(draft: &Draft, findings: &Findings) {
+    let (Some(host), Some(at)) = (&draft.host, &draft.budget_at) else { return };
+    let reconciles = |said: &Said<Option<Watch>>| {
+        let spec = said.value.as_ref().map(|watch| &watch.spec);
+        matches!(spec, Some(Spec::Baseline(spec)) if spec.reconcile.is_some())
+    };
+    let dear = draft.watches.iter().find(|(_, said)| reconciles(said));
+    if let Some((id, _)) = dear.filter(|_| host.value.budget.cost < RECONCILE_COST) {
+        let finding = Finding::warning(format!("this budget never pays for the reconcile of [{id}]"));
+        findings.push(at, finding.help(format!("a reconcile costs {RECONCILE_COST}, a restart 1")));
+    }
+}
+
+fn unused_apps(draft: &Draft, findings: &Findings) {
+    let named = draft.mentions.iter().filter_map(|(_, said)| match &said.value {
+        Mention::App(name) => Some(name),
+        _ => None,
+    });
+    let used: BTreeSet<&AppName> = named.collect();
+    for (name, said) in draft.apps.iter().filter(|(name, _)| !draft.torn && !used.contains(name)) {
+        let finding = Finding::warning(format!("no watch belongs to [app.{name}]"));
+        findings.push(&said.at, finding.help(format!("add app = \"{name}\" to its watches")));
+    }
+}

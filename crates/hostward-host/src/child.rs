@@ -1,0 +1,228 @@
+//! Asks file-touching questions in a disposable child, so that a dead mount can never wedge the daemon.
+//!
+//! A process cannot exit while one of its threads hangs in a system call: therefore never a thread. The child is this
+//! binary with a hidden subcommand; at its deadline its whole group is killed, and its end is not awaited: a child in
+//! state D ends when the kernel lets it. Rules: dependencies.md, "Mounts" and "Processes"; watches.md, "storage".
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+
+use hostward_core::ask::{Answer, Fault, Question, Reading};
+
+use crate::{gate, python};
+
+/// The hidden subcommand that calls [`answer_stdin`].
+pub const SUBCOMMAND: &str = "__probe";
+
+/// A question with its inline requirements, and an answer with its hundred unmet ones, are far smaller.
+const MAX_MESSAGE: u64 = 1024 * 1024;
+/// A killed child that is still there after this is left to the runtime's own orphan queue.
+const REAP_FOR: Duration = Duration::from_mins(1);
+
+/// Asks `question` in a child, `program __probe`. After `deadline` the answer is `Fault::Timeout`.
+///
+/// Cancel-safe: dropped, it kills the child's group.
+pub async fn ask(program: &Path, question: &Question, deadline: Duration) -> Answer {
+    let message =
+        serde_json::to_vec(question).map_err(|e| Fault::Probe(format!("write the question as JSON: {e}").into()))?;
+    let mut group = Group::spawn(program)?;
+    match tokio::time::timeout(deadline, group.converse(&message)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Fault::Timeout),
+    }
+}
+
+/// The child's side: reads a question from standard input, writes its answer to standard output.
+pub fn answer_stdin() -> ExitCode {
+    match answer(&mut std::io::stdin().lock(), &mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            // The parent's standard error is the journal; the parent itself only sees that there was no answer.
+            let _ = writeln!(std::io::stderr(), "hostward {SUBCOMMAND}: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn answer(input: &mut dyn Read, output: &mut dyn Write) -> std::io::Result<()> {
+    let question: Question = serde_json::from_reader(input.take(MAX_MESSAGE))?;
+    let answer: Answer = match &question {
+        Question::Python(q) => python::read(q),
+        Question::Gate(q) => gate::read(q).map(Reading::Gate),
+        Question::Unit(_) | Question::Http(_) => {
+            Err(Fault::Probe("a child answers only questions about files".into()))
+        }
+    };
+    output.write_all(&serde_json::to_vec(&answer)?)?;
+    output.flush()
+}
+
+/// A child and everything it started. Dropped, it is killed, and reaped in the background.
+struct Group(Option<Child>);
+
+impl Group {
+    fn spawn(program: &Path) -> Result<Group, Fault> {
+        let child = Command::new(program)
+            .arg(SUBCOMMAND)
+            .process_group(0)
+            // Nothing that it looks up depends on the daemon's environment, which may hold credentials.
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| Fault::Probe(format!("start '{} {SUBCOMMAND}': {e}", program.display()).into()))?;
+        Ok(Group(Some(child)))
+    }
+
+    async fn converse(&mut self, message: &[u8]) -> Answer {
+        let Some(child) = &mut self.0 else { return Err(Fault::Probe("the child has ended".into())) };
+        let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(Fault::Probe("the child has no pipes".into()));
+        };
+        let ask = async {
+            // A child that ends without reading says so by not answering.
+            let _ = stdin.write_all(message).await;
+            drop(stdin);
+        };
+        let mut said = Vec::new();
+        let mut bounded = stdout.take(MAX_MESSAGE + 1);
+        // Together: either pipe may fill while the other waits.
+        let ((), read) = tokio::join!(ask, bounded.read_to_end(&mut said));
+        read.map_err(|e| Fault::Probe(format!("read the child's answer: {e}").into()))?;
+        if u64::try_from(said.len()).is_ok_and(|len| len > MAX_MESSAGE) {
+            return Err(Fault::Probe("the child's answer is longer than 1 MiB".into()));
+        }
+        if let Ok(answer) = serde_json::from_slice::<Answer>(&said) {
+            return answer;
+        }
+        // Its output is closed, so it is about to end: how it ended is the best reason there is.
+        match child.wait().await {
+            Ok(status) => Err(Fault::Probe(format!("the child gave no answer and ended with {status}").into())),
+            Err(e) => Err(Fault::Probe(format!("wait for the child: {e}").into())),
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let Some(mut child) = self.0.take() else { return };
+        // No id: it was reaped, and its group's number may be somebody else's by now.
+        let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) else { return };
+        // ESRCH: everybody has ended already.
+        let _ = kill_process_group(pid, Signal::KILL);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let _ = tokio::time::timeout(REAP_FOR, child.wait()).await;
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use hostward_core::ask::{GateQ, GateReading};
+    use rustix::fs::{FileType, Mode, OFlags};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// Written by another process: ours forks in other tests meanwhile, and a program that anybody still has open for
+    /// writing cannot be executed (ETXTBSY).
+    fn script(dir: &TempDir, text: &str) -> PathBuf {
+        let path = dir.path().join("program");
+        let mut writer = std::process::Command::new("sh")
+            .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        write!(writer.stdin.take().unwrap(), "#!/bin/sh\n{text}\n").unwrap();
+        assert!(writer.wait().unwrap().success());
+        path
+    }
+
+    fn gate() -> Question {
+        Question::Gate(GateQ { sentinels: vec!["/nonexistent".into()], ..GateQ::default() })
+    }
+
+    async fn faults(dir: &TempDir, text: &str) -> String {
+        match ask(&script(dir, text), &gate(), LONG).await {
+            Err(Fault::Probe(text)) => text.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_comes_back_whole_and_the_child_was_asked_by_its_subcommand() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut out = Vec::new();
+        let question = serde_json::to_vec(&gate()).unwrap();
+        answer(&mut &question[..], &mut out).unwrap();
+        fs::write(dir.path().join("answer"), out).unwrap();
+        let here = dir.path().display();
+        let program = script(&dir, &format!("cat > {here}/asked; echo $1 > {here}/argument; cat {here}/answer"));
+        let sentinels = vec![hostward_core::ask::SentinelState::Absent];
+        let reading = GateReading { sentinels, ..GateReading::default() };
+        assert_eq!(ask(&program, &gate(), LONG).await, Ok(Reading::Gate(reading)));
+        assert_eq!(fs::read(dir.path().join("asked")).unwrap(), question);
+        assert_eq!(fs::read_to_string(dir.path().join("argument")).unwrap(), "__probe\n");
+    }
+
+    #[tokio::test]
+    async fn at_the_deadline_the_whole_group_is_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("alive");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        let reader = rustix::fs::open(&fifo, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
+        // The grandchild holds the pipe: it is readable to its end only when nobody of the group is left.
+        let program = script(&dir, &format!("exec 3>{}; echo up >&3; sleep 1000 & sleep 1000", fifo.display()));
+        let answer = ask(&program, &gate(), Duration::from_secs(2)).await;
+        assert_eq!(answer, Err(Fault::Timeout));
+        let read_all = tokio::task::spawn_blocking(move || {
+            let flags = rustix::fs::fcntl_getfl(&reader).unwrap() - OFlags::NONBLOCK;
+            rustix::fs::fcntl_setfl(&reader, flags).unwrap();
+            let mut said = String::new();
+            fs::File::from(reader).read_to_string(&mut said).unwrap();
+            said
+        });
+        let said = tokio::time::timeout(LONG, read_all).await.expect("somebody of the group lives on").unwrap();
+        assert_eq!(said, "up\n", "it had started");
+    }
+
+    #[tokio::test]
+    async fn a_child_without_an_answer_is_our_own_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        for (text, reason) in [
+            ("exit 3", "exit status: 3"),
+            ("echo nonsense", "exit status: 0"),
+            ("kill -9 $$", "signal: 9"),
+            ("while echo 0123456789012345678901234567890123456789; do :; done", "longer than 1 MiB"),
+        ] {
+            let fault = faults(&dir, text).await;
+            assert!(fault.contains(reason), "{text}: {fault}");
+        }
+        let missing = ask(Path::new("/nonexistent/hostward"), &gate(), LONG).await;
+        assert!(matches!(&missing, Err(Fault::Probe(text)) if text.contains("/nonexistent/hostward")), "{missing:?}");
+    }
+
+    #[test]
+    fn a_child_answers_no_question_about_anything_but_files() {
+        let mut out = Vec::new();
+        let question = Question::Unit(hostward_core::id::UnitName::new("a.service"));
+        answer(&mut &serde_json::to_vec(&question).unwrap()[..], &mut out).unwrap();
+        assert!(matches!(serde_json::from_slice::<Answer>(&out).unwrap(), Err(Fault::Probe(_))));
+        assert!(answer(&mut &b"{"[..], &mut out).is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Keeps one Linux host in the state that its operator declared.
+///
+/// Hostward watches services and dependency baselines through systemd. When something has gone wrong it takes the least
+/// remedy that the evidence supports, proves that it worked, and can always say why it acted, or why it did not.
+#[derive(Debug, Parser)]
+#[command(name = "hostward", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes, the same for every verb:
+   0  healthy, or done
+   1  unhealthy, and held or proposed
+   2  usage or configuration
+   3  a remedy failed
+   4  the state cannot be known
+   5  refused by policy
+  75  busy: another cycle or deploy holds the lock
+
+First steps:
+  hostward init > /etc/hostward/hostward.toml    what runs here, in observe mode
+  hostward config check                          no privileges, no host needed
+  systemctl enable --now hostward
+  hostward status";
+
+#[derive(Args, Debug)]
+pub(crate) struct Global {
+    /// Print JSON, in a documented and versioned shape
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Where the configuration is
+    #[arg(long, global = true, value_name = "DIR", default_value = "/etc/hostward")]
+    pub(crate) config: PathBuf,
+    /// Where the ledger is
+    #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/hostward", hide = true)]
+    pub(crate) state: PathBuf,
+    /// Where the control socket is
+    #[arg(long, global = true, value_name = "DIR", default_value = "/run/hostward", hide = true)]
+    pub(crate) run: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run the daemon (systemd does this: systemctl enable --now hostward)
+    Run,
+    /// Print a first configuration from the live host, in observe mode
+    #[command(after_help = "Example:\n  hostward init > /etc/hostward/hostward.toml")]
+    Init,
+    /// Show every watch: what it is, since when, and what holds a remedy
+    Status,
+    /// Look afresh at one watch, or at all, and say what is seen; never acts
+    #[command(after_help = "Examples:\n  hostward check\n  hostward check baseline.app --json")]
+    Check {
+        /// KIND.NAME, as in the configuration
+        watch: Option<String>,
+    },
+    /// Say why a watch acts, or does not: its looks, its plan, and every hold with when it lifts
+    #[command(after_help = "Example:\n  hostward explain service.api")]
+    Explain { watch: String },
+    /// Print the plan that would be executed now, and what holds it; changes nothing
+    #[command(after_help = "Example:\n  hostward plan baseline.app")]
+    Plan { watch: String },
+    /// Have one whole cycle of a watch: through the daemon, or here when none runs
+    #[command(
+        after_help = "Examples:\n  hostward trigger baseline.app\n  systemctl start hostward-watch@baseline.app.timer"
+    )]
+    Trigger {
+        watch: String,
+        /// How long to wait for what is being confirmed
+        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+        wait: u64,
+    },
+    /// Print the ledger: what was seen, held, done and proved; works with the daemon dead
+    #[command(after_help = "Examples:\n  hostward history --last 50\n  hostward history service.api")]
+    History {
+        watch: Option<String>,
+        /// Only the newest N records
+        #[arg(long, value_name = "N")]
+        last: Option<usize>,
+    },
+    /// Create the sentinel of the host, or of one watch: it may act from now on
+    Enable { watch: Option<String> },
+    /// Remove the sentinel of the host, or of one watch: it only observes from now on
+    Disable { watch: Option<String> },
+    /// Count caps again after a damaged ledger was looked at
+    Clear,
+    /// Load the configuration anew; one that does not load never replaces the one in force
+    Reload,
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Say what would keep Hostward from working here
+    Doctor,
+    /// Answer one question about files, from stdin
+    #[command(name = "__probe", hide = true)]
+    Probe,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Say everything that is wrong with a configuration, each with file, line and column
+    #[command(after_help = "Examples:\n  hostward config check\n  hostward config check ./etc/hostward")]
+    Check { dir: Option<PathBuf> },
+    /// Print the configuration as it is understood, defaults included
+    Show { dir: Option<PathBuf> },
+}

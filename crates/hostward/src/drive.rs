@@ -1,0 +1,136 @@
+//! The loop's one step, shared by the daemon, the timer path and the verbs that only look: one event, one turn of the
+//! engine, its effects performed.
+
+use std::time::Duration;
+
+use hostward_core::command::{Command, OrderId, Reply};
+use hostward_core::engine::{Begin, Effect, Engine, Event};
+use hostward_core::ledger::Record;
+use hostward_core::time::Now;
+use hostward_core::view::View;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::edge::{Edge, Written};
+
+/// The loop turns at least this often: the watchdog is fed by a turn and by nothing else.
+const TURN_AT_LEAST: Duration = Duration::from_secs(15);
+
+pub(crate) struct Drive {
+    engine: Engine,
+    clock: Clock,
+    pub(crate) edge: Edge,
+    events: mpsc::Receiver<Event>,
+    written: watch::Receiver<Written>,
+    orders: OrderId,
+    /// When the loop last completed a turn.
+    pub(crate) turned: Now,
+}
+
+impl Drive {
+    /// Begins the engine and performs its first effects. `tell` hears of each record.
+    pub(crate) fn begin(
+        begin: Begin,
+        clock: Clock,
+        edge: Edge,
+        events: mpsc::Receiver<Event>,
+        written: watch::Receiver<Written>,
+        tell: &mut dyn FnMut(&Record),
+    ) -> Drive {
+        let (engine, effects) = Engine::new(begin);
+        let mut drive = Drive { engine, clock, edge, events, written, orders: 0, turned: clock.now() };
+        drive.perform(effects, tell);
+        drive
+    }
+
+    /// The next event. Cancel-safe: nothing is taken from a queue before it is returned.
+    pub(crate) async fn next(&mut self) -> Event {
+        let now = self.clock.now();
+        let wake = self.engine.next_wakeup().map_or(TURN_AT_LEAST, |at| at.saturating_sub(now.up).into());
+        tokio::select! {
+            biased;
+            // Cancel-safe: `changed` marks the value as seen only when it completes.
+            Ok(()) = self.written.changed() => {
+                let written = self.written.borrow_and_update().clone();
+                match written.bad {
+                    Some(why) => Event::LedgerBad(why.into()),
+                    None if self.engine.world().ledger_bad.is_some() => Event::LedgerGood,
+                    None => Event::Durable(written.durable),
+                }
+            }
+            // Cancel-safe by its documentation.
+            Some(event) = self.events.recv() => event,
+            () = tokio::time::sleep(wake.min(TURN_AT_LEAST)) => Event::Wake,
+        }
+    }
+
+    pub(crate) fn turn(&mut self, event: Event, tell: &mut dyn FnMut(&Record)) {
+        let now = self.clock.now();
+        let durable = matches!(event, Event::LedgerGood).then(|| self.written.borrow().durable);
+        let effects = self.engine.handle(now, event);
+        self.perform(effects, tell);
+        if let Some(durable) = durable {
+            let effects = self.engine.handle(now, Event::Durable(durable));
+            self.perform(effects, tell);
+        }
+        self.turned = self.clock.now();
+    }
+
+    /// Gives an order; its reply comes through the channel.
+    pub(crate) fn order(&mut self, command: Command, tell: &mut dyn FnMut(&Record)) -> oneshot::Receiver<Reply> {
+        self.orders += 1;
+        let id = self.orders;
+        let (send, receive) = oneshot::channel();
+        self.edge.replies.insert(id, send);
+        self.turn(Event::Order(id, command), tell);
+        receive
+    }
+
+    /// Turns until an order is answered.
+    pub(crate) async fn until(&mut self, command: Command, tell: &mut dyn FnMut(&Record)) -> Option<Reply> {
+        let mut reply = self.order(command, tell);
+        loop {
+            match reply.try_recv() {
+                Ok(reply) => return Some(reply),
+                Err(oneshot::error::TryRecvError::Closed) => return None,
+                Err(oneshot::error::TryRecvError::Empty) => {}
+            }
+            let event = self.next().await;
+            self.turn(event, tell);
+        }
+    }
+
+    /// The engine's last words, on disk when this returns. The number of records that are not.
+    pub(crate) fn stop(mut self, tell: &mut dyn FnMut(&Record)) -> usize {
+        let effects = self.engine.stop(self.clock.now());
+        self.perform(effects, tell);
+        self.edge.hands.map_or(0, |hands| hands.ledger.close())
+    }
+
+    pub(crate) fn view(&self) -> View {
+        self.engine.view()
+    }
+
+    pub(crate) fn memory(&self) -> hostward_core::engine::Memory {
+        self.engine.memory()
+    }
+
+    pub(crate) fn seq(&self) -> u64 {
+        self.engine.world().state.seq
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>, tell: &mut dyn FnMut(&Record)) {
+        for effect in effects {
+            if let Effect::Append(record) = &effect {
+                tell(record);
+            }
+            self.edge.perform(effect);
+        }
+    }
+}
+
+/// Without a ledger everything counts as written at once: an engine without hands never acts on it.
+pub(crate) fn always_written() -> watch::Receiver<Written> {
+    let (_, get) = watch::channel(Written { durable: u64::MAX, bad: None });
+    get
+}

@@ -1,0 +1,200 @@
+//! The edge: performs the engine's effects and brings their ends back as events. It decides nothing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostward_core::ask::{Answer, AskKey, Fault, GateQ, Question, Reading};
+use hostward_core::command::{OrderId, Reply};
+use hostward_core::engine::{Effect, Event};
+use hostward_core::ledger::Record;
+use hostward_core::plan::Plan;
+use hostward_core::run::Ticket;
+use hostward_core::time::Ms;
+use hostward_host::ledger::{AppendError, LedgerEvent, Writer};
+use hostward_host::{child, gate, http, python};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+
+use crate::actor::Actor;
+use crate::bus::Bus;
+
+/// Events on their way to the engine. A full queue makes probes wait, never the loop.
+pub(crate) const EVENTS_MAX: usize = 1024;
+
+/// Where questions about files are asked: a hung file system must never hang the daemon, and a process cannot even end
+/// while one of its threads hangs in the kernel.
+#[derive(Clone, Debug)]
+pub(crate) enum Files {
+    /// In a child that is killed at its deadline: this program, started again.
+    Child(PathBuf),
+    /// Here: a short-lived process is itself what may be killed.
+    Here,
+}
+
+/// What the ledger's thread last said.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) durable: u64,
+    pub(crate) bad: Option<String>,
+}
+
+/// The callback for the ledger's thread, and where its word is read.
+pub(crate) fn ledger_word() -> (impl FnMut(LedgerEvent) + Send + 'static, watch::Receiver<Written>) {
+    let (set, get) = watch::channel(Written::default());
+    let tell = move |event| {
+        set.send_modify(|written| match event {
+            LedgerEvent::Durable(seq) => written.durable = seq,
+            LedgerEvent::Failed(why) => written.bad = Some(why),
+            LedgerEvent::Recovered => written.bad = None,
+        });
+    };
+    (tell, get)
+}
+
+#[derive(Debug)]
+pub(crate) struct Edge {
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) bus: Bus,
+    /// None: this engine only looks (`check`, `plan`): whatever it would do is left undone.
+    pub(crate) hands: Option<Hands>,
+    pub(crate) files: Files,
+    pub(crate) replies: BTreeMap<OrderId, oneshot::Sender<Reply>>,
+}
+
+/// What an engine that may act has beside its eyes.
+#[derive(Debug)]
+pub(crate) struct Hands {
+    pub(crate) actor: Actor,
+    pub(crate) ledger: Writer,
+    performing: BTreeMap<Ticket, AbortHandle>,
+    /// More records waited than are kept: the file no longer tells all, and only a new start can mend it.
+    pub(crate) overflowed: bool,
+}
+
+impl Hands {
+    pub(crate) fn new(actor: Actor, ledger: Writer) -> Hands {
+        Hands { actor, ledger, performing: BTreeMap::new(), overflowed: false }
+    }
+}
+
+impl Edge {
+    pub(crate) fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Ask { key, question, deadline } => self.ask(key, question, deadline),
+            Effect::Append(record) => self.append(&record),
+            Effect::Reply(id, reply) => {
+                if let Some(waiting) = self.replies.remove(&id) {
+                    // Whoever asked may have gone: then nobody misses the answer.
+                    let _ = waiting.send(reply);
+                }
+            }
+            Effect::Perform { ticket, plan } => self.begin(ticket, plan),
+            Effect::Cancel(ticket) => {
+                if let Some(abort) = self.hands.as_mut().and_then(|hands| hands.performing.remove(&ticket)) {
+                    abort.abort();
+                }
+                self.release(ticket);
+            }
+            Effect::Release(ticket) => self.release(ticket),
+            Effect::Adopt(tickets) => self.adopt(tickets),
+        }
+    }
+
+    fn ask(&self, key: AskKey, question: Arc<Question>, deadline: Ms) {
+        let (bus, files, events) = (self.bus.clone(), self.files.clone(), self.events.clone());
+        tokio::spawn(async move {
+            // The parts below keep to the deadline; this is for what they wait on themselves.
+            let limit = Duration::from(deadline) + Duration::from_secs(2);
+            let answer = tokio::time::timeout(limit, answer(&bus, &files, &question, deadline)).await;
+            let answer = answer.unwrap_or(Err(Fault::Timeout));
+            // Nobody listens: we are ending.
+            let _ = events.send(Event::Answered { key, answer }).await;
+        });
+    }
+
+    fn append(&mut self, record: &Record) {
+        let Some(hands) = &mut self.hands else { return };
+        if hands.overflowed {
+            return;
+        }
+        let appended = match serde_json::to_vec(record) {
+            Ok(json) => hands.ledger.append(record.seq, &json),
+            Err(_) => Err(AppendError::NotALine(record.seq)),
+        };
+        hands.overflowed = appended.is_err();
+    }
+
+    fn begin(&mut self, ticket: Ticket, plan: Arc<Plan>) {
+        let Some(hands) = &mut self.hands else { return };
+        let (actor, events) = (hands.actor.clone(), self.events.clone());
+        let task = tokio::spawn(async move {
+            let outcome = actor.perform(ticket, &plan).await;
+            let _ = events.send(Event::Ended(ticket, outcome)).await;
+        });
+        hands.performing.retain(|_, task| !task.is_finished());
+        hands.performing.insert(ticket, task.abort_handle());
+    }
+
+    fn release(&self, ticket: Ticket) {
+        let Some(hands) = &self.hands else { return };
+        let actor = hands.actor.clone();
+        tokio::spawn(async move { actor.release(ticket).await });
+    }
+
+    fn adopt(&self, tickets: Vec<(Ticket, Arc<Plan>)>) {
+        let Some(hands) = &self.hands else { return };
+        let (actor, events) = (hands.actor.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let kept: Vec<Ticket> = tickets.iter().map(|(ticket, _)| *ticket).collect();
+            actor.release_others(&kept).await;
+            for (ticket, plan) in tickets {
+                let (actor, events) = (actor.clone(), events.clone());
+                tokio::spawn(async move {
+                    let outcome = actor.adopt(ticket, &plan).await;
+                    let _ = events.send(Event::Ended(ticket, outcome)).await;
+                });
+            }
+        });
+    }
+}
+
+async fn answer(bus: &Bus, files: &Files, question: &Arc<Question>, deadline: Ms) -> Answer {
+    match &**question {
+        Question::Unit(unit) => bus.link().await?.unit(unit).await,
+        Question::Http(http) => http::get(http, deadline.into()).await,
+        Question::Python(_) => in_files(files, question, deadline).await,
+        Question::Gate(gate) => {
+            let Reading::Gate(mut reading) = in_files(files, question, deadline).await? else {
+                return Err(Fault::Probe("another question's answer".into()));
+            };
+            look_at_system(bus, gate, &mut reading).await?;
+            Ok(Reading::Gate(reading))
+        }
+    }
+}
+
+async fn look_at_system(bus: &Bus, gate: &GateQ, reading: &mut hostward_core::ask::GateReading) -> Result<(), Fault> {
+    let systemd = bus.link().await?;
+    reading.system = systemd.system_state().await?;
+    if !gate.replaces.is_empty() {
+        reading.old_actors = systemd.old_actors(&gate.replaces).await?;
+    }
+    Ok(())
+}
+
+async fn in_files(files: &Files, question: &Arc<Question>, deadline: Ms) -> Answer {
+    match files {
+        Files::Child(program) => child::ask(program, question, deadline.into()).await,
+        Files::Here => {
+            let question = Arc::clone(question);
+            let look = move || match &*question {
+                Question::Python(python) => python::read(python),
+                Question::Gate(gate) => gate::read(gate).map(Reading::Gate),
+                Question::Unit(_) | Question::Http(_) => Err(Fault::Probe("not a question about files".into())),
+            };
+            tokio::task::spawn_blocking(look).await.unwrap_or_else(|e| Err(Fault::Probe(e.to_string().into())))
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Export: the view as Prometheus text (0.0.4), over HTTP and as a textfile. Label values come from the configuration or
+//! from closed enums, never from what was observed. docs/metrics.md lists every family.
+
+use std::collections::BTreeMap;
+
+use hostward_core::hold::Hold;
+use hostward_core::judge::Verdict;
+use hostward_core::ledger::Settlement;
+use hostward_core::time::Now;
+use hostward_core::view::{TargetView, View, WatchView};
+use prometheus::{Encoder, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
+
+use crate::status::Health;
+
+/// Everything there is to say, as text.
+pub(crate) fn text(view: &View, health: &Health) -> Result<String, prometheus::Error> {
+    let out = Families::default();
+    whole(&out, view, health)?;
+    for watch in &view.watches {
+        of_watch(&out, watch)?;
+        if let Some(prefix) = &watch.compat {
+            drift_compat(&out, prefix, watch)?;
+        }
+    }
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&out.registry.gather(), &mut text)?;
+    String::from_utf8(text).map_err(|e| prometheus::Error::Msg(e.to_string()))
+}
+
+/// Families are made as they are first used; the registry refuses one that is used in two shapes.
+#[derive(Default)]
+struct Families {
+    registry: Registry,
+    gauges: std::cell::RefCell<BTreeMap<String, GaugeVec>>,
+    counters: std::cell::RefCell<BTreeMap<String, IntCounterVec>>,
+}
+
+impl Families {
+    fn gauge(&self, name: &str, help: &str, labels: &[(&str, &str)], value: f64) -> Result<(), prometheus::Error> {
+        let (names, values): (Vec<&str>, Vec<&str>) = labels.iter().copied().unzip();
+        let mut gauges = self.gauges.borrow_mut();
+        if !gauges.contains_key(name) {
+            let vec = GaugeVec::new(Opts::new(name, help), &names)?;
+            self.registry.register(Box::new(vec.clone()))?;
+            gauges.insert(name.to_owned(), vec);
+        }
+        if let Some(vec) = gauges.get(name) {
+            vec.get_metric_with_label_values(&values)?.set(value);
+        }
+        Ok(())
+    }
+
+    fn counter(&self, name: &str, help: &str, labels: &[(&str, &str)], value: u64) -> Result<(), prometheus::Error> {
+        let (names, values): (Vec<&str>, Vec<&str>) = labels.iter().copied().unzip();
+        let mut counters = self.counters.borrow_mut();
+        if !counters.contains_key(name) {
+            let vec = IntCounterVec::new(Opts::new(name, help), &names)?;
+            self.registry.register(Box::new(vec.clone()))?;
+            counters.insert(name.to_owned(), vec);
+        }
+        if let Some(vec) = counters.get(name) {
+            vec.get_metric_with_label_values(&values)?.inc_by(value);
+        }
+        Ok(())
+    }
+}
+
+fn flag(is: bool) -> f64 {
+    if is { 1.0 } else { 0.0 }
+}
+
+fn wall(at: Now) -> f64 {
+    at.wall.as_secs_f64()
+}
+
+fn whole(out: &Families, view: &View, health: &Health) -> Result<(), prometheus::Error> {
+    let version = [("version", env!("CARGO_PKG_VERSION"))];
+    out.gauge("hostward_build_info", "Which build this is; always 1.", &version, 1.0)?;
+    let turned = "When the decision loop last completed a turn.";
+    out.gauge("hostward_loop_last_turn_timestamp_seconds", turned, &[], wall(view.at))?;
+    let ok = "1: the configuration on disk is the one in force.";
+    out.gauge("hostward_config_ok", ok, &[], flag(view.config_error.is_none()))?;
+    let safe = "1: started abnormally three times within ten minutes; observes only.";
+    out.gauge("hostward_safe_mode", safe, &[], flag(view.safe_mode))?;
+    let writable = "0: intents cannot be made durable, so nothing is done.";
+    out.gauge("hostward_ledger_writable", writable, &[], flag(view.ledger_bad.is_none()))?;
+    let damaged = "1: the ledger was set aside; caps count as spent until `hostward clear`.";
+    out.gauge("hostward_ledger_damaged", damaged, &[], flag(view.ledger_damaged.is_some()))?;
+    out.counter("hostward_ledger_records_total", "Records in the ledger.", &[], view.ledger_seq)?;
+    out.counter(
+        "hostward_incidents_total",
+        "Incidents opened: a cause with its dependents is one.",
+        &[],
+        view.incidents_total,
+    )?;
+    let budget = "What the host's budget still allows: a restart costs 1, a reconcile 5.";
+    out.gauge("hostward_budget_remaining", budget, &[], f64::from(view.budget_remaining))?;
+    let textfile = "0: the textfile could not be written.";
+    if let Some(ok) = health.textfile_ok {
+        out.gauge("hostward_textfile_ok", textfile, &[], flag(ok))?;
+    }
+    let dropped = "Log lines that were dropped: journald did not read, or a watch said too much.";
+    out.counter("hostward_log_lines_dropped_total", dropped, &[], health.log_lines_dropped)
+}
+
+fn of_watch(out: &Families, watch: &WatchView) -> Result<(), prometheus::Error> {
+    let id = [("watch", watch.id.as_str())];
+    if let Some(up) = watch.up() {
+        out.gauge("hostward_watch_up", "1: every target is up. Absent while nothing was judged.", &id, flag(up))?;
+    }
+    let unknown = "1: a target's state cannot be known; nothing is done about it.";
+    out.gauge("hostward_watch_unknown", unknown, &id, flag(watch.unknown()))?;
+    if let Some(enabled) = watch.enabled {
+        out.gauge("hostward_watch_enabled", "1: every sentinel is present.", &id, flag(enabled))?;
+    }
+    let mode = [("watch", watch.id.as_str()), ("mode", watch.mode.label())];
+    out.gauge("hostward_watch_mode", "How far the watch may go; always 1.", &mode, 1.0)?;
+    if let Some(items) = watch.drift_items {
+        let labels = [("baseline", watch.id.name()), ("class", "python"), ("severity", "require")];
+        out.gauge("hostward_drift_items", "Requirements that are not met.", &labels, f64::from(items))?;
+    }
+    for hold in Hold::ALL {
+        let labels = [("watch", watch.id.as_str()), ("hold", hold.label())];
+        out.gauge("hostward_watch_hold", "1: a remedy is held for this reason.", &labels, flag(watch.holds(hold)))?;
+    }
+    for target in &watch.targets {
+        of_target(out, watch, target)?;
+    }
+    Ok(())
+}
+
+fn of_target(out: &Families, watch: &WatchView, target: &TargetView) -> Result<(), prometheus::Error> {
+    let id = watch.id.as_str();
+    let reason = match &target.verdict {
+        Verdict::Pending => "pending",
+        Verdict::Up => "up",
+        Verdict::Unknown(fault) => fault.label(),
+        Verdict::Down(reason) => reason.code.label(),
+    };
+    out.gauge("hostward_watch_condition", "The one verdict; always 1.", &[("watch", id), ("reason", reason)], 1.0)?;
+    let since = "Since when the verdict is what it is.";
+    out.gauge("hostward_watch_condition_since_timestamp_seconds", since, &[("watch", id)], wall(target.since))?;
+    if let Some(observed) = target.observed {
+        let help = "The oldest last answer among its questions.";
+        out.gauge("hostward_watch_last_observation_timestamp_seconds", help, &[("watch", id)], wall(observed))?;
+    }
+    for rung in &watch.rungs {
+        for result in [Settlement::Cleared, Settlement::NotCleared, Settlement::Relapsed] {
+            let labels = [("watch", id), ("remedy", rung.as_str()), ("result", result.label())];
+            let help = "Attempts, by what came of them.";
+            let count = target.attempts.get(rung).and_then(|by| by.get(&result)).copied().unwrap_or(0);
+            out.counter("hostward_watch_attempts_total", help, &labels, count)?;
+        }
+    }
+    Ok(())
+}
+
+/// The names that an existing fleet's rules and dashboards read, for the drift family.
+fn drift_compat(out: &Families, prefix: &str, watch: &WatchView) -> Result<(), prometheus::Error> {
+    let name = |rest: &str| format!("{prefix}_{rest}");
+    let observed = watch.targets.iter().filter_map(|target| target.observed).min();
+    out.gauge(&name("metrics_ok"), "1: these metrics could be made.", &[], 1.0)?;
+    if let Some(observed) = observed {
+        out.gauge(&name("last_run_timestamp_seconds"), "The last pass.", &[], wall(observed))?;
+    }
+    if let Some(enabled) = watch.enabled {
+        out.gauge(&name("enabled"), "1: the sentinel is present.", &[], flag(enabled))?;
+    }
+    let held = flag(watch.deploy_lock_held == Some(true));
+    out.gauge(&name("deploy_lock_present"), "1: the deploy lock is held.", &[], held)?;
+    if let Some((result, reason)) = drift_result(watch) {
+        let labels = [("result", result), ("reason", reason)];
+        out.gauge(&name("last_result"), "What the last cycle came to; always 1.", &labels, 1.0)?;
+    }
+    Ok(())
+}
+
+/// The fleet's own words for what a cycle came to.
+fn drift_result(watch: &WatchView) -> Option<(&'static str, &'static str)> {
+    let target = watch.targets.first()?;
+    let disabled = watch.enabled == Some(false);
+    let failed = matches!(target.last_attempt, Some((_, _, Some(Settlement::NotCleared | Settlement::Relapsed))));
+    let cleared = matches!(target.last_attempt, Some((_, _, Some(Settlement::Cleared) | None)));
+    Some(match &target.verdict {
+        _ if disabled => ("skip", "disabled"),
+        _ if watch.deploy_lock_held == Some(true) => ("skip", "deploy_lock_held"),
+        Verdict::Up if cleared => ("ok", "reconciled_successfully"),
+        Verdict::Up => ("ok", "no_dependency_drift"),
+        Verdict::Pending | Verdict::Unknown(_) => return None,
+        Verdict::Down(_) if watch.holds(Hold::Cooldown) || watch.holds(Hold::TargetCap) => {
+            if failed {
+                ("fail", "reconcile_script_failed")
+            } else {
+                ("skip", "cooldown")
+            }
+        }
+        Verdict::Down(_) if failed => ("fail", "reconcile_script_failed"),
+        Verdict::Down(_) => ("skip", "dry_run_would_reconcile"),
+    })
+}

@@ -1,0 +1,110 @@
+//! One engine for one verb: the whole cycle of the timer path when no daemon runs, and the looks of `check`, `plan`,
+//! `status` and `explain`, which never act and write nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use hostward_core::command::{Command, Reply};
+use hostward_core::engine::Begin;
+use hostward_core::id::Str;
+use hostward_core::ledger::{Origin, Record};
+use hostward_core::policy::Policy;
+use hostward_host::ledger::EngineLock;
+use tokio::sync::mpsc;
+
+use crate::actor::Actor;
+use crate::bus::Bus;
+use crate::drive::{Drive, always_written};
+use crate::edge::{self, EVENTS_MAX, Edge, Files, Hands};
+use crate::status::{self, Health, Status};
+use crate::store::{self, Paths};
+use crate::{metrics, words};
+
+/// Looks once, at one watch or at all, with the ledger's memory and without its lock.
+pub(crate) async fn look(paths: &Paths, policy: Policy, command: Command) -> Result<Reply> {
+    // Not root: what was done before is not known, what is can still be seen.
+    let folded = store::read_ledger(paths).unwrap_or_default();
+    let (clock, boot_id) = store::clock(&folded.state)?;
+    let (events, inbox) = mpsc::channel(EVENTS_MAX);
+    let bus = Bus::start(events.clone());
+    let edge = Edge { events, bus, hands: None, files: Files::Here, replies: BTreeMap::new() };
+    let begin = Begin {
+        now: clock.now(),
+        boot_id,
+        policy: Arc::new(policy),
+        rejected: None,
+        state: folded.state,
+        memory: store::load_memory(paths),
+        damaged: folded.damaged.map(Str::from),
+        origin: Origin::Look,
+    };
+    let mut drive = Drive::begin(begin, clock, edge, inbox, always_written(), &mut |_| {});
+    drive.until(command, &mut |_| {}).await.context("the engine gave no reply")
+}
+
+/// A reply as `status --json` prints it.
+pub(crate) fn status_of(reply: Reply) -> Result<Status> {
+    match reply {
+        Reply::View(view) => {
+            Ok(Status { version: status::VERSION, daemon: None, idle: None, health: Health::default(), view: *view })
+        }
+        Reply::NoSuchWatch { asked, known } => Err(no_such_watch(&asked, &known)),
+    }
+}
+
+/// Names what there is, and the nearest.
+pub(crate) fn no_such_watch(
+    asked: &hostward_core::id::WatchId,
+    known: &[hostward_core::id::WatchId],
+) -> anyhow::Error {
+    let known: Vec<&str> = known.iter().map(hostward_core::id::WatchId::as_str).collect();
+    anyhow::anyhow!("no watch '{asked}' is configured; there are: {}", known.join(", "))
+}
+
+/// One whole cycle with the same engine, lock and ledger as the daemon's.
+pub(crate) async fn cycle(
+    paths: &Paths,
+    lock: &EngineLock,
+    loaded: hostward_config::Loaded,
+    command: Command,
+) -> Result<Status> {
+    let (tell, written) = edge::ledger_word();
+    let opened = store::open_ledger(paths, lock, tell)?;
+    let (clock, boot_id) = store::clock(&opened.folded.state)?;
+    let (events, inbox) = mpsc::channel(EVENTS_MAX);
+    let bus = Bus::start(events.clone());
+    let policy = Arc::new(loaded.policy);
+    let actor = Actor::new(bus.clone(), policy.clone());
+    let hands = Hands::new(actor, opened.writer);
+    let edge = Edge { events, bus, hands: Some(hands), files: Files::Here, replies: BTreeMap::new() };
+    let begin = Begin {
+        now: clock.now(),
+        boot_id,
+        policy,
+        rejected: None,
+        state: opened.folded.state,
+        memory: store::load_memory(paths),
+        damaged: opened.folded.damaged.map(Str::from),
+        origin: Origin::Trigger,
+    };
+    let mut say = |record: &Record| {
+        let (_, watch, says) = words::of(record);
+        let watch = watch.map(|w| format!("{w}: ")).unwrap_or_default();
+        eprintln!("{watch}{says}");
+    };
+    let mut drive = Drive::begin(begin, clock, edge, inbox, written, &mut say);
+    let reply = drive.until(command, &mut say).await.context("the engine gave no reply");
+    store::save_memory(paths, &drive.memory())?;
+    let status = status_of(reply?)?;
+    if let Some(textfile) = &loaded.export.textfile {
+        let health = Health { textfile_ok: Some(true), ..Health::default() };
+        let text = metrics::text(&status.view, &health)?;
+        if let Err(error) = store::replace(textfile, text.as_bytes(), 0o644) {
+            eprintln!("hostward: metrics.textfile: {error:#}");
+        }
+    }
+    let unwritten = drive.stop(&mut say);
+    anyhow::ensure!(unwritten == 0, "{unwritten} records could not be written to the ledger");
+    Ok(status)
+}

@@ -1,0 +1,269 @@
+//! For people: status, explain, plan and history on a terminal. Colour only there; UTC in `--json`, local time here.
+
+use std::fmt::Write as _;
+
+use hostward_core::hold::{Held, Lift};
+use hostward_core::judge::Verdict;
+use hostward_core::ledger::Record;
+use hostward_core::plan::{Plan, PlanHash, Step};
+use hostward_core::time::{Ms, Now};
+use hostward_core::view::{TargetView, View, WatchView};
+use owo_colors::{OwoColorize, Stream, Style};
+
+use crate::status::Status;
+use crate::words;
+
+fn paint(text: &str, style: Style) -> String {
+    text.if_supports_color(Stream::Stdout, |t| t.style(style)).to_string()
+}
+
+fn good(text: &str) -> String {
+    paint(text, Style::new().green())
+}
+
+fn bad(text: &str) -> String {
+    paint(text, Style::new().red().bold())
+}
+
+fn odd(text: &str) -> String {
+    paint(text, Style::new().yellow())
+}
+
+fn faint(text: &str) -> String {
+    paint(text, Style::new().dimmed())
+}
+
+fn strong(text: &str) -> String {
+    paint(text, Style::new().bold())
+}
+
+/// `Nov 21 09:14:59`, where the operator is.
+pub(crate) fn clock(wall: Ms) -> String {
+    let at = i64::try_from(wall.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    at.map_or_else(
+        || "-".to_owned(),
+        |at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%b %d %H:%M:%S").to_string(),
+    )
+}
+
+/// The whole host at a glance.
+pub(crate) fn status<'a>(status: &'a Status, watches: impl IntoIterator<Item = &'a WatchView>) -> String {
+    let mut out = String::new();
+    head(&mut out, status);
+    let mut any = false;
+    for watch in watches {
+        any = true;
+        for target in &watch.targets {
+            line(&mut out, &status.view, watch, target);
+        }
+        if watch.targets.is_empty() {
+            let _ = writeln!(out, "{} {:<24} {}", odd("?"), watch.id, faint("not looked at yet"));
+        }
+    }
+    if !any {
+        let _ = writeln!(out, "nothing is watched");
+    }
+    for run in &status.view.runs {
+        let step = run.run.steps.len();
+        let of = run.run.plan.steps.len();
+        let since = status.view.at.since(run.run.opened);
+        let _ = writeln!(
+            out,
+            "{} run {} of {}: {}, step {step} of {of}, for {since}",
+            odd("»"),
+            run.id,
+            run.run.plan.watch,
+            run.run.plan.rung
+        );
+    }
+    out
+}
+
+fn head(out: &mut String, status: &Status) {
+    match status.daemon {
+        Some(pid) => {
+            let _ = writeln!(out, "{}", faint(&format!("hostward is running (pid {pid})")));
+        }
+        None => {
+            let _ = writeln!(out, "{}", odd("hostward is not running; looked just now, without it"));
+        }
+    }
+    let view = &status.view;
+    let mut warn = |text: &str| {
+        let _ = writeln!(out, "{} {text}", bad("!"));
+    };
+    if let Some(idle) = &status.idle {
+        warn(idle);
+    }
+    if let Some(error) = &view.config_error {
+        let what =
+            if view.observing_only { "the last good one only observes" } else { "the one before it is in force" };
+        warn(&format!("the configuration on disk was refused; {what}\n{}", error.trim_end()));
+    }
+    if view.safe_mode {
+        warn("safe mode: three abnormal starts within ten minutes; observing only");
+    }
+    if let Some(why) = &view.ledger_bad {
+        warn(&format!("the ledger cannot be written ({why}): nothing is done until it can"));
+    }
+    if let Some(why) = &view.ledger_damaged {
+        warn(&format!("the ledger was damaged and set aside ({why}): caps count as spent until `hostward clear`"));
+    }
+    for problem in &status.health.problems {
+        warn(problem);
+    }
+}
+
+fn line(out: &mut String, view: &View, watch: &WatchView, target: &TargetView) {
+    let age = view.at.since(target.since);
+    let (mark, says) = match &target.verdict {
+        Verdict::Up => (good("✓"), format!("up for {age}")),
+        Verdict::Down(reason) => (bad("✗"), format!("down for {age}: {}", reason.detail)),
+        Verdict::Unknown(fault) => (odd("?"), format!("unknown for {age}: {fault}")),
+        Verdict::Pending => (odd("…"), "being looked at".to_owned()),
+    };
+    let _ = writeln!(out, "{mark} {:<24} {says}", watch.id.as_str());
+    if let (Verdict::Up | Verdict::Pending, Some(reason)) = (&target.verdict, &target.suspect) {
+        let _ = writeln!(out, "  {:<24} {}", "", odd(&format!("looks down: {}", reason.detail)));
+    }
+    if let Some(blame) = &target.blame {
+        let _ = writeln!(out, "  {:<24} because of {}", "", blame.watch);
+    }
+    let first = target.holds.first();
+    if let Some(held) = first {
+        let more = match target.holds.len() {
+            1 => String::new(),
+            n => format!(" (and {} more: hostward explain {})", n - 1, watch.id),
+        };
+        let _ =
+            writeln!(out, "  {:<24} {}", "", faint(&format!("held: {}, {}{more}", held.hold.label(), held.value)));
+    }
+}
+
+/// Why it acts, or does not: everything about one watch.
+pub(crate) fn explain(status: &Status, watch: &WatchView) -> String {
+    let mut out = String::new();
+    head(&mut out, status);
+    let _ = writeln!(out, "{}", strong(watch.id.as_str()));
+    let app = watch.app.as_ref().map(|app| format!(", app {app}")).unwrap_or_default();
+    let _ = writeln!(out, "  mode {}{app}", watch.mode.label());
+    let enabled = match watch.enabled {
+        Some(true) => good("present"),
+        Some(false) => bad("absent: nothing is done"),
+        None => odd("not known"),
+    };
+    let _ = writeln!(out, "  sentinels {enabled}");
+    if let Some(revision) = &watch.revision {
+        let _ = writeln!(out, "  deployed revision {revision}");
+    }
+    for target in &watch.targets {
+        explain_target(&mut out, status.view.at, target);
+    }
+    out
+}
+
+fn explain_target(out: &mut String, now: Now, target: &TargetView) {
+    let verdict = match &target.verdict {
+        Verdict::Up => good("up"),
+        Verdict::Down(reason) => bad(&format!("down ({})", reason.code.label())),
+        Verdict::Unknown(fault) => odd(&format!("unknown ({})", fault.label())),
+        Verdict::Pending => odd("not judged yet"),
+    };
+    let _ = writeln!(out, "\n  {} is {verdict} for {}", target.id.key, now.since(target.since));
+    if let Some(incident) = target.incident {
+        let _ = writeln!(out, "    incident {incident}");
+    }
+    for look in &target.looks {
+        let ago = format!("{} ago", now.since(look.asked));
+        let _ = writeln!(out, "    {:<44} {} {}", look.question, look.said, faint(&ago));
+    }
+    if let Some(blame) = &target.blame {
+        let _ = writeln!(out, "    because of {}", strong(blame.watch.as_str()));
+    }
+    if let Some((run, at, settled)) = &target.last_attempt {
+        let result = settled.map_or("not settled yet", hostward_core::ledger::Settlement::label);
+        let _ = writeln!(out, "    last attempt: run {run}, {} ago, {result}", now.since(*at));
+    }
+    match (&target.plan, target.suspect.is_some() || target.verdict.down().is_some()) {
+        (Some((hash, plan)), _) => {
+            let _ = writeln!(out, "    would: {} (plan {hash})", plan.rung);
+        }
+        (None, true) => {
+            let _ = writeln!(out, "    no remedy fits");
+        }
+        (None, false) => {}
+    }
+    if target.plan.is_some() && target.holds.is_empty() {
+        let _ = writeln!(out, "    nothing holds it");
+    }
+    for held in &target.holds {
+        hold(out, now, held);
+    }
+}
+
+fn hold(out: &mut String, now: Now, held: &Held) {
+    let lifts = match &held.lift {
+        Lift::At(at) => {
+            let left = at.saturating_sub(now.up);
+            format!("lifts in {left}, at {}", clock(now.wall + left))
+        }
+        Lift::Fact(fact) => format!("lifts with {fact}"),
+        Lift::Operator(what) => format!("lifts when you {what}"),
+    };
+    let _ = writeln!(out, "    held: {:<20} {}", odd(held.hold.label()), held.value);
+    let _ = writeln!(out, "          {:<20} needs {}; {lifts}", "", held.threshold);
+}
+
+/// The very object that is executed.
+pub(crate) fn plan(now: Now, hash: &PlanHash, plan: &Plan, holds: &[Held]) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "{} {} of {}", strong("plan"), strong(&hash.to_string()), plan.watch);
+    let _ = writeln!(out, "  {}", plan.why);
+    for heal in &plan.heals {
+        let _ = writeln!(out, "  heals   {} ({})", heal.target, heal.rung);
+    }
+    for touched in &plan.touches {
+        let _ = writeln!(out, "  touches {touched}");
+    }
+    for basis in &plan.basis {
+        let _ = writeln!(out, "  rests on {} {}", basis.what, basis.value);
+    }
+    let _ = writeln!(out, "  cost    {}", plan.cost);
+    for (n, step) in plan.steps.iter().enumerate() {
+        steps(&mut out, n + 1, step);
+    }
+    if holds.is_empty() {
+        let _ = writeln!(out, "  {}", good("nothing holds it"));
+    }
+    for held in holds {
+        hold(&mut out, now, held);
+    }
+    out
+}
+
+fn steps(out: &mut String, n: usize, step: &Step) {
+    match &step.act {
+        Some(act) => {
+            let _ = writeln!(out, "  {n}. {act} {}", faint(&format!("(at most {})", step.deadline)));
+        }
+        None => {
+            let _ = writeln!(out, "  {n}. wait");
+        }
+    }
+    if let Some(proof) = &step.proof {
+        for check in &proof.checks {
+            let _ = writeln!(out, "     proved when {check}, {} time(s) within {}", proof.passes, proof.within);
+        }
+    }
+}
+
+/// One line a record, oldest first.
+pub(crate) fn history<'a>(records: impl Iterator<Item = &'a Record>) -> String {
+    let mut out = String::new();
+    for record in records {
+        let (_, watch, says) = words::of(record);
+        let at = faint(&clock(record.at.wall));
+        let _ = writeln!(out, "{:>5} {at} {:<18} {says}", record.seq, watch.unwrap_or_default());
+    }
+    out
+}

@@ -1,0 +1,157 @@
+//! What outlives the process: the ledger, the evidence that lets one-minute processes confirm, and the last policy that
+//! loaded. All below the state directory, root's, 0700; never in /tmp.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use hostward_core::engine::Memory;
+use hostward_core::ledger::{Record, State};
+use hostward_core::policy::Policy;
+use hostward_host::ledger::{self, EngineLock, LedgerEvent, Tail, Writer};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{self, Clock};
+
+/// Paths that a host has one of.
+#[derive(Clone, Debug)]
+pub(crate) struct Paths {
+    pub(crate) config: PathBuf,
+    pub(crate) state: PathBuf,
+    pub(crate) run: PathBuf,
+}
+
+impl Paths {
+    pub(crate) fn control(&self) -> PathBuf {
+        self.run.join("control")
+    }
+    fn memory(&self) -> PathBuf {
+        self.state.join("memory.json")
+    }
+    fn last_good(&self) -> PathBuf {
+        self.state.join("last-good.json")
+    }
+}
+
+/// The ledger, folded.
+#[derive(Debug, Default)]
+pub(crate) struct Folded {
+    pub(crate) state: State,
+    pub(crate) records: Vec<Record>,
+    /// Why it could not be folded to its end.
+    pub(crate) damaged: Option<String>,
+    /// Something was wrong at its end, and harmless.
+    pub(crate) torn: Option<String>,
+}
+
+/// Reads the ledger without touching it: `history` and `check` do, whether an engine runs or not.
+pub(crate) fn read_ledger(paths: &Paths) -> Result<Folded> {
+    let loaded =
+        ledger::read(&paths.state).with_context(|| format!("read the ledger in {}", paths.state.display()))?;
+    Ok(fold(&loaded))
+}
+
+/// An engine's own hold of the ledger; the writer keeps the lock for as long as anything can still be written.
+pub(crate) struct Opened {
+    pub(crate) writer: Writer,
+    pub(crate) folded: Folded,
+}
+
+/// Takes over the ledger for writing. One that does not fold is set aside, said loudly, and begun anew.
+pub(crate) fn open_ledger(
+    paths: &Paths,
+    lock: &EngineLock,
+    tell: impl FnMut(LedgerEvent) + Send + 'static,
+) -> Result<Opened> {
+    let context = || format!("open the ledger in {}", paths.state.display());
+    let folded = fold(&ledger::read(&paths.state).with_context(context)?);
+    if folded.damaged.is_some() {
+        ledger::set_aside(lock).with_context(context)?;
+    }
+    let (writer, _) = Writer::open(lock, tell).with_context(context)?;
+    let folded = match &folded.damaged {
+        Some(_) => Folded { state: State::default(), records: Vec::new(), ..folded },
+        None => folded,
+    };
+    Ok(Opened { writer, folded })
+}
+
+fn fold(loaded: &ledger::Loaded) -> Folded {
+    let (mut damaged, mut torn) = (None, None);
+    match &loaded.tail {
+        Tail::Clean => {}
+        Tail::Torn { offset, bytes } => {
+            torn = Some(format!("{bytes} bytes of an unfinished record at byte {offset}"));
+        }
+        Tail::Damaged { offset, reason } => damaged = Some(format!("at byte {offset}: {reason}")),
+    }
+    let mut state = State::default();
+    let mut records = Vec::new();
+    for (seq, payload) in &loaded.frames {
+        let record: Record = match serde_json::from_slice(payload) {
+            Ok(record) => record,
+            Err(error) => {
+                damaged = damaged.or(Some(format!("record {seq} is not one of this version's: {error}")));
+                break;
+            }
+        };
+        if let Err(error) = state.apply(&record) {
+            damaged = damaged.or(Some(error.to_string()));
+            break;
+        }
+        records.push(record);
+    }
+    Folded { state, records, damaged, torn }
+}
+
+/// The clock of this boot, as the ledger counts boots.
+pub(crate) fn clock(state: &State) -> Result<(Clock, hostward_core::id::Str)> {
+    let boot_id = clock::boot_id().context("read /proc/sys/kernel/random/boot_id")?;
+    let boot = if state.boot_id == *boot_id { state.boot } else { state.boot + 1 };
+    Ok((Clock { boot }, boot_id))
+}
+
+/// Lost or unreadable evidence is no evidence: everything is confirmed anew.
+pub(crate) fn load_memory(paths: &Paths) -> Memory {
+    fs::read(paths.memory()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+pub(crate) fn save_memory(paths: &Paths, memory: &Memory) -> Result<()> {
+    let json = serde_json::to_vec(memory).context("serialise the evidence")?;
+    replace(&paths.memory(), &json, 0o600)
+}
+
+/// A policy that loaded, and what goes with it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LastGood {
+    pub(crate) policy: Policy,
+    pub(crate) export: hostward_config::Export,
+}
+
+pub(crate) fn load_last_good(paths: &Paths) -> Option<LastGood> {
+    serde_json::from_slice(&fs::read(paths.last_good()).ok()?).ok()
+}
+
+pub(crate) fn save_last_good(paths: &Paths, good: &LastGood) -> Result<()> {
+    let json = serde_json::to_vec(good).context("serialise the policy")?;
+    replace(&paths.last_good(), &json, 0o600)
+}
+
+/// Whole or not at all: written beside, then renamed over.
+pub(crate) fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let name = path.file_name().and_then(|name| name.to_str()).context("a file to write has a name")?;
+    // The collector reads `*.prom` only: the half-written file must not end in it.
+    let beside = path.with_file_name(format!(".{name}.new"));
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
+        file.write_all(contents)?;
+        file.sync_data()?;
+        fs::rename(&beside, path)
+    };
+    write().with_context(|| format!("write {}", path.display())).inspect_err(|_| {
+        // Whatever is left of it is of no use to anybody.
+        let _ = fs::remove_file(&beside);
+    })
+}

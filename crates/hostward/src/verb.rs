@@ -1,0 +1,58 @@
+//! One file a group of verbs.
+
+pub(crate) mod ask;
+pub(crate) mod config;
+pub(crate) mod doctor;
+pub(crate) mod gate;
+pub(crate) mod history;
+pub(crate) mod init;
+pub(crate) mod look;
+mod systemctl;
+pub(crate) mod trigger;
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use hostward_config::Loaded;
+use hostward_core::id::WatchId;
+use serde::Serialize;
+
+use crate::store::Paths;
+
+/// How to print.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Out {
+    pub(crate) json: bool,
+}
+
+impl Out {
+    /// One JSON document, or the words for people.
+    pub(crate) fn print(self, json: &impl Serialize, words: impl FnOnce() -> String) -> Result<()> {
+        if self.json { say(&(serde_json::to_string_pretty(json)? + "\n")) } else { say(&words()) }
+    }
+}
+
+/// Prints, and does not mind a reader that has seen enough (`| head`).
+pub(crate) fn say(text: &str) -> Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("print"),
+    }
+}
+
+/// The configuration, or its errors as the error.
+pub(crate) fn load(paths: &Paths) -> Result<Loaded> {
+    use std::io::IsTerminal;
+    hostward_config::load(&paths.config)
+        .map_err(|error| anyhow::anyhow!("{}", error.render(std::io::stderr().is_terminal()).trim_end().to_owned()))
+}
+
+/// `service.api`; a bare `api` is what its kind makes unambiguous.
+pub(crate) fn resolve<'a>(name: &str, known: impl Iterator<Item = &'a WatchId>) -> WatchId {
+    let known: Vec<&WatchId> = known.collect();
+    let bare: Vec<&&WatchId> = known.iter().filter(|id| id.name() == name).collect();
+    match bare.as_slice() {
+        [one] if !name.contains('.') => (**one).clone(),
+        _ => WatchId::new(name),
+    }
+}
