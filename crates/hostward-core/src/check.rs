@@ -99,3 +99,6 @@ fn check_act(policy: &Policy, plan: &Plan, n: usize, act: &Act) -> Result<(), Fl
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,8 +34,8 @@ use running::Runs;
 
 /// A turn that still moves after this many rounds is a bug; it goes on at the next event.
 const ROUNDS_MAX: usize = 64;
-/// Abnormal starts within ten minutes that make this one safe mode.
-const ABNORMAL_MAX: usize = 2;
+/// This many abnormal starts within ten minutes, this one included, are safe mode.
+const ABNORMAL_MAX: usize = 3;
 const ABNORMAL_WINDOW: Ms = Ms::mins(10);
 /// Facts recorded a minute and target; more are counted.
 const NOTES_A_MINUTE: usize = 10;
@@ -168,8 +168,8 @@ impl Engine {
             engine.record(Body::Damaged { why });
         }
         let abnormal = engine.world.state.abnormal_starts_within(begin.now, ABNORMAL_WINDOW);
-        if abnormal > ABNORMAL_MAX - 1 && begin.origin == Origin::Daemon {
-            engine.world.start = Start::Safe(abnormal + 1);
+        if abnormal >= ABNORMAL_MAX && begin.origin == Origin::Daemon {
+            engine.world.start = Start::Safe(abnormal);
         }
         engine.adopt_policy(&begin.policy);
         engine.recall(begin.memory);
@@ -204,7 +204,8 @@ impl Engine {
 
     /// The boot time at which the engine wants to be woken, if nothing happens before.
     pub fn next_wakeup(&self) -> Option<Ms> {
-        let orders = self.orders.iter().map(Order::until);
+        // A cycle that is late waits for its run, not for time.
+        let orders = self.orders.iter().map(Order::until).filter(|until| *until > self.world.now.up);
         let soaks = self.unsettled().map(|(_, _, end)| end);
         self.asks.next_due().into_iter().chain(self.runs.next_due()).chain(self.lift).chain(orders).chain(soaks).min()
     }
@@ -362,7 +363,7 @@ impl Engine {
             return;
         }
         let incident = matches!(turn, Turn::Down { .. }).then(|| self.incident(id));
-        let fell = matches!(turn, Turn::Down { .. });
+        let fell = matches!(turn, Turn::Down { .. }) && !matches!(last, Some(Turn::Down { .. }));
         self.record(Body::Turned { target: id.clone(), to: turn, incident });
         if fell {
             self.relapse(id);
@@ -399,12 +400,18 @@ impl Engine {
 
     /// Attempts that were proved and wait for their soak: target, run, and the boot time of its end.
     fn unsettled(&self) -> impl Iterator<Item = (TargetId, RunId, Ms)> + '_ {
-        self.world.state.targets.iter().flat_map(move |(id, brake)| {
+        self.world.state.targets.iter().filter(|(id, _)| self.judgeable(id)).flat_map(move |(id, brake)| {
             let soak = self.world.policy.watches.get(&id.watch).map_or(Ms::mins(1), |watch| watch.brakes.soak);
             brake.attempts.iter().filter(|a| a.settled.is_none()).filter_map(move |attempt| {
                 Some((id.clone(), attempt.run, self.world.now.reach(attempt.proved?, soak)))
             })
         })
+    }
+
+    /// A new process says nothing of a soak before it has looked; of a watch that is gone it never will.
+    fn judgeable(&self, id: &TargetId) -> bool {
+        let judged = self.world.target(id).is_some_and(|target| target.verdict != Verdict::Pending);
+        judged || !self.world.policy.watches.contains_key(&id.watch)
     }
 
     fn settle(&mut self) {
@@ -496,10 +503,13 @@ impl Engine {
     }
 }
 
-fn same_turn(a: &Turn, b: &Turn) -> bool {
-    match (a, b) {
+/// Nothing new. A cause is often seen only after its dependent fell: its name is news, its going is not.
+fn same_turn(last: &Turn, to: &Turn) -> bool {
+    match (last, to) {
         (Turn::Up, Turn::Up) | (Turn::Unknown { .. }, Turn::Unknown { .. }) => true,
-        (Turn::Down { reason: a, .. }, Turn::Down { reason: b, .. }) => a == b,
+        (Turn::Down { reason: last, blame: known, .. }, Turn::Down { reason, blame, .. }) => {
+            last == reason && (known.is_some() || blame.is_none())
+        }
         _ => false,
     }
 }

@@ -13,8 +13,9 @@ use crate::policy::{Brakes, Mode};
 use crate::time::{Ms, Now};
 use crate::world::{Start, World};
 
-/// A gate that was looked up this long ago is still the gate: the time between an answer and the next turn.
-pub const GATE_FRESH: Ms = Ms::secs(2);
+/// A gate that was asked for this long ago may open a run; its first step asks again. Longer than the question's own
+/// deadline, or a slow edge would never be fresh.
+pub const GATE_FRESH: Ms = Ms::secs(6);
 /// dpkg and pip finish, hung ones do not: after this an operator's process is alerted on, and still respected.
 const DEPLOY_LOCK_STALE: Ms = Ms::mins(30);
 /// A relapse within this long of being cleared counts against the daily cap.
@@ -188,6 +189,11 @@ pub fn begin(world: &World, target: &TargetId, plan: &Plan) -> Vec<Held> {
 /// Holds that also end a run which has begun. All others would trip a plan over itself.
 fn ending(world: &World, plan: &Plan, since: Option<Now>, held: &mut Vec<Held>) {
     gate(world, &plan.watch, since, held);
+    // The step that killed us three times is not taken a fourth time.
+    if let Start::Safe(count) = world.start {
+        let lift = Lift::Operator("find why the daemon died, then restart it".into());
+        held.push(Held::new(Hold::SafeMode, format!("{count} abnormal starts in 10 min"), "fewer than 3", lift));
+    }
     if let Some(why) = &world.ledger_bad {
         held.push(Held::new(
             Hold::LedgerUnwritable,
@@ -419,13 +425,9 @@ fn given_up(world: &World, cause: &TargetId, judged: bool, target: &TargetId, fe
     turn && !acting && (waited || judged && !world.can_act_soon(cause))
 }
 
-/// What the host has only once: budget, claims, and its own safe mode.
+/// What the host has only once: its ledger, its budget, and each thing that a plan touches.
 fn shared(world: &World, plan: &Plan, held: &mut Vec<Held>) {
     let now = world.now;
-    if let Start::Safe(count) = world.start {
-        let lift = Lift::Operator("find why the daemon died, then restart it".into());
-        held.push(Held::new(Hold::SafeMode, format!("{count} abnormal starts in 10 min"), "fewer than 3", lift));
-    }
     if let Some((_, why)) = &world.state.damaged {
         let lift = Lift::Operator("look at the set-aside ledger, then `hostward clear`".into());
         held.push(Held::new(Hold::LedgerDamaged, why.clone(), "caps count as spent until cleared", lift));

@@ -291,13 +291,16 @@ impl Target {
         }
     }
 
-    /// One verdict from all aspects: the first that is down, else the first unknown, else up when all are.
+    /// One verdict from all aspects: the first that is down, else the first unknown, else up when all are. What fell is
+    /// up again only when every question said so since: a probe that was left out meanwhile still shows its old "up".
     pub fn judged(&self) -> Verdict {
         let all = || self.aspects.values().map(|aspect| &aspect.verdict);
         let find = |is: fn(&Verdict) -> bool| all().find(|v| is(v)).cloned();
+        let unseen = || self.aspects.values().any(|aspect| !aspect.raw_at.not_before(self.since));
         find(|v| matches!(v, Verdict::Down(_)))
             .or_else(|| find(|v| matches!(v, Verdict::Unknown(_))))
             .or_else(|| find(|v| matches!(v, Verdict::Pending)))
+            .or_else(|| (self.verdict.down().is_some() && unseen()).then(|| self.verdict.clone()))
             .unwrap_or(if self.aspects.is_empty() { Verdict::Pending } else { Verdict::Up })
     }
 
@@ -327,3 +330,6 @@ impl Target {
         self.aspects.values().filter_map(raw).min().or(self.verdict.down().map(|_| self.since))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -287,14 +287,14 @@ impl State {
 
     fn settled(&mut self, run: RunId, target: &TargetId, result: Settlement) {
         let Some(attempt) = self.attempt(run, target) else { return };
-        let before = attempt.settled.replace(result);
+        if attempt.settled.replace(result) == Some(result) {
+            return;
+        }
         let rung = attempt.rung.clone();
         let Some(brake) = self.targets.get_mut(target) else { return };
         let totals = brake.totals.entry(rung).or_default();
         // A relapse takes nothing back: counters never fall. It is counted beside the "cleared" that it belies.
-        if before != Some(result) {
-            *totals.entry(result).or_default() += 1;
-        }
+        *totals.entry(result).or_default() += 1;
         match result {
             Settlement::Cleared => brake.failures = 0,
             Settlement::NotCleared | Settlement::Relapsed => brake.failures = brake.failures.saturating_add(1),
@@ -318,3 +318,6 @@ fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, limit: usize) {
     }
     queue.push_back(item);
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,6 +103,14 @@ impl Spec {
         basis
     }
 
+    /// The probe that tells what its plans rest on, beside the policy.
+    pub fn rests_on(&self) -> Option<u16> {
+        match self {
+            Spec::Service(_) => None,
+            Spec::Baseline(_) => Some(0),
+        }
+    }
+
     pub fn needs(&self, policy: &Policy, watch: &Watch) -> Vec<Resource> {
         match self {
             Spec::Service(_) => service::needs(policy, watch),

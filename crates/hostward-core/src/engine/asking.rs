@@ -71,7 +71,8 @@ impl Asks {
         self.asks
             .values()
             .filter_map(|ask| match ask.out {
-                Some(out) if ask.silent => Some(out.up + ask.deadline + Ms::mins(10)),
+                // Given up on: only its answer brings it back.
+                Some(_) if ask.silent => None,
                 Some(out) => Some(out.up + ask.deadline + SILENT_AFTER),
                 None => ask.due,
             })

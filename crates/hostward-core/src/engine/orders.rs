@@ -5,6 +5,7 @@ use crate::ask::AskKey;
 use crate::command::{Command, OrderId, Reply};
 use crate::hold::{Hold, Lift};
 use crate::id::{TargetId, WatchId};
+use crate::judge::Verdict;
 use crate::ledger::Body;
 use crate::time::{Ms, Now};
 use crate::watch::Memo;
@@ -109,7 +110,11 @@ impl Engine {
             let judged_down = live.targets.values().any(|t| t.verdict.down().is_some());
             let deciding =
                 live.targets.keys().any(|key| self.deciding(&TargetId::new(id.clone(), key.clone()), order));
-            deciding || troubled && !judged_down
+            // A unit between two states has no verdict yet; a probe that cannot be made may never have one.
+            let unjudged = live.targets.values().any(|target| {
+                target.aspects.values().any(|aspect| aspect.verdict == Verdict::Pending && aspect.fault.is_none())
+            });
+            deciding || unjudged || troubled && !judged_down
         })
     }
 

@@ -2,12 +2,12 @@
 //!
 //! | phase | event | record | next |
 //! | --- | --- | --- | --- |
-//! | Checking | a fresh gate, nothing holds | Began | Intending |
+//! | Checking | a fresh gate and basis, nothing holds | Began | Intending |
 //! | Checking | an ending hold | Ended(Held) | closed |
 //! | Intending | durable | - | Performing; Proving when the step only waits |
 //! | Intending | ledger bad | Ended(Held) | closed |
 //! | Performing | outcome ok | - | Proving, its whole time |
-//! | Performing | any other outcome, or deadline + 5 s | - | Proving, one fresh look |
+//! | Performing | any other outcome, or deadline + 20 s | - | Proving, one fresh look |
 //! | Proving | proved | Ended(Done) | the next step |
 //! | Proving | not proved, outcome lost, may run again | Began again | Checking |
 //! | Proving | not proved | Ended(Unproved) | closed |
@@ -29,8 +29,9 @@ use crate::time::{Ms, Now};
 
 /// systemd ends a step at its deadline, and what ignores SIGTERM 10 s later; after this its word is no longer waited for.
 const WORD_SLACK: Ms = Ms::secs(20);
-/// A gate that cannot be read holds a forward step; this long it is waited for first.
-const GATE_PATIENCE: Ms = Ms::secs(10);
+/// A gate that cannot be read holds a forward step, and what a plan rests on may have moved; this long their looks are
+/// waited for first.
+const LOOK_PATIENCE: Ms = Ms::secs(25);
 
 #[derive(Debug, Default)]
 pub(super) struct Runs {
@@ -54,7 +55,7 @@ impl Runs {
 
     pub(super) fn next_due(&self) -> Option<Ms> {
         let due = |phase: &Phase| match phase {
-            Phase::Checking { since, .. } => Some(since.up + GATE_PATIENCE),
+            Phase::Checking { since, .. } => Some(since.up + LOOK_PATIENCE),
             Phase::Intending { .. } => None,
             Phase::Performing { until, .. } => Some(*until),
             Phase::Proving(proving) => Some(proving.until),
@@ -133,9 +134,15 @@ impl Engine {
             Next::Close(_) => return,
         };
         let plan = run.plan.clone();
-        let gate = AskKey::Gate(plan.watch.clone());
-        if !self.asks.since(&gate, since) && self.world.now.since(since) < GATE_PATIENCE {
-            self.demand(&gate, since);
+        let watch = self.world.policy.watches.get(&plan.watch);
+        let rests_on = watch.and_then(|watch| watch.spec.rests_on());
+        let probe = rests_on.map(|n| AskKey::Probe(plan.watch.clone(), n));
+        let keys = [Some(AskKey::Gate(plan.watch.clone())), probe].into_iter().flatten();
+        let missing: Vec<AskKey> = keys.filter(|key| !self.asks.since(key, since)).collect();
+        if !missing.is_empty() && self.world.now.since(since) < LOOK_PATIENCE {
+            for key in &missing {
+                self.demand(key, since);
+            }
             return;
         }
         match hold::permit(&self.world, &plan, step, since) {

@@ -1,1 +1,10 @@
+//! Scenarios: the real engine against a virtual host, in virtual time.
 
+mod brakes;
+mod crash;
+mod holds;
+mod host;
+mod orders;
+mod policy;
+mod s1;
+mod world;

@@ -1,0 +1,172 @@
+//! Remedies that never work, and a host on which nothing is wrong: caps, cooldowns, plateaus, and quiet.
+
+use std::sync::Arc;
+
+use super::host::{Cure, Http};
+use super::policy::{COMMAND, REVISION, UNIT, api, drift, service_only};
+use super::world::{World, fell, twice};
+use crate::ask::{AskKey, Fault};
+use crate::hold::Hold;
+use crate::id::UnitName;
+use crate::judge::{Code, Verdict};
+use crate::ledger::{Body, Closing, Settlement};
+use crate::plan::Act;
+use crate::time::{Ms, Now};
+
+fn within(got: &[Ms], want: &[Ms], slack: Ms) {
+    let near = |(got, want): (&Ms, &Ms)| *got >= *want && got.saturating_sub(*want) <= slack;
+    assert!(got.len() == want.len() && got.iter().zip(want).all(near), "got {got:?}, want {want:?}");
+}
+
+/// D9. Cooldown 15 min, 30, 60 and so on to 6 h, counted from the attempt; two within any hour; past four in a day one
+/// trial each 6 h.
+#[test]
+fn a_reconcile_that_always_fails_slows_down_and_never_stops() {
+    let mut world = World::well(Ms::secs(30));
+    world.host.cure = Cure::Fails(Ms::secs(30));
+    world.host.pull_without_install();
+    assert!(world.run_until(Ms::mins(5), |w| w.count(|b| matches!(b, Body::Opened { .. })) == 1));
+    let first = world.now;
+    // Cooldown ends at 45 min, but then two attempts lie within the hour.
+    world.run_for(Ms::mins(50));
+    assert!(world.holds(&drift()).contains(&Hold::TargetCap), "{:?}", world.holds(&drift()));
+    world.run_for(Ms::mins(50));
+    assert!(world.holds(&drift()).contains(&Hold::Cooldown), "{:?}", world.holds(&drift()));
+    world.run_for(Ms::hours(24).saturating_sub(world.now.since(first)));
+    let attempts = [0, 15, 60, 120, 8 * 60, 14 * 60, 20 * 60].map(Ms::mins);
+    within(&world.opened(first), &attempts, Ms::secs(10));
+    assert!(world.holds(&drift()).contains(&Hold::TargetCap));
+
+    let declared = |act: &Act| matches!(act, Act::Command(c) if c.argv == COMMAND.map(Into::into).to_vec());
+    assert!(world.performed.iter().all(|(_, act)| declared(act)), "only the declared command");
+    assert_eq!(world.performed.len(), 7);
+    assert!(world.closings().iter().all(|c| matches!(c, Closing::Unproved { step: 0, .. })));
+    let planned = |r: &Body| match r {
+        Body::Opened { plan, .. } => plan.basis.iter().any(|b| &*b.what == "revision" && &*b.value != REVISION),
+        _ => false,
+    };
+    assert_eq!(world.count(planned), 0, "never another revision");
+    assert_eq!(world.state().incidents, 1);
+    // Facts of a crash loop dominate: 2 a restart, 2,850 restarts.
+    let others = world.count(|b| !matches!(b, Body::Noted { .. }));
+    assert!(others < 150, "{others} records beside facts");
+    world.finish();
+}
+
+/// N1.
+#[test]
+fn two_hundred_restarts_by_their_owner_are_nothing() {
+    let mut world = World::well(Ms::secs(5));
+    for n in 0..200u64 {
+        // From seconds to minutes apart, a day in all.
+        world.run_for(Ms::secs(2 + (n * 37 % 11) * 84));
+        world.host.restart();
+    }
+    world.run_for(Ms::hours(1));
+    assert_eq!(world.count(|b| matches!(b, Body::Opened { .. })), 0);
+    assert_eq!(world.count(fell(&api())) + world.count(fell(&drift())), 0);
+    assert_eq!(world.state().incidents, 0);
+    assert!(world.records.len() <= 210, "{} records", world.records.len());
+    world.finish();
+}
+
+#[test]
+fn an_environment_that_cannot_be_read_is_unknown_and_nobodys_fault() {
+    let mut world = World::well(Ms::secs(30));
+    world.host.venv_fault = Some(Fault::Denied("venv".into()));
+    world.host.pull_without_install();
+    let start = world.now;
+    assert!(world.run_until(Ms::mins(20), |w| matches!(w.verdict(&drift()), Verdict::Unknown(_))));
+    // The last good pass was at the first minute's start.
+    assert!(world.now.since(start) >= Ms::mins(9) && world.now.since(start) <= Ms::mins(10));
+    world.asked.clear();
+    world.run_for(Ms::hours(4));
+    assert!(world.performed.is_empty());
+    assert!(world.is_down(&api()));
+    assert!(matches!(world.verdict(&drift()), Verdict::Unknown(_)));
+    for key in [AskKey::Probe(drift().watch, 0), AskKey::Gate(drift().watch), AskKey::Gate(api().watch)] {
+        let asked = world.asked.iter().filter(|(_, k)| *k == key).count();
+        assert!(asked <= 4 * 760, "{key:?} was asked {asked} times");
+    }
+    // Readable again: the drift is judged and cured.
+    world.host.venv_fault = None;
+    assert!(world.run_until(Ms::mins(5), |w| w.is_up(&drift()) && w.is_up(&api())));
+    world.finish();
+}
+
+fn silent(http: Http) -> World {
+    let mut world = World::new(Ms::secs(5));
+    world.policy = Arc::new(service_only());
+    world.boot();
+    world.run_for(Ms::secs(61));
+    world.host.http = http;
+    world
+}
+
+#[test]
+fn a_silent_probe_counts_after_two_looks_and_ten_seconds() {
+    twice(|| {
+        let mut world = silent(Http::SilentUntilRestart);
+        let start = world.now;
+        assert!(world.run_until(Ms::secs(40), |w| w.is_down(&api())));
+        let took = world.now.since(start);
+        assert!(took >= Ms::secs(10) && took <= Ms::secs(25), "judged after {took}");
+        assert_eq!(world.verdict(&api()).down().map(|r| r.code), Some(Code::ProbeSilent));
+        world.run_for(Ms::mins(10));
+        assert!(world.is_up(&api()));
+        let acts: Vec<Act> = world.performed.iter().map(|(_, act)| act.clone()).collect();
+        assert_eq!(acts, [Act::Restart(UnitName::new(UNIT))]);
+        assert_eq!(world.closings(), [Closing::Proved]);
+        assert_eq!(world.attempts(&api()).last().and_then(|a| a.settled), Some(Settlement::Cleared));
+        world
+    });
+}
+
+#[test]
+fn a_restart_grace_is_not_the_end_of_an_outage() {
+    let mut world = silent(Http::SilentUntilRestart);
+    assert!(world.run_until(Ms::secs(40), |w| !w.performed.is_empty()));
+    let acted = world.now;
+    assert!(world.run_until(Ms::mins(2), |w| w.is_up(&api())));
+    assert!(world.host.serves() && world.now.since(acted) >= Ms(800), "up only once it answers");
+    world.finish();
+}
+
+/// Three within any hour, six without effect in a day; then one trial each 30 min.
+#[test]
+fn a_service_that_no_restart_cures_is_tried_ever_less() {
+    let mut world = silent(Http::Silent);
+    world.run_for(Ms::hours(12));
+    let opened: Vec<Ms> = world.opened(Now { up: Ms::ZERO, ..world.now });
+    assert!(opened.len() >= 6);
+    for (n, at) in opened.iter().enumerate() {
+        let hour = opened.iter().skip(n).filter(|later| later.saturating_sub(*at) < Ms::hours(1)).count();
+        assert!(hour <= 3, "{hour} within an hour of {at}: {opened:?}");
+    }
+    for (n, pair) in opened.windows(2).enumerate() {
+        let [a, b] = pair else { continue };
+        let gap = b.saturating_sub(*a);
+        // The first trial past the daily cap still waits for the hour's.
+        if n == 5 {
+            assert!(gap <= Ms::mins(37), "{gap}: {opened:?}");
+        } else if n > 5 {
+            assert!(gap >= Ms::mins(30) && gap < Ms::mins(31), "trial {n} after {gap}: {opened:?}");
+        }
+    }
+    assert!(world.holds(&api()).contains(&Hold::TargetCap));
+    assert_eq!(world.state().incidents, 1, "one outage");
+    assert_eq!(world.count(fell(&api())), 1, "it was never up in between");
+    world.finish();
+}
+
+/// An edge that never answers: a time-out, said once, and no circle.
+#[test]
+fn a_probe_that_never_answers_spins_nothing() {
+    let mut world = World::new(Ms::secs(5));
+    world.mute = |key| matches!(key, AskKey::Probe(_, _));
+    world.boot();
+    world.run_for(Ms::hours(1));
+    assert!(matches!(world.verdict(&drift()), Verdict::Unknown(Fault::Timeout)), "{:?}", world.verdict(&drift()));
+    assert!(world.performed.is_empty());
+    world.finish();
+}

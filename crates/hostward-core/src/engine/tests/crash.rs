@@ -1,0 +1,84 @@
+//! P7's shape: the daemon is killed at every effect of S1's repair, and its successor goes on from the ledger.
+
+use super::host::Cure;
+use super::policy::{api, drift};
+use super::world::{Crash, Tail, World};
+use crate::engine::Memory;
+use crate::ledger::{Body, Settlement};
+use crate::plan::Act;
+use crate::time::Ms;
+
+/// Broken, with the plan opened within the next minute.
+fn repair() -> World {
+    let mut world = World::well(Ms(100));
+    world.host.cure = Cure::Cures(Ms::secs(5));
+    world.host.pull_without_install();
+    world.run_for(Ms::secs(15));
+    assert!(world.performed.is_empty());
+    world
+}
+
+fn done(world: &World) -> bool {
+    let settled = |b: &Body| matches!(b, Body::Settled { target, .. } if *target == drift());
+    world.engine.is_some() && world.is_up(&api()) && world.is_up(&drift()) && world.count(settled) > 0
+}
+
+fn killed(before: usize, tail: Tail) {
+    let mut world = repair();
+    world.crash = Some(Crash { before, tail });
+    world.memory = Memory::default();
+    assert!(
+        world.run_until(Ms::mins(20), done),
+        "killed before effect {before}, tail {tail:?}: {:?}",
+        world.closings()
+    );
+    let attempts: Vec<_> = world.attempts(&drift()).iter().map(|a| a.settled).collect();
+    assert_eq!(attempts, [Some(Settlement::Cleared)], "killed before effect {before}, tail {tail:?}");
+    assert!(world.attempts(&api()).len() <= 1);
+    assert!(
+        (1..=2).contains(&world.host.commands),
+        "killed before effect {before}: {} commands",
+        world.host.commands
+    );
+    let restarts = world.performed.iter().filter(|(_, act)| matches!(act, Act::Restart(_))).count();
+    assert!(restarts <= 2, "killed before effect {before}: {restarts} restarts");
+    world.finish();
+}
+
+#[test]
+fn killed_at_every_effect_it_heals_once() {
+    let mut whole = repair();
+    let first = whole.effects;
+    assert!(whole.run_until(Ms::mins(10), done));
+    let last = whole.effects;
+    assert!(last - first > 100, "{} effects", last - first);
+    for before in first..last {
+        for tail in [Tail::Lost, Tail::Kept] {
+            killed(before, tail);
+        }
+    }
+}
+
+/// The same while the act is lost to the actor too.
+#[test]
+fn an_outcome_that_is_lost_is_looked_for_in_the_world() {
+    let mut world = repair();
+    world.host.cure = Cure::Lost(Ms::secs(5));
+    assert!(world.run_until(Ms::mins(20), done));
+    assert_eq!(world.host.commands, 1, "its look proved it: not run again");
+    assert_eq!(world.attempts(&drift()).len(), 1);
+    world.finish();
+}
+
+/// The daemon is away while the soak passes: its successor looks before it settles.
+#[test]
+fn a_soak_that_passed_in_our_absence_is_settled_by_a_look() {
+    let mut world = repair();
+    assert!(world.run_until(Ms::mins(5), |w| w.count(|b| matches!(b, Body::Closed { .. })) == 1));
+    world.die(Tail::Kept);
+    world.run_for(Ms::mins(30));
+    world.boot();
+    assert!(world.run_until(Ms::mins(15), done));
+    assert_eq!(world.attempts(&drift()).last().and_then(|a| a.settled), Some(Settlement::Cleared));
+    world.finish();
+}

@@ -1,0 +1,258 @@
+//! Each reason not to act: named while it lasts, obeyed, and followed by the act when it lifts.
+
+use std::sync::Arc;
+
+use super::host::Http;
+use super::policy::{HOST_SENTINEL, REVISION, WATCH_SENTINEL, api, drift, policy};
+use super::world::{Tail, World, twice};
+use crate::ask::{Load, LockState, Operator, SentinelState, SystemState};
+use crate::command::Command;
+use crate::engine::Event;
+use crate::hold::Hold;
+use crate::id::TargetId;
+use crate::ledger::{Body, Closing, Record, Settlement};
+use crate::policy::Mode;
+use crate::time::Ms;
+
+/// For `span` the hold is named and nothing done; once `lift`ed, the target heals.
+fn held_then_healed(mut world: World, target: &TargetId, hold: Hold, span: Ms, lift: fn(&mut World)) -> World {
+    assert!(world.run_until(Ms::mins(2), |w| w.is_down(target)), "{:?}", world.verdict(target));
+    assert!(world.run_until(Ms::secs(30), |w| w.holds(target).contains(&hold)), "{:?}", world.holds(target));
+    world.run_for(span);
+    assert!(world.holds(target).contains(&hold), "{:?}", world.holds(target));
+    assert!(world.performed.is_empty(), "{hold:?}: {:?}", world.performed);
+    lift(&mut world);
+    assert!(world.run_until(Ms::mins(5), |w| w.is_up(&api()) && w.is_up(&drift())), "{:?}", world.holds(target));
+    assert!(!world.performed.is_empty());
+    world
+}
+
+fn broken() -> World {
+    let mut world = World::well(Ms::secs(5));
+    world.host.pull_without_install();
+    world
+}
+
+#[test]
+fn an_operators_pip_holds() {
+    twice(|| {
+        let mut world = broken();
+        world.host.operators = vec![Operator { pid: 4711, command: "pip install -r requirements.lock".into() }];
+        held_then_healed(world, &drift(), Hold::OperatorActive, Ms::mins(30), |w| w.host.operators.clear())
+    });
+}
+
+#[test]
+fn a_held_or_unreadable_deploy_lock_holds() {
+    for lock in [LockState::Held { pid: None, command: None, age: None }, LockState::Unreadable("EACCES".into())] {
+        twice(|| {
+            let mut world = broken();
+            world.host.lock = lock.clone();
+            let free = |w: &mut World| w.host.lock = LockState::Free;
+            held_then_healed(world, &drift(), Hold::DeployInProgress, Ms::mins(30), free)
+        });
+    }
+}
+
+#[test]
+fn a_tree_touched_a_moment_ago_is_somebodys_work() {
+    let mut world = broken();
+    let mut last = world.now;
+    for _ in 0..30 {
+        world.run_for(Ms::secs(5));
+        last = world.now;
+        world.host.touched = world.now.wall;
+    }
+    assert!(world.is_down(&api()) && !world.is_down(&drift()));
+    assert!(world.holds(&drift()).contains(&Hold::Confirming), "{:?}", world.holds(&drift()));
+    assert!(world.performed.is_empty());
+    assert!(world.run_until(Ms::mins(5), |w| w.is_down(&drift())));
+    assert!(world.now.since(last) >= Ms::secs(20) && world.now.since(last) <= Ms::secs(30));
+    assert!(world.run_until(Ms::mins(5), |w| w.is_up(&api()) && w.is_up(&drift())));
+    world.finish();
+}
+
+#[test]
+fn a_masked_unit_is_respected() {
+    let mut world = World::well(Ms::secs(5));
+    world.host.unit.load = Load::Masked;
+    world.host.fail();
+    let unmask = |w: &mut World| {
+        w.host.unit.load = Load::Loaded;
+        w.host.hint();
+    };
+    held_then_healed(world, &api(), Hold::OperatorActive, Ms::hours(1), unmask).finish();
+}
+
+#[test]
+fn a_clean_stop_is_respected_for_half_an_hour() {
+    let mut world = World::well(Ms::secs(5));
+    world.host.stop();
+    held_then_healed(world, &api(), Hold::OperatorActive, Ms(Ms::mins(30).0 - 30_500), |w| w.run_for(Ms::secs(30)))
+        .finish();
+}
+
+#[test]
+fn a_system_that_starts_or_stops_holds() {
+    for system in [SystemState::Starting, SystemState::Stopping, SystemState::Maintenance] {
+        let mut world = World::well(Ms::secs(5));
+        world.host.system = system;
+        world.host.fail();
+        let runs = |w: &mut World| w.host.system = SystemState::Running;
+        held_then_healed(world, &api(), Hold::SystemState, Ms::mins(10), runs).finish();
+    }
+}
+
+#[test]
+fn a_ledger_that_cannot_be_written_holds() {
+    let mut world = World::well(Ms::secs(5));
+    world.ledger_fails();
+    world.host.fail();
+    held_then_healed(world, &api(), Hold::LedgerUnwritable, Ms::mins(10), World::ledger_heals).finish();
+}
+
+#[test]
+fn an_intent_that_was_never_synced_is_never_performed() {
+    let mut world = World::well(Ms::secs(5));
+    world.on_record = |w, r| {
+        if matches!(r.body, Body::Began { .. }) && !w.ledger_bad {
+            w.ledger_bad = true;
+            w.send(Event::LedgerBad("No space left on device".into()));
+        }
+    };
+    world.host.fail();
+    world.run_for(Ms::mins(5));
+    assert!(world.performed.is_empty());
+    assert!(matches!(world.closings().as_slice(), [Closing::Held { step: 0, .. }]), "{:?}", world.closings());
+    world.on_record = |_, _| {};
+    world.ledger_heals();
+    assert!(world.run_until(Ms::mins(5), |w| w.is_up(&api())));
+    world.finish();
+}
+
+#[test]
+fn damage_counts_as_all_caps_spent_until_cleared() {
+    let mut world = World::new(Ms::secs(5));
+    world.damaged = Some("record 17: checksum");
+    world.boot();
+    world.run_for(Ms::mins(1));
+    world.host.fail();
+    held_then_healed(world, &api(), Hold::LedgerDamaged, Ms::hours(30), |w| w.order(1, Command::Clear)).finish();
+}
+
+fn third_abnormal_start() -> World {
+    let mut world = World::well(Ms::secs(5));
+    for _ in 0..3 {
+        world.die(Tail::Kept);
+        world.run_for(Ms::secs(1));
+        world.boot();
+        world.run_for(Ms::secs(5));
+    }
+    world
+}
+
+#[test]
+fn the_third_abnormal_start_is_safe_mode() {
+    let mut world = third_abnormal_start();
+    assert!(world.view().safe_mode);
+    world.host.fail();
+    let restart = |w: &mut World| {
+        let effects = w.engine.as_mut().map(|engine| engine.stop(w.now)).unwrap_or_default();
+        w.apply(effects);
+        w.die(Tail::Kept);
+        w.run_for(Ms::mins(10));
+        w.boot();
+    };
+    held_then_healed(world, &api(), Hold::SafeMode, Ms::hours(1), restart).finish();
+}
+
+#[test]
+fn two_abnormal_starts_are_not() {
+    let mut world = World::well(Ms::secs(5));
+    for _ in 0..2 {
+        world.die(Tail::Kept);
+        world.run_for(Ms::secs(1));
+        world.boot();
+    }
+    assert!(!world.view().safe_mode);
+}
+
+/// A run that killed us three times is not taken up a fourth time.
+#[test]
+fn safe_mode_takes_no_further_step() {
+    let mut world = broken();
+    let opened = |w: &World| w.count(|b| matches!(b, Body::Opened { .. })) == 1;
+    assert!(world.run_until(Ms::mins(2), opened));
+    for _ in 0..3 {
+        world.die(Tail::Kept);
+        world.run_for(Ms(500));
+        world.boot();
+    }
+    world.run_for(Ms::mins(10));
+    assert!(world.performed.is_empty(), "{:?}", world.performed);
+    let held =
+        |c: &Closing| matches!(c, Closing::Held { holds, .. } if holds.iter().any(|h| h.starts_with("safe_mode")));
+    assert!(world.closings().len() == 1 && world.closings().iter().all(held), "{:?}", world.closings());
+}
+
+type Raise = fn(&mut World, &Record);
+
+/// What comes up between the plan's opening and its step ends the run; the attempt stays counted.
+#[test]
+fn a_hold_between_opening_and_step_ends_the_run() {
+    let cases: [(Hold, Raise); 7] = [
+        (Hold::NoSentinel, |w, r| when_opened(r, || w.host.set_sentinel(WATCH_SENTINEL, SentinelState::Absent))),
+        (Hold::NoSentinel, |w, r| when_opened(r, || w.host.set_sentinel(HOST_SENTINEL, SentinelState::NotRoots))),
+        (Hold::DeployInProgress, |w, r| {
+            when_opened(r, || w.host.lock = LockState::Held { pid: None, command: None, age: None });
+        }),
+        (Hold::SystemState, |w, r| when_opened(r, || w.host.system = SystemState::Stopping)),
+        (Hold::BasisMoved, |w, r| when_opened(r, || w.host.revision = format!("{REVISION}+1"))),
+        (Hold::BasisMoved, |w, r| when_opened(r, || reload(w, |p| p.sentinel = None))),
+        (Hold::ObserveOnly, |w, r| when_opened(r, || reload(w, |p| p.mode = Mode::Observe))),
+    ];
+    for (hold, raise) in cases {
+        let mut world = broken();
+        world.on_record = raise;
+        let closed = |w: &World| w.count(|b| matches!(b, Body::Closed { .. })) > 0;
+        assert!(world.run_until(Ms::mins(3), closed), "{hold:?}");
+        assert!(world.performed.is_empty(), "{hold:?}: {:?}", world.performed);
+        let held = |c: &Closing| matches!(c, Closing::Held { step: 0, holds } if holds.iter().any(|h| h.starts_with(hold.label())));
+        assert!(world.closings().iter().all(held), "{hold:?}: {:?}", world.closings());
+        let attempts: Vec<_> = world.attempts(&drift()).iter().map(|a| a.settled).collect();
+        assert_eq!(attempts, [Some(Settlement::NotCleared)], "{hold:?}");
+        world.finish();
+    }
+}
+
+fn when_opened(record: &Record, then: impl FnOnce()) {
+    if matches!(record.body, Body::Opened { .. }) {
+        then();
+    }
+}
+
+fn reload(world: &mut World, change: fn(&mut crate::policy::Watch)) {
+    let mut policy = policy();
+    policy.watches.get_mut(&drift().watch).into_iter().for_each(change);
+    world.send(Event::Policy(Arc::new(policy)));
+}
+
+#[test]
+fn a_slow_gate_delays_and_does_not_forbid() {
+    let mut world = World::well(Ms::secs(5));
+    world.gate_takes = Ms(4500);
+    world.host.fail();
+    assert!(world.run_until(Ms::mins(1), |w| w.performed.len() == 1), "{:?}", world.holds(&api()));
+    world.finish();
+}
+
+#[test]
+fn an_http_outage_in_a_drifted_app_waits_for_the_drift() {
+    let mut world = World::well(Ms::secs(5));
+    world.host.missing = true;
+    world.host.touched = world.now.wall;
+    world.host.http = Http::Silent;
+    assert!(world.run_until(Ms::mins(3), |w| w.is_down(&api())));
+    assert!(world.holds(&api()).contains(&Hold::DependencyDown), "{:?}", world.holds(&api()));
+    world.finish();
+}

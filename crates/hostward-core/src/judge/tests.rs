@@ -1,0 +1,173 @@
+use super::*;
+
+/// When, what was seen, and the label of the verdict after it.
+type Looks<'a> = &'a [(u64, Option<Seen>, &'a str)];
+use crate::time::Ms;
+
+fn now(secs: u64) -> Now {
+    Now { boot: 1, up: Ms::secs(1000 + secs), wall: Ms::secs(1_000_000 + secs) }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a look may say nothing")]
+fn down(code: Code) -> Option<Seen> {
+    Some(Seen::Down(Reason::new(code, "it")))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a look may say nothing")]
+fn up() -> Option<Seen> {
+    Some(Seen::Up)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a look may say nothing")]
+fn unknown() -> Option<Seen> {
+    Some(Seen::Unknown(Fault::Timeout))
+}
+
+const TWICE: Confirm = Confirm { runs: 2, age: Ms::secs(10), quiet: None };
+
+/// Each look at its second, and the class of verdict after it.
+fn check(confirm: Confirm, looks: Looks) {
+    let mut aspect = Aspect::new(now(0));
+    for (n, (at, seen, want)) in looks.iter().enumerate() {
+        aspect.age(now(*at), Ms::secs(120));
+        aspect.look(now(*at), seen.clone(), confirm, false);
+        aspect.age(now(*at), Ms::secs(120));
+        let got = match &aspect.verdict {
+            Verdict::Pending => "pending".to_owned(),
+            Verdict::Up => "up".to_owned(),
+            Verdict::Down(reason) => reason.code.label().to_owned(),
+            Verdict::Unknown(_) => "unknown".to_owned(),
+        };
+        assert_eq!(got, *want, "look {n} at {at} s of {looks:?}");
+    }
+}
+
+#[test]
+fn streaks_become_verdicts() {
+    use Code::{Failed, ProbeSilent, ProbeStatus};
+    let table: &[(Confirm, Looks)] = &[
+        // The first look ever counts when it is up.
+        (TWICE, &[(0, up(), "up")]),
+        (Confirm::AT_ONCE, &[(0, down(Failed), "failed")]),
+        // Runs and age, both.
+        (
+            TWICE,
+            &[
+                (0, down(ProbeSilent), "pending"),
+                (5, down(ProbeSilent), "pending"),
+                (10, down(ProbeSilent), "probe_silent"),
+            ],
+        ),
+        (TWICE, &[(0, down(ProbeSilent), "pending"), (30, down(ProbeSilent), "probe_silent")]),
+        // One good look begins the streak anew.
+        (
+            TWICE,
+            &[
+                (0, up(), "up"),
+                (5, down(ProbeSilent), "up"),
+                (10, up(), "up"),
+                (15, down(ProbeSilent), "up"),
+                (20, down(ProbeSilent), "up"),
+            ],
+        ),
+        // A look that says nothing neither breaks nor feeds it.
+        (
+            TWICE,
+            &[
+                (0, down(ProbeSilent), "pending"),
+                (5, None, "pending"),
+                (10, None, "pending"),
+                (11, down(ProbeSilent), "probe_silent"),
+            ],
+        ),
+        // A fault neither: unknown is not unhealthy.
+        (TWICE, &[(0, up(), "up"), (5, down(ProbeSilent), "up"), (20, unknown(), "up"), (30, unknown(), "up")]),
+        // Up again after two looks.
+        (Confirm::AT_ONCE, &[(0, down(Failed), "failed"), (5, up(), "failed"), (10, up(), "up")]),
+        // Another reason is confirmed by itself, and the old one stands meanwhile.
+        (
+            TWICE,
+            &[
+                (0, down(ProbeSilent), "pending"),
+                (10, down(ProbeSilent), "probe_silent"),
+                (15, down(ProbeStatus), "probe_silent"),
+                (25, down(ProbeStatus), "probe_status"),
+            ],
+        ),
+        // Faults age the verdict; what comes after begins anew.
+        (
+            TWICE,
+            &[
+                (0, up(), "up"),
+                (60, unknown(), "up"),
+                (121, unknown(), "unknown"),
+                (125, up(), "unknown"),
+                (130, up(), "up"),
+            ],
+        ),
+        (
+            TWICE,
+            &[
+                (0, unknown(), "pending"),
+                (121, unknown(), "unknown"),
+                (125, down(ProbeSilent), "unknown"),
+                (135, down(ProbeSilent), "probe_silent"),
+            ],
+        ),
+    ];
+    for (confirm, looks) in table {
+        check(*confirm, looks);
+    }
+}
+
+#[test]
+fn a_tree_in_motion_confirms_nothing() {
+    let quiet = |touched| Confirm {
+        quiet: Some(Quiet { touched, calm: Ms::secs(60), urgent: Ms::secs(20) }),
+        ..Confirm::AT_ONCE
+    };
+    let wall = now(0).wall;
+    for (quiet_for, urgent, confirmed) in [(59, false, false), (60, false, true), (19, true, false), (20, true, true)]
+    {
+        let mut aspect = Aspect::new(now(0));
+        let touched = Ms(wall.0 - Ms::secs(quiet_for).0);
+        aspect.look(now(0), down(Code::Drift), quiet(touched), urgent);
+        assert_eq!(aspect.verdict.down().is_some(), confirmed, "quiet for {quiet_for} s, urgent: {urgent}");
+        let lift = aspect.unconfirmed(now(0), urgent).map(|(_, _, lift)| lift);
+        let need = if urgent { 20 } else { 60 };
+        assert_eq!(lift, (!confirmed).then(|| Lift::At(now(need - quiet_for).up)));
+    }
+}
+
+#[test]
+fn our_own_touch_ends_a_streak() {
+    let mut aspect = Aspect::new(now(0));
+    aspect.look(now(0), down(Code::ProbeSilent), TWICE, false);
+    aspect.touch(now(9));
+    aspect.look(now(10), down(Code::ProbeSilent), TWICE, false);
+    assert_eq!(aspect.verdict, Verdict::Pending, "one look since our touch");
+    aspect.look(now(19), down(Code::ProbeSilent), TWICE, false);
+    assert!(aspect.verdict.down().is_some());
+}
+
+#[test]
+fn one_verdict_from_all_questions() {
+    let told = |verdict: Verdict, raw_at: u64| Aspect { verdict, raw_at: now(raw_at), ..Aspect::new(now(0)) };
+    let fell = Verdict::Down(Reason::new(Code::Failed, "it"));
+    let lost = Verdict::Unknown(Fault::Timeout);
+    let table = [
+        (vec![], Verdict::Pending, Verdict::Pending),
+        (vec![(Verdict::Up, 9), (Verdict::Up, 9)], Verdict::Pending, Verdict::Up),
+        (vec![(Verdict::Up, 9), (Verdict::Pending, 9)], Verdict::Pending, Verdict::Pending),
+        (vec![(Verdict::Pending, 9), (lost.clone(), 9)], Verdict::Pending, lost.clone()),
+        (vec![(lost, 9), (fell.clone(), 9)], Verdict::Up, fell.clone()),
+        // It fell at 5: an "up" from before is none.
+        (vec![(Verdict::Up, 9), (Verdict::Up, 4)], fell.clone(), fell.clone()),
+        (vec![(Verdict::Up, 9), (Verdict::Up, 5)], fell, Verdict::Up),
+    ];
+    for (said, before, want) in table {
+        let aspects = (0..).zip(said.into_iter().map(|(verdict, at)| told(verdict, at))).collect();
+        let of_all = Target { aspects, verdict: before, since: now(5), ..Target::new(now(0)) };
+        assert_eq!(of_all.judged(), want, "{of_all:?}");
+    }
+}

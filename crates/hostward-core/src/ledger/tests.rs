@@ -1,0 +1,139 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::id::WatchId;
+use crate::plan::{Heal, OnCrash, Step};
+
+fn target(n: u8) -> TargetId {
+    TargetId::new(WatchId::new(format!("service.s{}", n % 3)), "it")
+}
+
+fn plan(n: u8) -> Plan {
+    let step = || Step { act: None, deadline: Ms::ZERO, proof: None, crash: OnCrash::Again };
+    Plan {
+        watch: target(n).watch,
+        rung: Rung::new("restart"),
+        heals: (0..=n % 2).map(|m| Heal { target: target(n % 3 + m), rung: Rung::new("restart") }).collect(),
+        touches: Vec::new(),
+        cost: u32::from(n % 5),
+        basis: Vec::new(),
+        why: "it is down".into(),
+        steps: (0..=n % 4).map(|_| step()).collect(),
+    }
+}
+
+/// A body that may or may not fit: what the kinds of record are made of, at random.
+fn body(kind: u8, n: u8, run: u64, step: u16) -> Body {
+    let run = RunId(run);
+    match kind % 14 {
+        0 => Body::Started { boot_id: format!("boot {}", n % 2).into(), version: "0".into() },
+        1 => Body::Stopped,
+        2 => Body::Noted { target: target(n), fact: "it ended".into(), missed: 3 },
+        3 => Body::Turned { target: target(n), to: Turn::Up, incident: None },
+        4 => {
+            let to = Turn::Down { reason: "failed".into(), detail: "it".into(), blame: Some(target(n % 3 + 1)) };
+            Body::Turned { target: target(n), to, incident: Some(run.0) }
+        }
+        5 => Body::Held { target: target(n), holds: vec!["cooldown".into()] },
+        6 | 7 => Body::Opened { plan: Box::new(plan(n)), origin: Origin::Daemon },
+        8 => Body::Began { run, step, again: n.is_multiple_of(4) },
+        9 => Body::Ended { run, step, end: StepEnd::Done },
+        10 => Body::Ended { run, step, end: StepEnd::Unproved("it".into()) },
+        11 => Body::Closed {
+            run,
+            result: if n.is_multiple_of(2) { Closing::Proved } else { Closing::Held { step, holds: vec![] } },
+        },
+        12 => {
+            let results = [Settlement::Cleared, Settlement::NotCleared, Settlement::Relapsed];
+            Body::Settled { run, target: target(n), result: results[usize::from(n) % 3] }
+        }
+        _ => Body::Damaged { why: "torn".into() },
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever records come: none panics, one that does not fit changes nothing, and those that fit, written and read
+    /// back, fold to the same state from the start as from a snapshot in the middle.
+    #[test]
+    fn records_fold(
+        script in proptest::collection::vec((any::<u8>(), any::<u8>(), any::<u8>(), 0u16..3, 0u64..7_200_000), 0..300)
+    ) {
+        let mut state = State::default();
+        let (mut records, mut middle) = (Vec::new(), None);
+        let mut at = Now { boot: 1, up: Ms::mins(1), wall: Ms::hours(1) };
+        for (kind, n, pick, step, later) in script {
+            at = at.plus(Ms(later));
+            let open = state.runs.keys().nth(usize::from(pick) % state.runs.len().max(1)).map_or(0, |run| run.0);
+            let record = Record { seq: state.seq + 1, at, body: body(kind, n, open, step) };
+            let before = state.clone();
+            if state.apply(&record).is_ok() {
+                records.push(serde_json::to_string(&record).expect("it serialises"));
+            } else {
+                prop_assert_eq!(&before, &state, "a bad record left a trace");
+            }
+            if records.len() == 20 {
+                middle.get_or_insert_with(|| serde_json::to_string(&state).expect("it serialises"));
+            }
+        }
+        let read: Vec<Record> = records.iter().map(|r| serde_json::from_str(r).expect("it reads back")).collect();
+        let mut again = State::default();
+        for r in &read {
+            assert_eq!(again.apply(r), Ok(()));
+        }
+        prop_assert_eq!(&again, &state);
+        if let Some(middle) = middle {
+            let mut from: State = serde_json::from_str(&middle).expect("it reads back");
+            for r in read.iter().filter(|r| r.seq > 20) {
+                assert_eq!(from.apply(r), Ok(()));
+            }
+            prop_assert_eq!(&from, &state);
+        }
+        for brake in state.targets.values() {
+            prop_assert!(brake.attempts.len() <= ATTEMPTS_KEPT);
+            let totals: u64 = brake.totals.values().flat_map(BTreeMap::values).sum();
+            prop_assert!(u64::from(brake.failures) <= totals);
+        }
+    }
+}
+
+#[test]
+fn a_record_that_does_not_fit_is_refused() {
+    let at = Now::default();
+    let mut state = State::default();
+    let gap = Record { seq: 2, at, body: Body::Stopped };
+    assert_eq!(state.apply(&gap), Err(BadRecord::Sequence { after: 0, got: 2 }));
+    let began = |seq, run, step| Record { seq, at, body: Body::Began { run: RunId(run), step, again: false } };
+    assert_eq!(state.apply(&began(1, 1, 0)), Err(BadRecord::NoSuchRun { seq: 1, run: RunId(1) }));
+    let opened = Record { seq: 1, at, body: Body::Opened { plan: Box::new(plan(1)), origin: Origin::Daemon } };
+    assert_eq!(state.apply(&opened), Ok(()));
+    assert_eq!(state.apply(&began(2, 1, 1)), Err(BadRecord::Step { seq: 2, run: RunId(1), step: 1 }));
+    assert_eq!(state.apply(&began(2, 1, 0)), Ok(()));
+    assert_eq!(state.apply(&began(3, 1, 0)), Err(BadRecord::Step { seq: 3, run: RunId(1), step: 0 }));
+}
+
+/// Counters never fall: a relapse is counted beside the "cleared" that it belies, and begins the failures anew.
+#[test]
+fn a_relapse_takes_nothing_back() {
+    let at = Now::default();
+    let mut state = State::default();
+    let (run, target) = (RunId(1), target(0));
+    let settled = |result| Body::Settled { run, target: target.clone(), result };
+    let bodies = [
+        Body::Opened { plan: Box::new(plan(0)), origin: Origin::Daemon },
+        Body::Began { run, step: 0, again: false },
+        Body::Ended { run, step: 0, end: StepEnd::Done },
+        Body::Closed { run, result: Closing::Proved },
+        settled(Settlement::Cleared),
+        settled(Settlement::Relapsed),
+    ];
+    for (seq, body) in (1..).zip(bodies) {
+        assert_eq!(state.apply(&Record { seq, at, body }), Ok(()));
+    }
+    let brake = &state.targets[&target];
+    assert_eq!(brake.failures, 1);
+    let totals = [(Settlement::Cleared, 1), (Settlement::Relapsed, 1)].into();
+    assert_eq!(brake.totals[&Rung::new("restart")], totals);
+    assert!(state.runs.is_empty());
+}
