@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Effect, Engine, Hint};
 use crate::ask::{Answer, AskKey, Fault, Question};
 use crate::id::{RunId, WatchId};
-use crate::judge::Verdict;
+use crate::judge::{Target, Verdict};
 use crate::policy::Policy;
 use crate::time::{Ms, Now};
 
@@ -191,7 +191,9 @@ impl Engine {
     fn pace(&self, key: &AskKey) -> Option<Ms> {
         let id = key.watch()?;
         let (watch, live) = self.world.watch(id)?;
-        let well = live.targets.values().all(|t| t.verdict == Verdict::Up && t.suspect().is_none());
+        // What cannot be known is not hurried: a blind probe stays blind at any pace.
+        let calm = |t: &Target| matches!(t.verdict, Verdict::Up | Verdict::Unknown(_)) && t.suspect().is_none();
+        let well = live.targets.values().all(calm);
         match key {
             AskKey::Probe(_, n) => {
                 let probe = watch.spec.probes().into_iter().nth(usize::from(*n))?;

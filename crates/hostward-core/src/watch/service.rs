@@ -281,7 +281,9 @@ impl Memo {
         self.note_stop(now, unit);
         let died = unit.main_exited > last.main_exited || rose > 0;
         let failed = unit.active == Active::Failed && last.active != Active::Failed;
-        (died && !unit.main_end.is_empty() || rose > 0 || failed).then(|| fact(unit))
+        // A main process that ended with a clean result was stopped or restarted by its owner: no news.
+        let crashed = died && !unit.main_end.is_empty() && unit.result.as_ref() != "success";
+        (crashed || rose > 0 || failed).then(|| fact(unit))
     }
 
     /// Restarts seen after a long gap (the timer path) count in proportion: 12 in five minutes are 2 or 3 a window.
