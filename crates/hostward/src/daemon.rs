@@ -144,7 +144,7 @@ fn choose(paths: &Paths, journal: &Journal) -> Chosen {
         rejected: None,
         idle: Some(idle),
     };
-    match hostward_config::load(&paths.config) {
+    match store::load_config(&paths.config) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 journal.say(Level::Warning, &format!("configuration: {warning}"));
@@ -318,7 +318,7 @@ impl Daemon {
     fn reload(&mut self, events: &mpsc::Sender<Event>) -> Response {
         let reloading = NotifyState::Status("reloading");
         let _ = sd_notify::notify(&[reloading]);
-        let response = match hostward_config::load(&self.paths.config) {
+        let response = match store::load_config(&self.paths.config) {
             Ok(loaded) => {
                 let watches = loaded.policy.watches.len();
                 let good = LastGood { policy: loaded.policy, export: loaded.export };
