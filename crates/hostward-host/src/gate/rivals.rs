@@ -45,7 +45,7 @@ mod tests {
             path
         };
         let ours = file("hostward.prom", "hostward_watch_up 1\n");
-        file("node.prom", "# HELP hostward_x said in a comment\nnode_load1 0.5\n");
+        file("node.prom", "# HELP hostward_watch_up said in a comment\nnode_load1 0.5\n");
         file("old.prom.tmp", "example_drift_enabled 1\n");
         let old = file("old.prom", "# TYPE example_drift_enabled gauge\nexample_drift_enabled 1\n");
         assert_eq!(scan(&ours, &["example_drift".into()]), [old]);
