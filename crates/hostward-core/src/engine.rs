@@ -4,6 +4,8 @@
 //! holds begin, orders are answered, due questions are asked. The daemon, the timer path and the tests all drive this.
 
 mod asking;
+mod deciding;
+mod judging;
 mod orders;
 mod running;
 #[cfg(test)]
@@ -16,17 +18,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::ask::{Answer, AskKey, Question};
 use crate::command::{Command, OrderId, Reply};
-use crate::hold::{self, Hold, Lift, RELAPSE_WINDOW};
-use crate::id::{RunId, Str, TargetId, UnitName, WatchId};
-use crate::judge::{Sight, Target, Verdict};
-use crate::ledger::{Body, Origin, Record, Settlement, State, Turn};
+use crate::id::{Str, TargetId, UnitName, WatchId};
+use crate::judge::Target;
+use crate::ledger::{Body, Origin, Record, State};
 use crate::plan::Plan;
 use crate::policy::Policy;
 use crate::run::{Outcome, Ticket};
 use crate::time::{Ms, Now};
 use crate::view::View;
 use crate::watch::Memo;
-use crate::world::{Live, Proposal, Start, World};
+use crate::world::{Live, Start, World};
 
 use asking::Asks;
 use orders::Order;
@@ -37,8 +38,6 @@ const ROUNDS_MAX: usize = 64;
 /// This many abnormal starts within ten minutes, this one included, are safe mode.
 const ABNORMAL_MAX: usize = 3;
 const ABNORMAL_WINDOW: Ms = Ms::mins(10);
-/// Facts recorded a minute and target; more are counted.
-const NOTES_A_MINUTE: usize = 10;
 
 /// What happened.
 #[derive(Debug)]
@@ -277,241 +276,5 @@ impl Engine {
                 break;
             }
         }
-    }
-
-    /// Verdicts that nobody renewed become unknown.
-    fn age(&mut self) {
-        let now = self.world.now;
-        let mut turned = Vec::new();
-        for (id, live) in &mut self.world.live {
-            let Some(watch) = self.world.policy.watches.get(id) else { continue };
-            let stale_after = watch.spec.stale_after();
-            for (key, target) in &mut live.targets {
-                let mut aged = false;
-                for aspect in target.aspects.values_mut() {
-                    aged |= aspect.age(now, stale_after);
-                }
-                if aged {
-                    turned.push(TargetId::new(id.clone(), key.clone()));
-                }
-            }
-        }
-        for target in turned {
-            self.judge(&target);
-        }
-    }
-
-    /// Takes the looks of one answer into account.
-    fn see(&mut self, id: &WatchId, n: u16, asked: Now, sights: Vec<Sight>) {
-        for sight in sights {
-            let target_id = TargetId::new(id.clone(), sight.key.clone());
-            let urgent = self.world.urgent(&target_id);
-            let probes = self.world.policy.watches.get(id).map_or(0, |w| w.spec.probes().len());
-            let Some(live) = self.world.live.get_mut(id) else { return };
-            let target = live.targets.entry(sight.key).or_insert_with(|| Target::new(asked));
-            for probe in 0..u16::try_from(probes).unwrap_or(u16::MAX) {
-                target.aspects.entry(probe).or_insert_with(|| crate::judge::Aspect::new(asked));
-            }
-            if let Some(aspect) = target.aspects.get_mut(&n) {
-                aspect.look(asked, sight.seen, sight.confirm, urgent);
-            }
-            if let Some(fact) = sight.fact {
-                self.note(&target_id, fact);
-            }
-            self.judge(&target_id);
-        }
-    }
-
-    /// Records a fact, at most ten a minute; what is left out is counted.
-    fn note(&mut self, id: &TargetId, fact: Str) {
-        let now = self.world.now;
-        let live = self.world.live.get_mut(&id.watch);
-        let Some(target) = live.and_then(|live| live.targets.get_mut(&id.key)) else { return };
-        while target.noted.front().is_some_and(|at| now.since(*at) >= Ms::mins(1)) {
-            target.noted.pop_front();
-        }
-        if target.noted.len() >= NOTES_A_MINUTE {
-            target.missed = target.missed.saturating_add(1);
-            return;
-        }
-        target.noted.push_back(now);
-        let missed = std::mem::take(&mut target.missed);
-        self.record(Body::Noted { target: id.clone(), fact, missed });
-    }
-
-    /// One verdict from all looks; a change is recorded, and what follows from it is asked for.
-    fn judge(&mut self, id: &TargetId) {
-        let now = self.world.now;
-        let Some(target) = self.world.live.get_mut(&id.watch).and_then(|l| l.targets.get_mut(&id.key)) else {
-            return;
-        };
-        let verdict = target.judged();
-        if std::mem::discriminant(&verdict) != std::mem::discriminant(&target.verdict) {
-            target.since = now;
-        }
-        target.verdict = verdict.clone();
-        let turn = match verdict {
-            Verdict::Pending => return,
-            Verdict::Up => Turn::Up,
-            Verdict::Unknown(fault) => Turn::Unknown { fault: fault.to_string().into() },
-            Verdict::Down(reason) => {
-                Turn::Down { reason: reason.code.label().into(), detail: reason.detail, blame: self.world.blame(id) }
-            }
-        };
-        let last = self.world.state.targets.get(id).and_then(|brake| brake.turn.as_ref()).map(|(turn, _)| turn);
-        if last.is_some_and(|last| same_turn(last, &turn)) {
-            return;
-        }
-        let incident = matches!(turn, Turn::Down { .. }).then(|| self.incident(id));
-        let fell = matches!(turn, Turn::Down { .. }) && !matches!(last, Some(Turn::Down { .. }));
-        self.record(Body::Turned { target: id.clone(), to: turn, incident });
-        if fell {
-            self.relapse(id);
-            for cause in self.world.causes(id) {
-                self.demand_watch(&cause.watch, now);
-            }
-        }
-    }
-
-    /// The open incident of this target, of its cause, or of something that needs it; else a new one, named by the
-    /// record that opens it.
-    fn incident(&self, id: &TargetId) -> u64 {
-        let open = |other: &TargetId| self.world.state.targets.get(other).and_then(|brake| brake.incident);
-        let dependents = || self.world.targets().filter(|(other, _)| self.world.causes(other).contains(id));
-        open(id)
-            .or_else(|| self.world.causes(id).iter().find_map(open))
-            .or_else(|| dependents().find_map(|(other, _)| open(&other)))
-            .unwrap_or(self.world.state.seq + 1)
-    }
-
-    /// Down again within the hour of an attempt that had cleared it.
-    fn relapse(&mut self, id: &TargetId) {
-        let now = self.world.now;
-        let last = self.world.state.targets.get(id).and_then(|brake| brake.attempts.back());
-        let relapsed = last.and_then(|last| {
-            let proved = last.proved?;
-            let cleared = matches!(last.settled, None | Some(Settlement::Cleared));
-            (cleared && now.since(proved) < RELAPSE_WINDOW).then_some(last.run)
-        });
-        if let Some(run) = relapsed {
-            self.record(Body::Settled { run, target: id.clone(), result: Settlement::Relapsed });
-        }
-    }
-
-    /// Attempts that were proved and wait for their soak: target, run, and the boot time of its end.
-    fn unsettled(&self) -> impl Iterator<Item = (TargetId, RunId, Ms)> + '_ {
-        self.world.state.targets.iter().filter(|(id, _)| self.judgeable(id)).flat_map(move |(id, brake)| {
-            let soak = self.world.policy.watches.get(&id.watch).map_or(Ms::mins(1), |watch| watch.brakes.soak);
-            brake.attempts.iter().filter(|a| a.settled.is_none()).filter_map(move |attempt| {
-                Some((id.clone(), attempt.run, self.world.now.reach(attempt.proved?, soak)))
-            })
-        })
-    }
-
-    /// A new process says nothing of a soak before it has looked; of a watch that is gone it never will.
-    fn judgeable(&self, id: &TargetId) -> bool {
-        let judged = self.world.target(id).is_some_and(|target| target.verdict != Verdict::Pending);
-        judged || !self.world.policy.watches.contains_key(&id.watch)
-    }
-
-    fn settle(&mut self) {
-        let due: Vec<_> = self.unsettled().filter(|(_, _, end)| *end <= self.world.now.up).collect();
-        for (target, run, _) in due {
-            let up = self.world.target(&target).is_some_and(|t| matches!(t.verdict, Verdict::Up));
-            let result = if up { Settlement::Cleared } else { Settlement::NotCleared };
-            self.record(Body::Settled { run, target, result });
-        }
-    }
-
-    /// Looks at every target that is, or looks, down: begins what nothing holds, records what does.
-    fn consider(&mut self) {
-        self.lift = None;
-        let ill: Vec<TargetId> = self
-            .world
-            .targets()
-            .filter(|(_, target)| target.verdict.down().is_some() || target.suspect().is_some())
-            .map(|(id, _)| id)
-            .collect();
-        for id in ill {
-            if self.world.claims().any(|plan| plan.heals.iter().any(|heal| heal.target == id)) {
-                continue;
-            }
-            let Some(proposal) = self.world.propose(&id) else { continue };
-            self.wait_for(&proposal);
-            match proposal.plan {
-                Some(plan) if proposal.holds.is_empty() => self.open(plan),
-                _ => self.record_held(&proposal),
-            }
-        }
-    }
-
-    /// What would lift a hold is asked for, or sets the timer.
-    fn wait_for(&mut self, proposal: &Proposal) {
-        let ats = proposal.holds.iter().filter_map(|held| match held.lift {
-            Lift::At(at) => Some(at),
-            _ => None,
-        });
-        self.lift = self.lift.into_iter().chain(ats).filter(|at| *at > self.world.now.up).min();
-        if proposal.holds.iter().any(|held| held.hold == Hold::DependencyDown)
-            && let Some(fell) = self.world.target(&proposal.target).and_then(Target::fell)
-        {
-            for cause in self.world.causes(&proposal.target) {
-                self.demand_watch(&cause.watch, fell);
-            }
-        }
-        if let Some(touched) = self.world.target(&proposal.target).and_then(|t| t.touched) {
-            self.demand_watch(&proposal.target.watch, touched);
-        }
-    }
-
-    /// Only on a fresh gate, and only after the independent checker.
-    fn open(&mut self, plan: Plan) {
-        if self.origin == Origin::Look {
-            return;
-        }
-        let now = self.world.now;
-        let mut gates: Vec<WatchId> = plan.heals.iter().map(|heal| heal.target.watch.clone()).collect();
-        gates.push(plan.watch.clone());
-        let stale: Vec<WatchId> = gates.into_iter().filter(|id| hold::stale_gate(now, self.world.gate(id))).collect();
-        if !stale.is_empty() {
-            for id in stale {
-                self.demand(&AskKey::Gate(id), now);
-            }
-            return;
-        }
-        let flaw = crate::check::check(&self.world.policy, &plan).err();
-        assert!(flaw.is_none(), "drafted a plan that its checker refuses: {flaw:?}");
-        let origin = self.origin;
-        let seq = self.record(Body::Opened { plan: Box::new(plan), origin });
-        self.runs.check(RunId(seq), now);
-    }
-
-    /// Once for each different set of holds, at most every five seconds.
-    fn record_held(&mut self, proposal: &Proposal) {
-        let now = self.world.now;
-        let mut labels: Vec<Str> = proposal.holds.iter().map(|held| held.hold.label().into()).collect();
-        labels.sort();
-        labels.dedup();
-        let judged = self.world.target(&proposal.target).is_some_and(|t| t.verdict.down().is_some());
-        let known = self.world.state.targets.get(&proposal.target).is_some_and(|brake| brake.held == labels);
-        let recent = self.held_at.get(&proposal.target).is_some_and(|at| now.since(*at) < Ms::secs(5));
-        // What recovers is not held from anything.
-        let recovering = proposal.holds.iter().any(|held| held.hold == Hold::Recovering);
-        if labels.is_empty() || recovering || !judged || known || recent {
-            return;
-        }
-        self.held_at.insert(proposal.target.clone(), now);
-        self.record(Body::Held { target: proposal.target.clone(), holds: labels });
-    }
-}
-
-/// Nothing new. A cause is often seen only after its dependent fell: its name is news, its going is not.
-fn same_turn(last: &Turn, to: &Turn) -> bool {
-    match (last, to) {
-        (Turn::Up, Turn::Up) | (Turn::Unknown { .. }, Turn::Unknown { .. }) => true,
-        (Turn::Down { reason: last, blame: known, .. }, Turn::Down { reason, blame, .. }) => {
-            last == reason && (known.is_some() || blame.is_none())
-        }
-        _ => false,
     }
 }

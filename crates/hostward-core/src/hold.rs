@@ -3,21 +3,20 @@
 //! All of them judge whether a plan may begin. The ending ones are looked at again, afresh, before every forward step.
 //! (safety.md, "Holds".)
 
+mod brakes;
+mod gate;
+
 use serde::{Deserialize, Serialize};
 
-use crate::ask::{Answer, Fault, GateQ, GateReading, LockState, Reading, SentinelState, SystemState};
+use crate::ask::Answer;
 use crate::id::{Str, TargetId};
-use crate::ledger::{Attempt, Brake, Settlement};
 use crate::plan::{Heal, Plan};
-use crate::policy::{Brakes, Mode};
 use crate::time::{Ms, Now};
 use crate::world::{Start, World};
 
 /// A gate that was asked for this long ago may open a run; its first step asks again. Longer than the question's own
 /// deadline, or a slow edge would never be fresh.
 pub const GATE_FRESH: Ms = Ms::secs(6);
-/// dpkg and pip finish, hung ones do not: after this an operator's process is alerted on, and still respected.
-const DEPLOY_LOCK_STALE: Ms = Ms::mins(30);
 /// A relapse within this long of being cleared counts against the daily cap.
 pub const RELAPSE_WINDOW: Ms = Ms::hours(1);
 /// A cause that nobody cured for this long no longer holds its dependents.
@@ -172,14 +171,14 @@ pub fn begin(world: &World, target: &TargetId, plan: &Plan) -> Vec<Held> {
         if let Some(brake) = world.state.targets.get(&heal.target)
             && let Some(watch) = world.policy.watches.get(&heal.target.watch)
         {
-            brakes(world.now, brake, watch.brakes, &mut held);
+            brakes::brakes(world.now, brake, watch.brakes, &mut held);
         }
     }
     held.extend(causes(world, target, &plan.heals));
     shared(world, plan, &mut held);
     // Each target healed must be permitted by its own watch's gate and mode; the plan's own comes with `ending`.
     for watch in plan.heals.iter().map(|heal| &heal.target.watch).filter(|watch| **watch != plan.watch) {
-        gate(world, watch, None, &mut held);
+        gate::gate(world, watch, None, &mut held);
     }
     ending(world, plan, None, &mut held);
     held.dedup();
@@ -188,7 +187,7 @@ pub fn begin(world: &World, target: &TargetId, plan: &Plan) -> Vec<Held> {
 
 /// Holds that also end a run which has begun. All others would trip a plan over itself.
 fn ending(world: &World, plan: &Plan, since: Option<Now>, held: &mut Vec<Held>) {
-    gate(world, &plan.watch, since, held);
+    gate::gate(world, &plan.watch, since, held);
     // The step that killed us three times is not taken a fourth time.
     if let Start::Safe(count) = world.start {
         let lift = Lift::Operator("find why the daemon died, then restart it".into());
@@ -211,95 +210,6 @@ fn ending(world: &World, plan: &Plan, since: Option<Now>, held: &mut Vec<Held>) 
             format!("{what} {was}, as planned"),
             lift,
         ));
-    }
-}
-
-/// Sentinels, mode, deploy lock, operators, system state: what the edge last saw.
-fn gate(world: &World, id: &crate::id::WatchId, since: Option<Now>, held: &mut Vec<Held>) {
-    let Some(watch) = world.policy.watches.get(id) else { return };
-    let mode = if world.rejected.is_some() { Mode::Observe } else { world.policy.mode(watch) };
-    match mode {
-        Mode::Act => {}
-        Mode::Propose => held.push(Held::new(
-            Hold::ProposeOnly,
-            "mode = propose",
-            "mode = act",
-            Lift::Operator("set mode = \"act\" and reload".into()),
-        )),
-        Mode::Observe => {
-            let value = world.rejected.clone().unwrap_or_else(|| "mode = observe".into());
-            let lift = Lift::Operator("correct the configuration, set mode = \"act\", and reload".into());
-            held.push(Held::new(Hold::ObserveOnly, value, "mode = act", lift));
-        }
-    }
-    let question = world.policy.gate(watch);
-    match world.gate(id) {
-        Some((asked, answer)) if since.is_none_or(|since| asked.not_before(since)) => match answer {
-            Ok(Reading::Gate(reading)) => gate_reading(&question, reading, held),
-            Ok(_) => gate_unknown(&Fault::Probe("another question's answer".into()), held),
-            Err(fault) => gate_unknown(fault, held),
-        },
-        _ => gate_unknown(&Fault::Probe("not looked up yet".into()), held),
-    }
-}
-
-fn gate_unknown(fault: &Fault, held: &mut Vec<Held>) {
-    let lift = Lift::Fact("the next look".into());
-    held.push(Held::new(Hold::GateUnknown, fault.to_string(), "sentinel, lock and system state are known", lift));
-}
-
-fn gate_reading(question: &GateQ, reading: &GateReading, held: &mut Vec<Held>) {
-    for (path, state) in question.sentinels.iter().zip(&reading.sentinels) {
-        let path = path.display();
-        let (value, lift) = match state {
-            SentinelState::Present => continue,
-            SentinelState::Absent => (format!("{path} is absent"), format!("create {path}, or `hostward enable`")),
-            SentinelState::NotAFile => (format!("{path} is no regular file"), format!("make {path} a regular file")),
-            SentinelState::NotRoots => {
-                (format!("{path} is not root's alone"), format!("chown root:root {path} and chmod 0644 it"))
-            }
-        };
-        held.push(Held::new(Hold::NoSentinel, value, "a regular file of root's", Lift::Operator(lift.into())));
-    }
-    match &reading.lock {
-        None | Some(LockState::Free) => {}
-        Some(LockState::Held { pid, command, age }) => {
-            let by = match (pid, command) {
-                (Some(pid), Some(command)) => format!("held by {command} (pid {pid})"),
-                (Some(pid), None) => format!("held by pid {pid}"),
-                (None, _) => "held".to_owned(),
-            };
-            let stale = if age.is_some_and(|age| age >= DEPLOY_LOCK_STALE) { ", for more than 30 min" } else { "" };
-            let lift = Lift::Fact("the lock is free".into());
-            held.push(Held::new(Hold::DeployInProgress, format!("{by}{stale}"), "the deploy lock is free", lift));
-        }
-        Some(LockState::Unreadable(why)) => {
-            let lift = Lift::Operator(format!("make the lock readable: {why}").into());
-            held.push(Held::new(
-                Hold::DeployInProgress,
-                format!("cannot be read: {why}"),
-                "the deploy lock is free",
-                lift,
-            ));
-        }
-    }
-    if let Some(operator) = reading.operators.first() {
-        let value = format!("{} (pid {})", operator.command, operator.pid);
-        let lift = Lift::Fact("it ends".into());
-        held.push(Held::new(Hold::OperatorActive, value, "nobody changes the tree", lift));
-    }
-    if let Some(unit) = reading.old_actors.first() {
-        let lift = Lift::Operator(format!("systemctl disable --now {unit}").into());
-        held.push(Held::new(Hold::OldActor, format!("{unit} is still enabled or active"), "one actor", lift));
-    }
-    if let Some(file) = reading.rivals.first() {
-        let file = file.display();
-        let lift = Lift::Operator(format!("remove {file} and whatever writes it").into());
-        held.push(Held::new(Hold::OldActor, format!("{file} carries our metric families"), "one actor", lift));
-    }
-    if reading.system != SystemState::Running {
-        let value = format!("the system is {:?}", reading.system).to_lowercase();
-        held.push(Held::new(Hold::SystemState, value, "running", Lift::Fact("it runs".into())));
     }
 }
 
@@ -337,57 +247,6 @@ fn evidence(world: &World, id: &TargetId, held: &mut Vec<Held>) {
         let value = format!("down for {}", now.since(target.since));
         held.push(Held::new(Hold::Settling, value, settle.to_string(), Lift::At(now.reach(target.since, settle))));
     }
-}
-
-/// Cooldown, caps, and the attempt that is not settled yet.
-fn brakes(now: Now, brake: &Brake, limits: Brakes, held: &mut Vec<Held>) {
-    if let Some(open) = brake.attempts.iter().find(|a| a.settled.is_none()) {
-        let lift = match open.proved {
-            Some(at) => Lift::At(now.reach(at, limits.soak)),
-            None => Lift::Fact("the run closes".into()),
-        };
-        held.push(Held::new(
-            Hold::Unsettled,
-            format!("run {} is not settled", open.run),
-            "one attempt at a time",
-            lift,
-        ));
-    }
-    let Some(last) = brake.attempts.back() else { return };
-    let wait = cooldown(limits, brake.failures);
-    if now.since(last.at) < wait {
-        let value = format!("last attempt {} ago", now.since(last.at));
-        held.push(Held::new(Hold::Cooldown, value, wait.to_string(), Lift::At(now.reach(last.at, wait))));
-    }
-    let hour = Ms::hours(1);
-    let recent: Vec<&Attempt> = brake.attempts.iter().filter(|a| now.since(a.at) < hour).collect();
-    if recent.len() >= limits.per_hour as usize
-        && let Some(oldest) = recent.get(recent.len() - limits.per_hour as usize)
-    {
-        let lift = Lift::At(now.reach(oldest.at, hour));
-        held.push(Held::new(
-            Hold::TargetCap,
-            format!("{} attempts within an hour", recent.len()),
-            format!("{} an hour", limits.per_hour),
-            lift,
-        ));
-    }
-    let failed = |a: &&Attempt| now.since(a.at) < Ms::hours(24) && a.settled != Some(Settlement::Cleared);
-    let failures = brake.attempts.iter().filter(failed).count();
-    if failures >= limits.per_day as usize && now.since(last.at) < limits.plateau {
-        held.push(Held::new(
-            Hold::TargetCap,
-            format!("{failures} attempts without effect within a day"),
-            format!("{} a day, then one trial each {}", limits.per_day, limits.plateau),
-            Lift::At(now.reach(last.at, limits.plateau)),
-        ));
-    }
-}
-
-/// Doubles with each failure, up to the plateau.
-fn cooldown(limits: Brakes, failures: u32) -> Ms {
-    let doublings = failures.saturating_sub(1).min(32);
-    (limits.cooldown * (1u64 << doublings)).min(limits.plateau)
 }
 
 /// A need that is down, looks so, or was not looked at since the target fell: the cause comes first.

@@ -1,0 +1,119 @@
+//! Deciding: attempts settle, and plans that nothing holds begin.
+
+use super::Engine;
+use crate::ask::AskKey;
+use crate::hold::{self, Hold, Lift};
+use crate::id::{RunId, Str, TargetId, WatchId};
+use crate::judge::{Target, Verdict};
+use crate::ledger::{Body, Origin, Settlement};
+use crate::plan::Plan;
+use crate::time::Ms;
+use crate::world::Proposal;
+
+impl Engine {
+    /// Attempts that were proved and wait for their soak: target, run, and the boot time of its end.
+    pub(super) fn unsettled(&self) -> impl Iterator<Item = (TargetId, RunId, Ms)> + '_ {
+        self.world.state.targets.iter().filter(|(id, _)| self.judgeable(id)).flat_map(move |(id, brake)| {
+            let soak = self.world.policy.watches.get(&id.watch).map_or(Ms::mins(1), |watch| watch.brakes.soak);
+            brake.attempts.iter().filter(|a| a.settled.is_none()).filter_map(move |attempt| {
+                Some((id.clone(), attempt.run, self.world.now.reach(attempt.proved?, soak)))
+            })
+        })
+    }
+
+    /// A new process says nothing of a soak before it has looked; of a watch that is gone it never will.
+    pub(super) fn judgeable(&self, id: &TargetId) -> bool {
+        let judged = self.world.target(id).is_some_and(|target| target.verdict != Verdict::Pending);
+        judged || !self.world.policy.watches.contains_key(&id.watch)
+    }
+
+    pub(super) fn settle(&mut self) {
+        let due: Vec<_> = self.unsettled().filter(|(_, _, end)| *end <= self.world.now.up).collect();
+        for (target, run, _) in due {
+            let up = self.world.target(&target).is_some_and(|t| matches!(t.verdict, Verdict::Up));
+            let result = if up { Settlement::Cleared } else { Settlement::NotCleared };
+            self.record(Body::Settled { run, target, result });
+        }
+    }
+
+    /// Looks at every target that is, or looks, down: begins what nothing holds, records what does.
+    pub(super) fn consider(&mut self) {
+        self.lift = None;
+        let ill: Vec<TargetId> = self
+            .world
+            .targets()
+            .filter(|(_, target)| target.verdict.down().is_some() || target.suspect().is_some())
+            .map(|(id, _)| id)
+            .collect();
+        for id in ill {
+            if self.world.claims().any(|plan| plan.heals.iter().any(|heal| heal.target == id)) {
+                continue;
+            }
+            let Some(proposal) = self.world.propose(&id) else { continue };
+            self.wait_for(&proposal);
+            match proposal.plan {
+                Some(plan) if proposal.holds.is_empty() => self.open(plan),
+                _ => self.record_held(&proposal),
+            }
+        }
+    }
+
+    /// What would lift a hold is asked for, or sets the timer.
+    pub(super) fn wait_for(&mut self, proposal: &Proposal) {
+        let ats = proposal.holds.iter().filter_map(|held| match held.lift {
+            Lift::At(at) => Some(at),
+            _ => None,
+        });
+        self.lift = self.lift.into_iter().chain(ats).filter(|at| *at > self.world.now.up).min();
+        if proposal.holds.iter().any(|held| held.hold == Hold::DependencyDown)
+            && let Some(fell) = self.world.target(&proposal.target).and_then(Target::fell)
+        {
+            for cause in self.world.causes(&proposal.target) {
+                self.demand_watch(&cause.watch, fell);
+            }
+        }
+        if let Some(touched) = self.world.target(&proposal.target).and_then(|t| t.touched) {
+            self.demand_watch(&proposal.target.watch, touched);
+        }
+    }
+
+    /// Only on a fresh gate, and only after the independent checker.
+    pub(super) fn open(&mut self, plan: Plan) {
+        if self.origin == Origin::Look {
+            return;
+        }
+        let now = self.world.now;
+        let mut gates: Vec<WatchId> = plan.heals.iter().map(|heal| heal.target.watch.clone()).collect();
+        gates.push(plan.watch.clone());
+        let stale: Vec<WatchId> = gates.into_iter().filter(|id| hold::stale_gate(now, self.world.gate(id))).collect();
+        if !stale.is_empty() {
+            for id in stale {
+                self.demand(&AskKey::Gate(id), now);
+            }
+            return;
+        }
+        let flaw = crate::check::check(&self.world.policy, &plan).err();
+        assert!(flaw.is_none(), "drafted a plan that its checker refuses: {flaw:?}");
+        let origin = self.origin;
+        let seq = self.record(Body::Opened { plan: Box::new(plan), origin });
+        self.runs.check(RunId(seq), now);
+    }
+
+    /// Once for each different set of holds, at most every five seconds.
+    pub(super) fn record_held(&mut self, proposal: &Proposal) {
+        let now = self.world.now;
+        let mut labels: Vec<Str> = proposal.holds.iter().map(|held| held.hold.label().into()).collect();
+        labels.sort();
+        labels.dedup();
+        let judged = self.world.target(&proposal.target).is_some_and(|t| t.verdict.down().is_some());
+        let known = self.world.state.targets.get(&proposal.target).is_some_and(|brake| brake.held == labels);
+        let recent = self.held_at.get(&proposal.target).is_some_and(|at| now.since(*at) < Ms::secs(5));
+        // What recovers is not held from anything.
+        let recovering = proposal.holds.iter().any(|held| held.hold == Hold::Recovering);
+        if labels.is_empty() || recovering || !judged || known || recent {
+            return;
+        }
+        self.held_at.insert(proposal.target.clone(), now);
+        self.record(Body::Held { target: proposal.target.clone(), holds: labels });
+    }
+}

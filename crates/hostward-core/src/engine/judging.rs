@@ -1,0 +1,143 @@
+//! Judging: looks become verdicts, and what changed becomes records.
+
+use super::Engine;
+use crate::hold::RELAPSE_WINDOW;
+use crate::id::{Str, TargetId, WatchId};
+use crate::judge::{Aspect, Sight, Target, Verdict};
+use crate::ledger::{Body, Settlement, Turn};
+use crate::time::{Ms, Now};
+
+/// Facts recorded a minute and target; more are counted.
+const NOTES_A_MINUTE: usize = 10;
+
+impl Engine {
+    /// Verdicts that nobody renewed become unknown.
+    pub(super) fn age(&mut self) {
+        let now = self.world.now;
+        let mut turned = Vec::new();
+        for (id, live) in &mut self.world.live {
+            let Some(watch) = self.world.policy.watches.get(id) else { continue };
+            let stale_after = watch.spec.stale_after();
+            for (key, target) in &mut live.targets {
+                let mut aged = false;
+                for aspect in target.aspects.values_mut() {
+                    aged |= aspect.age(now, stale_after);
+                }
+                if aged {
+                    turned.push(TargetId::new(id.clone(), key.clone()));
+                }
+            }
+        }
+        for target in turned {
+            self.judge(&target);
+        }
+    }
+
+    /// Takes the looks of one answer into account.
+    pub(super) fn see(&mut self, id: &WatchId, n: u16, asked: Now, sights: Vec<Sight>) {
+        for sight in sights {
+            let target_id = TargetId::new(id.clone(), sight.key.clone());
+            let urgent = self.world.urgent(&target_id);
+            let probes = self.world.policy.watches.get(id).map_or(0, |w| w.spec.probes().len());
+            let Some(live) = self.world.live.get_mut(id) else { return };
+            let target = live.targets.entry(sight.key).or_insert_with(|| Target::new(asked));
+            for probe in 0..u16::try_from(probes).unwrap_or(u16::MAX) {
+                target.aspects.entry(probe).or_insert_with(|| Aspect::new(asked));
+            }
+            if let Some(aspect) = target.aspects.get_mut(&n) {
+                aspect.look(asked, sight.seen, sight.confirm, urgent);
+            }
+            if let Some(fact) = sight.fact {
+                self.note(&target_id, fact);
+            }
+            self.judge(&target_id);
+        }
+    }
+
+    /// Records a fact, at most ten a minute; what is left out is counted.
+    pub(super) fn note(&mut self, id: &TargetId, fact: Str) {
+        let now = self.world.now;
+        let live = self.world.live.get_mut(&id.watch);
+        let Some(target) = live.and_then(|live| live.targets.get_mut(&id.key)) else { return };
+        while target.noted.front().is_some_and(|at| now.since(*at) >= Ms::mins(1)) {
+            target.noted.pop_front();
+        }
+        if target.noted.len() >= NOTES_A_MINUTE {
+            target.missed = target.missed.saturating_add(1);
+            return;
+        }
+        target.noted.push_back(now);
+        let missed = std::mem::take(&mut target.missed);
+        self.record(Body::Noted { target: id.clone(), fact, missed });
+    }
+
+    /// One verdict from all looks; a change is recorded, and what follows from it is asked for.
+    pub(super) fn judge(&mut self, id: &TargetId) {
+        let now = self.world.now;
+        let Some(target) = self.world.live.get_mut(&id.watch).and_then(|l| l.targets.get_mut(&id.key)) else {
+            return;
+        };
+        let verdict = target.judged();
+        if std::mem::discriminant(&verdict) != std::mem::discriminant(&target.verdict) {
+            target.since = now;
+        }
+        target.verdict = verdict.clone();
+        let turn = match verdict {
+            Verdict::Pending => return,
+            Verdict::Up => Turn::Up,
+            Verdict::Unknown(fault) => Turn::Unknown { fault: fault.to_string().into() },
+            Verdict::Down(reason) => {
+                Turn::Down { reason: reason.code.label().into(), detail: reason.detail, blame: self.world.blame(id) }
+            }
+        };
+        let last = self.world.state.targets.get(id).and_then(|brake| brake.turn.as_ref()).map(|(turn, _)| turn);
+        if last.is_some_and(|last| same_turn(last, &turn)) {
+            return;
+        }
+        let incident = matches!(turn, Turn::Down { .. }).then(|| self.incident(id));
+        let fell = matches!(turn, Turn::Down { .. }) && !matches!(last, Some(Turn::Down { .. }));
+        self.record(Body::Turned { target: id.clone(), to: turn, incident });
+        if fell {
+            self.relapse(id);
+            for cause in self.world.causes(id) {
+                self.demand_watch(&cause.watch, now);
+            }
+        }
+    }
+
+    /// The open incident of this target, of its cause, or of something that needs it; else a new one, named by the
+    /// record that opens it.
+    pub(super) fn incident(&self, id: &TargetId) -> u64 {
+        let open = |other: &TargetId| self.world.state.targets.get(other).and_then(|brake| brake.incident);
+        let dependents = || self.world.targets().filter(|(other, _)| self.world.causes(other).contains(id));
+        open(id)
+            .or_else(|| self.world.causes(id).iter().find_map(open))
+            .or_else(|| dependents().find_map(|(other, _)| open(&other)))
+            .unwrap_or(self.world.state.seq + 1)
+    }
+
+    /// Down again within the hour of an attempt that had cleared it.
+    pub(super) fn relapse(&mut self, id: &TargetId) {
+        let now = self.world.now;
+        let last = self.world.state.targets.get(id).and_then(|brake| brake.attempts.back());
+        let relapsed = last.and_then(|last| {
+            let proved = last.proved?;
+            let cleared = matches!(last.settled, None | Some(Settlement::Cleared));
+            (cleared && now.since(proved) < RELAPSE_WINDOW).then_some(last.run)
+        });
+        if let Some(run) = relapsed {
+            self.record(Body::Settled { run, target: id.clone(), result: Settlement::Relapsed });
+        }
+    }
+}
+
+/// Nothing new. A cause is often seen only after its dependent fell: its name is news, its going is not.
+fn same_turn(last: &Turn, to: &Turn) -> bool {
+    match (last, to) {
+        (Turn::Up, Turn::Up) | (Turn::Unknown { .. }, Turn::Unknown { .. }) => true,
+        (Turn::Down { reason: last, blame: known, .. }, Turn::Down { reason, blame, .. }) => {
+            last == reason && (known.is_some() || blame.is_none())
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,100 @@
+//! What the edge last saw of everything that may forbid an act: sentinels, mode, lock, operators, the system's state.
+
+use super::{Held, Hold, Lift};
+use crate::ask::{Fault, GateQ, GateReading, LockState, Reading, SentinelState, SystemState};
+use crate::id::WatchId;
+use crate::policy::Mode;
+use crate::time::{Ms, Now};
+use crate::world::World;
+
+/// A deploy ends within minutes; a lock held for longer is said to be stale, and still respected.
+const DEPLOY_LOCK_STALE: Ms = Ms::mins(30);
+
+/// Sentinels, mode, deploy lock, operators, system state: what the edge last saw.
+pub(super) fn gate(world: &World, id: &WatchId, since: Option<Now>, held: &mut Vec<Held>) {
+    let Some(watch) = world.policy.watches.get(id) else { return };
+    let mode = if world.rejected.is_some() { Mode::Observe } else { world.policy.mode(watch) };
+    match mode {
+        Mode::Act => {}
+        Mode::Propose => held.push(Held::new(
+            Hold::ProposeOnly,
+            "mode = propose",
+            "mode = act",
+            Lift::Operator("set mode = \"act\" and reload".into()),
+        )),
+        Mode::Observe => {
+            let value = world.rejected.clone().unwrap_or_else(|| "mode = observe".into());
+            let lift = Lift::Operator("correct the configuration, set mode = \"act\", and reload".into());
+            held.push(Held::new(Hold::ObserveOnly, value, "mode = act", lift));
+        }
+    }
+    let question = world.policy.gate(watch);
+    match world.gate(id) {
+        Some((asked, answer)) if since.is_none_or(|since| asked.not_before(since)) => match answer {
+            Ok(Reading::Gate(reading)) => gate_reading(&question, reading, held),
+            Ok(_) => gate_unknown(&Fault::Probe("another question's answer".into()), held),
+            Err(fault) => gate_unknown(fault, held),
+        },
+        _ => gate_unknown(&Fault::Probe("not looked up yet".into()), held),
+    }
+}
+
+fn gate_unknown(fault: &Fault, held: &mut Vec<Held>) {
+    let lift = Lift::Fact("the next look".into());
+    held.push(Held::new(Hold::GateUnknown, fault.to_string(), "sentinel, lock and system state are known", lift));
+}
+
+fn gate_reading(question: &GateQ, reading: &GateReading, held: &mut Vec<Held>) {
+    for (path, state) in question.sentinels.iter().zip(&reading.sentinels) {
+        let path = path.display();
+        let (value, lift) = match state {
+            SentinelState::Present => continue,
+            SentinelState::Absent => (format!("{path} is absent"), format!("create {path}, or `hostward enable`")),
+            SentinelState::NotAFile => (format!("{path} is no regular file"), format!("make {path} a regular file")),
+            SentinelState::NotRoots => {
+                (format!("{path} is not root's alone"), format!("chown root:root {path} and chmod 0644 it"))
+            }
+        };
+        held.push(Held::new(Hold::NoSentinel, value, "a regular file of root's", Lift::Operator(lift.into())));
+    }
+    match &reading.lock {
+        None | Some(LockState::Free) => {}
+        Some(LockState::Held { pid, command, age }) => {
+            let by = match (pid, command) {
+                (Some(pid), Some(command)) => format!("held by {command} (pid {pid})"),
+                (Some(pid), None) => format!("held by pid {pid}"),
+                (None, _) => "held".to_owned(),
+            };
+            let stale = if age.is_some_and(|age| age >= DEPLOY_LOCK_STALE) { ", for more than 30 min" } else { "" };
+            let lift = Lift::Fact("the lock is free".into());
+            held.push(Held::new(Hold::DeployInProgress, format!("{by}{stale}"), "the deploy lock is free", lift));
+        }
+        Some(LockState::Unreadable(why)) => {
+            let lift = Lift::Operator(format!("make the lock readable: {why}").into());
+            held.push(Held::new(
+                Hold::DeployInProgress,
+                format!("cannot be read: {why}"),
+                "the deploy lock is free",
+                lift,
+            ));
+        }
+    }
+    if let Some(operator) = reading.operators.first() {
+        let value = format!("{} (pid {})", operator.command, operator.pid);
+        let lift = Lift::Fact("it ends".into());
+        held.push(Held::new(Hold::OperatorActive, value, "nobody changes the tree", lift));
+    }
+    if let Some(unit) = reading.old_actors.first() {
+        let lift = Lift::Operator(format!("systemctl disable --now {unit}").into());
+        held.push(Held::new(Hold::OldActor, format!("{unit} is still enabled or active"), "one actor", lift));
+    }
+    if let Some(file) = reading.rivals.first() {
+        let file = file.display();
+        let lift = Lift::Operator(format!("remove {file} and whatever writes it").into());
+        held.push(Held::new(Hold::OldActor, format!("{file} carries our metric families"), "one actor", lift));
+    }
+    if reading.system != SystemState::Running {
+        let value = format!("the system is {:?}", reading.system).to_lowercase();
+        held.push(Held::new(Hold::SystemState, value, "running", Lift::Fact("it runs".into())));
+    }
+}
