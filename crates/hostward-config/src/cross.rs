@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hostward_core::id::{AppName, WatchId};
+use hostward_core::plan::COST_RECONCILE;
 use hostward_core::policy::{Host, Mode, Watch};
 use hostward_core::watch::Spec;
 
@@ -11,8 +12,6 @@ use crate::finding::{Finding, Findings, Place, Said, did_you_mean, shown};
 
 /// One loop judges them all, each several times a minute.
 const WATCHES_LIMIT: usize = 1000;
-/// The price of a reconcile (safety.md, BudgetSpent).
-const RECONCILE_COST: u32 = 5;
 
 pub(crate) fn check(draft: &Draft, findings: &Findings) {
     let last = draft.watches.values().max_by_key(|said| (said.at.file, said.at.span.start));
@@ -121,9 +120,9 @@ fn budget(draft: &Draft, findings: &Findings) {
         matches!(spec, Some(Spec::Baseline(spec)) if spec.reconcile.is_some())
     };
     let dear = draft.watches.iter().find(|(_, said)| reconciles(said));
-    if let Some((id, _)) = dear.filter(|_| host.value.budget.cost < RECONCILE_COST) {
+    if let Some((id, _)) = dear.filter(|_| host.value.budget.cost < COST_RECONCILE) {
         let finding = Finding::warning(format!("this budget never pays for the reconcile of [{id}]"));
-        findings.push(at, finding.help(format!("a reconcile costs {RECONCILE_COST}, a restart 1")));
+        findings.push(at, finding.help(format!("a reconcile costs {COST_RECONCILE}, a restart 1")));
     }
 }
 

@@ -166,7 +166,7 @@ pub struct UnitReading {
     pub needs_reload: bool,
     /// RestartUSec, when Restart= is not `no`.
     pub restart_every: Option<Ms>,
-    /// ExecMainPID while it runs.
+    /// MainPID while it runs.
     pub main_pid: Option<u32>,
     /// ExecMainStartTimestampMonotonic, as boot time; zero: never.
     pub main_started: Ms,

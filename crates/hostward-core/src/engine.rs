@@ -42,8 +42,10 @@ const ABNORMAL_WINDOW: Ms = Ms::mins(10);
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
+    /// The answer to what was asked at this very moment; an older one is to a question that is no more.
     Answered {
         key: AskKey,
+        asked: Now,
         answer: Answer,
     },
     Hint(Hint),
@@ -77,6 +79,7 @@ pub enum Hint {
 pub enum Effect {
     Ask {
         key: AskKey,
+        asked: Now,
         question: Arc<Question>,
         deadline: Ms,
     },
@@ -182,7 +185,7 @@ impl Engine {
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Effect> {
         self.world.now = now;
         match event {
-            Event::Answered { key, answer } => self.answered(&key, answer),
+            Event::Answered { key, asked, answer } => self.answered(&key, asked, answer),
             Event::Hint(hint) => self.hint(&hint),
             Event::Ended(ticket, outcome) => self.act_ended(ticket, outcome),
             Event::Durable(seq) => self.durable = self.durable.max(seq),

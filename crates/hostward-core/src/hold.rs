@@ -176,10 +176,6 @@ pub fn begin(world: &World, target: &TargetId, plan: &Plan) -> Vec<Held> {
     }
     held.extend(causes(world, target, &plan.heals));
     shared(world, plan, &mut held);
-    // Each target healed must be permitted by its own watch's gate and mode; the plan's own comes with `ending`.
-    for watch in plan.heals.iter().map(|heal| &heal.target.watch).filter(|watch| **watch != plan.watch) {
-        gate::gate(world, watch, None, &mut held);
-    }
     ending(world, plan, None, &mut held);
     held.dedup();
     held
@@ -187,7 +183,9 @@ pub fn begin(world: &World, target: &TargetId, plan: &Plan) -> Vec<Held> {
 
 /// Holds that also end a run which has begun. All others would trip a plan over itself.
 fn ending(world: &World, plan: &Plan, since: Option<Now>, held: &mut Vec<Held>) {
-    gate::gate(world, &plan.watch, since, held);
+    for watch in plan.permitted_by() {
+        gate::gate(world, watch, since, held);
+    }
     // The step that killed us three times is not taken a fourth time.
     if let Start::Safe(count) = world.start {
         let lift = Lift::Operator("find why the daemon died, then restart it".into());

@@ -1,6 +1,7 @@
 //! Plan: a remedy made concrete. The same object is printed, hashed, checked, recorded, sent to the actor and executed,
 //! so that a dry run cannot differ from the act.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +12,11 @@ use sha2::{Digest, Sha256};
 use crate::ask::Question;
 use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
 use crate::time::Ms;
+
+/// What a restart costs of the host's budget.
+pub const COST_RESTART: u32 = 1;
+/// What rebuilding an environment costs of it.
+pub const COST_RECONCILE: u32 = 5;
 
 /// Content only; its execution is a run ([`crate::run`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +135,11 @@ impl Plan {
     /// Over the plan's JSON, the form in which it is printed, recorded and sent.
     pub fn hash(&self) -> PlanHash {
         PlanHash(short_digest(self))
+    }
+
+    /// The watches whose gates and modes must permit it: its own, and those of what it heals.
+    pub fn permitted_by(&self) -> BTreeSet<&WatchId> {
+        self.heals.iter().map(|heal| &heal.target.watch).chain([&self.watch]).collect()
     }
 
     /// Some of what `other` touches, this one touches too.

@@ -11,7 +11,7 @@ use hostward_core::engine::{Effect, Event};
 use hostward_core::ledger::Record;
 use hostward_core::plan::Plan;
 use hostward_core::run::Ticket;
-use hostward_core::time::Ms;
+use hostward_core::time::{Ms, Now};
 use hostward_host::ledger::{AppendError, LedgerEvent, Writer};
 use hostward_host::{child, gate, http, python};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -82,7 +82,7 @@ impl Hands {
 impl Edge {
     pub(crate) fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Ask { key, question, deadline } => self.ask(key, question, deadline),
+            Effect::Ask { key, asked, question, deadline } => self.ask(key, asked, question, deadline),
             Effect::Append(record) => self.append(&record),
             Effect::Reply(id, reply) => {
                 if let Some(waiting) = self.replies.remove(&id) {
@@ -102,7 +102,7 @@ impl Edge {
         }
     }
 
-    fn ask(&self, key: AskKey, question: Arc<Question>, deadline: Ms) {
+    fn ask(&self, key: AskKey, asked: Now, question: Arc<Question>, deadline: Ms) {
         let (bus, files, events) = (self.bus.clone(), self.files.clone(), self.events.clone());
         tokio::spawn(async move {
             // The parts below keep to the deadline; this is for what they wait on themselves.
@@ -110,7 +110,7 @@ impl Edge {
             let answer = tokio::time::timeout(limit, answer(&bus, &files, &question, deadline)).await;
             let answer = answer.unwrap_or(Err(Fault::Timeout));
             // Nobody listens: we are ending.
-            let _ = events.send(Event::Answered { key, answer }).await;
+            let _ = events.send(Event::Answered { key, asked, answer }).await;
         });
     }
 

@@ -75,9 +75,12 @@ pub(crate) fn open_ledger(
     if folded.damaged.is_some() {
         ledger::set_aside(lock).with_context(context)?;
     }
+    // Every engine writes its start at once: evidence without a ledger means that the ledger was taken away.
+    let lost = folded.records.is_empty() && paths.memory().exists();
     let (writer, _) = Writer::open(lock, tell).with_context(context)?;
     let folded = match &folded.damaged {
         Some(_) => Folded { state: State::default(), records: Vec::new(), ..folded },
+        None if lost => Folded { damaged: Some("the ledger is gone".into()), ..folded },
         None => folded,
     };
     Ok(Opened { writer, folded })

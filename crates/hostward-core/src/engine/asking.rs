@@ -154,10 +154,13 @@ impl Engine {
         }
     }
 
-    pub(super) fn answered(&mut self, key: &AskKey, answer: Answer) {
+    pub(super) fn answered(&mut self, key: &AskKey, asked: Now, answer: Answer) {
         let now = self.world.now;
         let Some(ask) = self.asks.asks.get_mut(key) else { return };
-        let Some(asked) = ask.out.take() else { return };
+        if ask.out != Some(asked) {
+            return;
+        }
+        ask.out = None;
         ask.last = Some(asked);
         ask.silent = false;
         let again = std::mem::take(&mut ask.again);
@@ -219,6 +222,7 @@ impl Engine {
                     ask.due = None;
                     self.out.push(Effect::Ask {
                         key: key.clone(),
+                        asked: now,
                         question: Arc::clone(&ask.question),
                         deadline: ask.deadline,
                     });

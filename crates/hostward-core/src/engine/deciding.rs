@@ -83,9 +83,8 @@ impl Engine {
             return;
         }
         let now = self.world.now;
-        let mut gates: Vec<WatchId> = plan.heals.iter().map(|heal| heal.target.watch.clone()).collect();
-        gates.push(plan.watch.clone());
-        let stale: Vec<WatchId> = gates.into_iter().filter(|id| hold::stale_gate(now, self.world.gate(id))).collect();
+        let stale = |id: &&WatchId| hold::stale_gate(now, self.world.gate(id));
+        let stale: Vec<WatchId> = plan.permitted_by().into_iter().filter(stale).cloned().collect();
         if !stale.is_empty() {
             for id in stale {
                 self.demand(&AskKey::Gate(id), now);

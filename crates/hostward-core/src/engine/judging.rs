@@ -94,7 +94,12 @@ impl Engine {
         if last.is_some_and(|last| same_turn(last, &turn)) {
             return;
         }
-        let incident = matches!(turn, Turn::Down { .. }).then(|| self.incident(id));
+        let incident = match &turn {
+            Turn::Up => None,
+            Turn::Down { .. } => Some(self.incident(id)),
+            // Not to be seen is not to be over.
+            Turn::Unknown { .. } => self.world.state.targets.get(id).and_then(|brake| brake.incident),
+        };
         let fell = matches!(turn, Turn::Down { .. }) && !matches!(last, Some(Turn::Down { .. }));
         self.record(Body::Turned { target: id.clone(), to: turn, incident });
         if fell {

@@ -6,7 +6,7 @@ use crate::command::{Command, OrderId, Reply};
 use crate::hold::{Hold, Lift};
 use crate::id::{TargetId, WatchId};
 use crate::judge::Verdict;
-use crate::ledger::Body;
+use crate::ledger::{Body, Origin};
 use crate::time::{Ms, Now};
 use crate::watch::Memo;
 
@@ -82,8 +82,10 @@ impl Engine {
     fn done(&self, order: &Order) -> bool {
         let late = self.world.now.up >= order.until;
         if order.cycle {
+            // Nobody but us would see it through: a process that ends leaves no run behind.
+            let alone = self.origin == Origin::Trigger && self.world.claims().next().is_some();
             // A run that has begun is seen through: its steps have deadlines of their own.
-            !self.running(&order.scope) && (late || self.looked(order) && !self.waiting(order))
+            !alone && !self.running(&order.scope) && (late || self.looked(order) && !self.waiting(order))
         } else {
             late || self.looked(order)
         }

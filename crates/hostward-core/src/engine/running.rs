@@ -137,7 +137,8 @@ impl Engine {
         let watch = self.world.policy.watches.get(&plan.watch);
         let rests_on = watch.and_then(|watch| watch.spec.rests_on());
         let probe = rests_on.map(|n| AskKey::Probe(plan.watch.clone(), n));
-        let keys = [Some(AskKey::Gate(plan.watch.clone())), probe].into_iter().flatten();
+        let gates = plan.permitted_by().into_iter().map(|watch| AskKey::Gate(watch.clone()));
+        let keys = gates.chain(probe);
         let missing: Vec<AskKey> = keys.filter(|key| !self.asks.since(key, since)).collect();
         if !missing.is_empty() && self.world.now.since(since) < LOOK_PATIENCE {
             for key in &missing {

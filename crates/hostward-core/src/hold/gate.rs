@@ -7,6 +7,8 @@ use crate::policy::Mode;
 use crate::time::{Ms, Now};
 use crate::world::World;
 
+/// A system that is still starting after this long is taken for one that runs.
+const START_PATIENCE: Ms = Ms::mins(10);
 /// A deploy ends within minutes; a lock held for longer is said to be stale, and still respected.
 const DEPLOY_LOCK_STALE: Ms = Ms::mins(30);
 
@@ -31,7 +33,7 @@ pub(super) fn gate(world: &World, id: &WatchId, since: Option<Now>, held: &mut V
     let question = world.policy.gate(watch);
     match world.gate(id) {
         Some((asked, answer)) if since.is_none_or(|since| asked.not_before(since)) => match answer {
-            Ok(Reading::Gate(reading)) => gate_reading(&question, reading, held),
+            Ok(Reading::Gate(reading)) => gate_reading(world.now, &question, reading, held),
             Ok(_) => gate_unknown(&Fault::Probe("another question's answer".into()), held),
             Err(fault) => gate_unknown(fault, held),
         },
@@ -44,7 +46,7 @@ fn gate_unknown(fault: &Fault, held: &mut Vec<Held>) {
     held.push(Held::new(Hold::GateUnknown, fault.to_string(), "sentinel, lock and system state are known", lift));
 }
 
-fn gate_reading(question: &GateQ, reading: &GateReading, held: &mut Vec<Held>) {
+fn gate_reading(now: Now, question: &GateQ, reading: &GateReading, held: &mut Vec<Held>) {
     for (path, state) in question.sentinels.iter().zip(&reading.sentinels) {
         let path = path.display();
         let (value, lift) = match state {
@@ -93,7 +95,9 @@ fn gate_reading(question: &GateQ, reading: &GateReading, held: &mut Vec<Held>) {
         let lift = Lift::Operator(format!("remove {file} and whatever writes it").into());
         held.push(Held::new(Hold::OldActor, format!("{file} carries our metric families"), "one actor", lift));
     }
-    if reading.system != SystemState::Running {
+    // A boot that never ends, because of one stuck job, must not hold for ever.
+    let booted = reading.system == SystemState::Starting && now.up >= START_PATIENCE;
+    if reading.system != SystemState::Running && !booted {
         let value = format!("the system is {:?}", reading.system).to_lowercase();
         held.push(Held::new(Hold::SystemState, value, "running", Lift::Fact("it runs".into())));
     }

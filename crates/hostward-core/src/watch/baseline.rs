@@ -15,7 +15,7 @@ use crate::ask::{Answer, Fault, Interpreter, Probe, PythonQ, PythonReading, Ques
 use crate::hold::{Held, Hold, Lift};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
 use crate::judge::{Code, Confirm, Quiet, Reason, Seen, Sight};
-use crate::plan::{Act, Basis, Check, Command, Heal, OnCrash, Plan, Proof, Step, Want, short_digest};
+use crate::plan::{Act, Basis, COST_RECONCILE, Check, Command, Heal, OnCrash, Plan, Proof, Step, Want, short_digest};
 use crate::policy::Watch;
 use crate::time::{Ms, Now};
 use crate::world::World;
@@ -148,7 +148,7 @@ impl Spec {
             rung: rung.clone(),
             heals: vec![Heal { target: target.clone(), rung }],
             touches,
-            cost: 5,
+            cost: COST_RECONCILE,
             basis,
             why: format!("{} has drifted: {}", self.python.venv.display(), reason.detail).into(),
             steps: self.steps(world, reconcile, &down),

@@ -15,7 +15,9 @@ use crate::expect::{self, Test};
 use crate::hold::{Held, Hold, Lift};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
 use crate::judge::{Code, Confirm, Reason, Seen, Sight};
-use crate::plan::{Act, Basis, Check, Heal, OnCrash, Plan, Proof, Step as PlanStep, Want, short_digest};
+use crate::plan::{
+    Act, Basis, COST_RESTART, Check, Heal, OnCrash, Plan, Proof, Step as PlanStep, Want, short_digest,
+};
 use crate::policy::{Policy, Watch};
 use crate::time::{Ms, Now};
 use crate::world::World;
@@ -198,7 +200,7 @@ impl Spec {
             rung: Rung::new("restart"),
             heals: vec![Heal { target: target.clone(), rung: Rung::new("restart") }],
             touches: vec![Resource::Unit(self.unit.clone())],
-            cost: 1,
+            cost: COST_RESTART,
             basis: vec![Basis { what: "policy".into(), value: short_digest(watch) }],
             why: format!("{} is down: {}", self.unit, reason.detail).into(),
             steps,

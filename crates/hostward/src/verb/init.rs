@@ -69,11 +69,11 @@ fn service(out: &mut String, unit: &BTreeMap<String, String>) {
          # expect.status = 200\n[service.{name}.remedy]\nladder = [\"restart\", \"notify\"]\n"
     );
     if let Some(venv) = venv {
-        baseline(out, &name, &venv, unit.get("User").map_or("", String::as_str));
+        baseline(out, &name, id, &venv, unit.get("User").map_or("", String::as_str));
     }
 }
 
-fn baseline(out: &mut String, name: &str, venv: &Path, user: &str) {
+fn baseline(out: &mut String, name: &str, unit: &str, venv: &Path, user: &str) {
     let user = if user.is_empty() { "root" } else { user };
     let _ = write!(
         out,
@@ -93,7 +93,7 @@ fn baseline(out: &mut String, name: &str, venv: &Path, user: &str) {
     let _ = write!(
         out,
         "# [baseline.{name}.reconcile]\n# run  = [[\"{}/bin/pip\", \"install\", \"--no-deps\", \"-r\", \"{}\"]]\n\
-         # user = \"{user}\"\n# then = {{ prove = \"service.{name}\" }}\n",
+         # user = \"{user}\"\n# then = {{ restart = [\"{unit}\"], prove = \"service.{name}\" }}\n",
         venv.display(),
         lock.display()
     );

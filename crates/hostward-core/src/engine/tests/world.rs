@@ -65,14 +65,14 @@ pub(super) enum Tail {
 
 enum Due {
     Event(Event),
-    Sample(AskKey, Arc<Question>),
+    Sample(AskKey, Now, Arc<Question>),
     Durable(u64),
     Boot,
 }
 
 impl World {
     pub(super) fn new(restart_every: Ms) -> World {
-        let up = Ms::mins(10);
+        let up = Ms::mins(1);
         let now = Now { boot: 1, up, wall: Ms(1_750_000_000_000) };
         World {
             now,
@@ -183,9 +183,9 @@ impl World {
         let Some((_, due)) = self.queue.pop_first() else { return };
         match due {
             Due::Event(event) => self.tell(event),
-            Due::Sample(key, question) => {
+            Due::Sample(key, asked, question) => {
                 let answer = self.host.answer(&question);
-                self.tell(Event::Answered { key, answer });
+                self.tell(Event::Answered { key, asked, answer });
             }
             Due::Durable(_) if self.ledger_bad => {}
             Due::Durable(seq) => {
@@ -237,7 +237,7 @@ impl World {
 
     fn effect(&mut self, effect: Effect) {
         match effect {
-            Effect::Ask { key, question, .. } => {
+            Effect::Ask { key, asked, question, .. } => {
                 self.asked.push((self.now.up, key.clone()));
                 if !(self.mute)(&key) {
                     let latency = match &*question {
@@ -246,7 +246,7 @@ impl World {
                         Question::Http(_) => Ms(5),
                         Question::Python(_) => Ms(8),
                     };
-                    self.later(latency, Due::Sample(key, question));
+                    self.later(latency, Due::Sample(key, asked, question));
                 }
             }
             Effect::Append(record) => {
