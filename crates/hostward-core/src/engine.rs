@@ -495,7 +495,9 @@ impl Engine {
         let judged = self.world.target(&proposal.target).is_some_and(|t| t.verdict.down().is_some());
         let known = self.world.state.targets.get(&proposal.target).is_some_and(|brake| brake.held == labels);
         let recent = self.held_at.get(&proposal.target).is_some_and(|at| now.since(*at) < Ms::secs(5));
-        if labels.is_empty() || !judged || known || recent {
+        // What recovers is not held from anything.
+        let recovering = proposal.holds.iter().any(|held| held.hold == Hold::Recovering);
+        if labels.is_empty() || recovering || !judged || known || recent {
             return;
         }
         self.held_at.insert(proposal.target.clone(), now);

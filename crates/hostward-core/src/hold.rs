@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::ask::{Answer, Fault, GateQ, GateReading, LockState, Reading, SentinelState, SystemState};
 use crate::id::{Str, TargetId};
 use crate::ledger::{Attempt, Brake, Settlement};
-use crate::plan::Plan;
+use crate::plan::{Heal, Plan};
 use crate::policy::{Brakes, Mode};
 use crate::time::{Ms, Now};
 use crate::world::{Start, World};
@@ -175,7 +175,7 @@ pub fn begin(world: &World, target: &TargetId, plan: &Plan) -> Vec<Held> {
             brakes(world.now, brake, watch.brakes, &mut held);
         }
     }
-    causes(world, target, plan, &mut held);
+    held.extend(causes(world, target, &plan.heals));
     shared(world, plan, &mut held);
     // Each target healed must be permitted by its own watch's gate and mode; the plan's own comes with `ending`.
     for watch in plan.heals.iter().map(|heal| &heal.target.watch).filter(|watch| **watch != plan.watch) {
@@ -316,9 +316,9 @@ fn evidence(world: &World, id: &TargetId, held: &mut Vec<Held>) {
         ));
         return;
     }
+    // A healed dependent of the plan may be up already: nothing is missing of it.
     if target.suspect().is_none() {
-        let lift = Lift::Fact("its looks agree".into());
-        held.push(Held::new(Hold::Recovering, "the last look was not down", "down now", lift));
+        return;
     }
     let urgent = world.urgent(id);
     for aspect in target.aspects.values() {
@@ -391,10 +391,11 @@ fn cooldown(limits: Brakes, failures: u32) -> Ms {
 }
 
 /// A need that is down, looks so, or was not looked at since the target fell: the cause comes first.
-fn causes(world: &World, target: &TargetId, plan: &Plan, held: &mut Vec<Held>) {
-    let Some(fell) = world.target(target).and_then(crate::judge::Target::fell) else { return };
+pub(crate) fn causes(world: &World, target: &TargetId, heals: &[Heal]) -> Vec<Held> {
+    let mut held = Vec::new();
+    let Some(fell) = world.target(target).and_then(crate::judge::Target::fell) else { return held };
     for cause in world.causes(target) {
-        if plan.heals.iter().any(|heal| heal.target == cause) {
+        if heals.iter().any(|heal| heal.target == cause) {
             continue;
         }
         let Some(state) = world.target(&cause) else { continue };
@@ -412,6 +413,7 @@ fn causes(world: &World, target: &TargetId, plan: &Plan, held: &mut Vec<Held>) {
         let lift = Lift::Fact(format!("{} is up", cause.watch).into());
         held.push(Held::new(Hold::DependencyDown, value, "the cause first", lift));
     }
+    held
 }
 
 /// A cause that nobody can act on, or that was not cured in ten minutes, no longer holds: its dependent gets one attempt

@@ -81,15 +81,21 @@ impl World {
         self.state.runs.values().map(|run| &run.plan)
     }
 
-    /// The remedy for `target`, and what holds it; nothing for a target that neither is nor looks down.
+    /// The remedy for `target`, and what holds it; nothing for a target that is up or recovering.
     pub fn propose(&self, target: &TargetId) -> Option<Proposal> {
         let state = self.target(target)?;
-        if state.verdict.down().is_none() && state.suspect().is_none() {
+        if state.suspect().is_none() && (state.verdict.down().is_none() || state.fresh()) {
             return None;
         }
         let Draft { plan, mut holds } = self.draft(target);
         if let Some(plan) = &plan {
             holds.extend(hold::begin(self, target, plan));
+        } else {
+            // While a cause may still be found, that no rung fits is not the last word.
+            let causes = hold::causes(self, target, &[]);
+            if !causes.is_empty() {
+                holds = causes;
+            }
         }
         Some(Proposal { target: target.clone(), plan, holds })
     }

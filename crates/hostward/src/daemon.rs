@@ -22,10 +22,11 @@ use crate::edge::{self, EVENTS_MAX, Edge, Files, Hands};
 use crate::exit::Exit;
 use crate::export::Exports;
 use crate::journal::{Journal, Level};
+use crate::metrics;
 use crate::sentinels::Sentinels;
 use crate::status::{self, Health, Status};
 use crate::store::{self, LastGood, Paths};
-use crate::{metrics, words};
+use crate::words::Words;
 
 /// The watchdog is fed by completed turns, and by nothing else; more often than this is only noise.
 const FEED_EVERY: Duration = Duration::from_secs(5);
@@ -37,6 +38,7 @@ const CALLS_MAX: usize = 32;
 struct Daemon {
     drive: Drive,
     journal: Journal,
+    words: Words,
     paths: Paths,
     exports: Exports,
     actor: Actor,
@@ -99,13 +101,15 @@ pub(crate) async fn run(paths: &Paths) -> Result<Exit> {
         damaged: opened.folded.damaged.map(Str::from),
         origin: Origin::Daemon,
     };
-    let drive = Drive::begin(begin, clock, edge, inbox, written, &mut teller(&mut journal));
+    let mut words = Words::default();
+    let drive = Drive::begin(begin, clock, edge, inbox, written, &mut teller(&mut journal, &mut words));
     let (calls, mut asked) = mpsc::channel(CALLS_MAX);
     let (scrapes, mut wanted) = mpsc::channel(CALLS_MAX);
     control::listen(&paths.control(), calls).with_context(|| format!("listen at {}", paths.control().display()))?;
     let mut daemon = Daemon {
         drive,
         journal,
+        words,
         paths: paths.clone(),
         exports: Exports::new(chosen.export, scrapes),
         actor,
@@ -140,7 +144,7 @@ fn choose(paths: &Paths, journal: &Journal) -> Chosen {
         rejected: None,
         idle: Some(idle),
     };
-    match hostward_config::load(&paths.config) {
+    match store::load_config(&paths.config) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 journal.say(Level::Warning, &format!("configuration: {warning}"));
@@ -175,9 +179,9 @@ fn choose(paths: &Paths, journal: &Journal) -> Chosen {
 }
 
 /// Says each record in the journal, once it is decided.
-fn teller(journal: &mut Journal) -> impl FnMut(&Record) + '_ {
+fn teller<'a>(journal: &'a mut Journal, words: &'a mut Words) -> impl FnMut(&Record) + 'a {
     move |record| {
-        let (level, watch, says) = words::of(record);
+        let (level, watch, says) = words.of(record);
         match watch {
             Some(watch) => journal.say_of(record.at, &watch, level, &format!("{watch}: {says}")),
             None => journal.say(level, &says),
@@ -231,7 +235,7 @@ impl Daemon {
     }
 
     fn turn(&mut self, event: Event) {
-        self.drive.turn(event, &mut teller(&mut self.journal));
+        self.drive.turn(event, &mut teller(&mut self.journal, &mut self.words));
     }
 
     /// What is due after every turn: the watchdog, replies, exports, evidence.
@@ -271,7 +275,7 @@ impl Daemon {
                 return;
             }
         };
-        let reply = self.drive.order(command, &mut teller(&mut self.journal));
+        let reply = self.drive.order(command, &mut teller(&mut self.journal, &mut self.words));
         self.waiting.push((reply, respond));
     }
 
@@ -314,7 +318,7 @@ impl Daemon {
     fn reload(&mut self, events: &mpsc::Sender<Event>) -> Response {
         let reloading = NotifyState::Status("reloading");
         let _ = sd_notify::notify(&[reloading]);
-        let response = match hostward_config::load(&self.paths.config) {
+        let response = match store::load_config(&self.paths.config) {
             Ok(loaded) => {
                 let watches = loaded.policy.watches.len();
                 let good = LastGood { policy: loaded.policy, export: loaded.export };
@@ -361,7 +365,7 @@ impl Daemon {
 
     async fn stop(self) -> Result<Exit> {
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
-        let Daemon { drive, mut journal, paths, exports, .. } = self;
+        let Daemon { drive, mut journal, mut words, paths, exports, .. } = self;
         let health = Health { log_lines_dropped: journal.dropped(), ..Health::default() };
         let text = metrics::text(&drive.view(), &health).unwrap_or_default();
         exports.finish(drive.seq(), text).await;
@@ -370,7 +374,7 @@ impl Daemon {
         }
         // Only our own socket, and nobody minds when it is gone already.
         let _ = std::fs::remove_file(paths.control());
-        let unwritten = drive.stop(&mut teller(&mut journal));
+        let unwritten = drive.stop(&mut teller(&mut journal, &mut words));
         anyhow::ensure!(unwritten == 0, "{unwritten} records could not be written to the ledger");
         Ok(Exit::Ok)
     }

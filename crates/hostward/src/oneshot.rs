@@ -17,9 +17,10 @@ use crate::actor::Actor;
 use crate::bus::Bus;
 use crate::drive::{Drive, always_written};
 use crate::edge::{self, EVENTS_MAX, Edge, Files, Hands};
+use crate::metrics;
 use crate::status::{self, Health, Status};
 use crate::store::{self, Paths};
-use crate::{metrics, words};
+use crate::words::Words;
 
 /// Looks once, at one watch or at all, with the ledger's memory and without its lock.
 pub(crate) async fn look(paths: &Paths, policy: Policy, command: Command) -> Result<Reply> {
@@ -88,8 +89,9 @@ pub(crate) async fn cycle(
         damaged: opened.folded.damaged.map(Str::from),
         origin: Origin::Trigger,
     };
+    let mut words = Words::default();
     let mut say = |record: &Record| {
-        let (_, watch, says) = words::of(record);
+        let (_, watch, says) = words.of(record);
         let watch = watch.map(|w| format!("{w}: ")).unwrap_or_default();
         eprintln!("{watch}{says}");
     };

@@ -11,7 +11,7 @@ use hostward_core::view::{TargetView, View, WatchView};
 use owo_colors::{OwoColorize, Stream, Style};
 
 use crate::status::Status;
-use crate::words;
+use crate::words::Words;
 
 fn paint(text: &str, style: Style) -> String {
     text.if_supports_color(Stream::Stdout, |t| t.style(style)).to_string()
@@ -184,14 +184,17 @@ fn explain_target(out: &mut String, now: Now, target: &TargetView) {
         let result = settled.map_or("not settled yet", hostward_core::ledger::Settlement::label);
         let _ = writeln!(out, "    last attempt: run {run}, {} ago, {result}", now.since(*at));
     }
-    match (&target.plan, target.suspect.is_some() || target.verdict.down().is_some()) {
+    match (&target.plan, &target.suspect) {
         (Some((hash, plan)), _) => {
             let _ = writeln!(out, "    would: {} (plan {hash})", plan.rung);
         }
-        (None, true) => {
+        (None, Some(_)) => {
             let _ = writeln!(out, "    no remedy fits");
         }
-        (None, false) => {}
+        (None, None) if target.verdict.down().is_some() => {
+            let _ = writeln!(out, "    recovering: its last look was up");
+        }
+        (None, None) => {}
     }
     if target.plan.is_some() && target.holds.is_empty() {
         let _ = writeln!(out, "    nothing holds it");
@@ -252,16 +255,25 @@ fn steps(out: &mut String, n: usize, step: &Step) {
     }
     if let Some(proof) = &step.proof {
         for check in &proof.checks {
-            let _ = writeln!(out, "     proved when {check}, {} time(s) within {}", proof.passes, proof.within);
+            let _ = writeln!(out, "     proved when {check}, {} within {}", times(proof.passes), proof.within);
         }
+    }
+}
+
+fn times(n: u32) -> String {
+    match n {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        n => format!("{n} times"),
     }
 }
 
 /// One line a record, oldest first.
 pub(crate) fn history<'a>(records: impl Iterator<Item = &'a Record>) -> String {
     let mut out = String::new();
+    let mut words = Words::default();
     for record in records {
-        let (_, watch, says) = words::of(record);
+        let (_, watch, says) = words.of(record);
         let at = faint(&clock(record.at.wall));
         let _ = writeln!(out, "{:>5} {at} {:<18} {says}", record.seq, watch.unwrap_or_default());
     }

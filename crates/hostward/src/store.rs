@@ -34,6 +34,12 @@ impl Paths {
     }
 }
 
+/// The configuration: from one directory that was named, else by systemd's precedence, /etc over /run over /usr/lib.
+pub(crate) fn load_config(config: &Path) -> std::result::Result<hostward_config::Loaded, hostward_config::LoadError> {
+    let standard = hostward_config::SEARCH.map(PathBuf::from);
+    if config == standard[0] { hostward_config::load_from(&standard) } else { hostward_config::load(config) }
+}
+
 /// The ledger, folded.
 #[derive(Debug, Default)]
 pub(crate) struct Folded {

@@ -43,7 +43,7 @@ pub(crate) fn say(text: &str) -> Result<()> {
 /// The configuration, or its errors as the error.
 pub(crate) fn load(paths: &Paths) -> Result<Loaded> {
     use std::io::IsTerminal;
-    hostward_config::load(&paths.config)
+    crate::store::load_config(&paths.config)
         .map_err(|error| anyhow::anyhow!("{}", error.render(std::io::stderr().is_terminal()).trim_end().to_owned()))
 }
 

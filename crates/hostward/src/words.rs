@@ -1,12 +1,54 @@
 //! A record in words: the same line in the journal, in `history` and in the demo.
 
+use std::collections::BTreeMap;
+
+use hostward_core::id::RunId;
 use hostward_core::ledger::{Body, Closing, Origin, Record, Settlement, Turn};
+use hostward_core::plan::Plan;
 use hostward_core::run::StepEnd;
 
 use crate::journal::Level;
 
-/// How much it matters, whose it is, and what it says.
-pub(crate) fn of(record: &Record) -> (Level, Option<String>, String) {
+/// Puts records into words, one after the other: it remembers what the open runs are about.
+#[derive(Debug, Default)]
+pub(crate) struct Words {
+    plans: BTreeMap<RunId, Plan>,
+}
+
+impl Words {
+    /// How much it matters, whose it is, and what it says.
+    pub(crate) fn of(&mut self, record: &Record) -> (Level, Option<String>, String) {
+        match &record.body {
+            Body::Opened { plan, .. } => {
+                self.plans.insert(RunId(record.seq), (**plan).clone());
+            }
+            Body::Closed { run, .. } => {
+                let (level, _, says) = of(record, None);
+                let watch = self.plans.remove(run).map(|plan| plan.watch.to_string());
+                return (level, watch, says);
+            }
+            _ => {}
+        }
+        let run = match &record.body {
+            Body::Began { run, .. } | Body::Ended { run, .. } => Some(run),
+            _ => None,
+        };
+        let plan = run.and_then(|run| self.plans.get(run));
+        let (level, watch, says) = of(record, plan);
+        (level, watch.or(plan.map(|plan| plan.watch.to_string())), says)
+    }
+}
+
+/// The step's act, or that it waits for its proof.
+fn act(plan: Option<&Plan>, step: u16) -> String {
+    match plan.and_then(|plan| plan.steps.get(usize::from(step))).map(|step| &step.act) {
+        Some(Some(act)) => format!(": {act}"),
+        Some(None) => ": wait for the proof".to_owned(),
+        None => String::new(),
+    }
+}
+
+fn of(record: &Record, plan: Option<&Plan>) -> (Level, Option<String>, String) {
     match &record.body {
         Body::Started { version, .. } => (Level::Info, None, format!("hostward {version} started")),
         Body::Stopped => (Level::Info, None, "stopped in good order".into()),
@@ -30,8 +72,8 @@ pub(crate) fn of(record: &Record) -> (Level, Option<String>, String) {
             (Level::Warning, Some(plan.watch.to_string()), says)
         }
         Body::Began { run, step, again } => {
-            let again = if *again { " again, its outcome was lost" } else { "" };
-            (Level::Info, None, format!("run {run} begins step {}{again}", step + 1))
+            let again = if *again { ", again: its outcome was lost" } else { "" };
+            (Level::Info, None, format!("run {run} step {}{}{again}", step + 1, act(plan, *step)))
         }
         Body::Ended { run, step, end } => {
             let (level, says) = match end {

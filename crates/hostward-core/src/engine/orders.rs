@@ -107,6 +107,7 @@ impl Engine {
         order.scope.iter().any(|id| {
             let Some(live) = self.world.live.get(id) else { return false };
             let troubled = matches!(&live.memo, Memo::Service(memo) if memo.troubled(self.world.now));
+            let recovering = live.targets.values().any(|t| t.verdict.down().is_some() && t.suspect().is_none());
             let judged_down = live.targets.values().any(|t| t.verdict.down().is_some());
             let deciding =
                 live.targets.keys().any(|key| self.deciding(&TargetId::new(id.clone(), key.clone()), order));
@@ -114,7 +115,7 @@ impl Engine {
             let unjudged = live.targets.values().any(|target| {
                 target.aspects.values().any(|aspect| aspect.verdict == Verdict::Pending && aspect.fault.is_none())
             });
-            deciding || unjudged || troubled && !judged_down
+            deciding || recovering || unjudged || troubled && !judged_down
         })
     }
 

@@ -92,13 +92,16 @@ const START_TIME: Ms = Ms::secs(90);
 /// What is remembered between looks at a unit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memo {
-    pub last: Option<UnitReading>,
+    pub last: Option<Box<UnitReading>>,
     last_at: Now,
     /// Automatic restarts: when seen, how many.
     restarts: VecDeque<(Now, u32)>,
     longest_run: Ms,
     /// The start that this episode's grace counts from.
     episode: Option<Now>,
+    /// When the last end that was told began, and how a main process last ended.
+    told: Ms,
+    last_end: String,
     /// When a clean stop was first seen.
     stopped: Option<Now>,
 }
@@ -152,7 +155,7 @@ impl Spec {
                 Some(Seen::Up)
             }
             Some(reason) => {
-                let running = memo.last.as_ref().is_none_or(UnitReading::running);
+                let running = memo.last.as_ref().is_none_or(|unit| unit.running());
                 let starting = memo.episode.is_some_and(|began| asked.since(began) < self.start_grace);
                 let restarting = memo.restarts_within_window(asked) > 0;
                 (running && !starting && !restarting).then_some(Seen::Down(reason))
@@ -256,9 +259,10 @@ pub(super) fn needs(policy: &Policy, watch: &Watch) -> Vec<Resource> {
 impl Memo {
     /// Takes a look at the unit in; says what happened, when something did.
     fn remember(&mut self, now: Now, unit: &UnitReading) -> Option<Str> {
-        let last = self.last.replace(unit.clone());
+        let last = self.last.replace(Box::new(unit.clone()));
         let since_last = now.since(std::mem::replace(&mut self.last_at, now));
         let Some(last) = last else {
+            self.told = unit.main_exited;
             self.episode = (unit.main_started > Ms::ZERO).then_some(Now { up: unit.main_started, ..now });
             self.note_stop(now, unit);
             return None;
@@ -279,11 +283,21 @@ impl Memo {
             self.episode = Some(now);
         }
         self.note_stop(now, unit);
-        let died = unit.main_exited > last.main_exited || rose > 0;
-        let failed = unit.active == Active::Failed && last.active != Active::Failed;
-        // A main process that ended with a clean result was stopped or restarted by its owner: no news.
-        let crashed = died && !unit.main_end.is_empty() && unit.result.as_ref() != "success";
-        (crashed || rose > 0 || failed).then(|| fact(unit))
+        self.tell(&last, unit, rose)
+    }
+
+    /// One fact for each end of a main process, whether we saw the end itself or only the restart after it.
+    fn tell(&mut self, last: &UnitReading, unit: &UnitReading, rose: u32) -> Option<Str> {
+        if !unit.main_end.is_empty() {
+            self.last_end = unit.main_end.to_string();
+        }
+        let ended = unit.main_exited > self.told;
+        self.told = self.told.max(unit.main_exited);
+        // A clean end was its owner's stop or restart: no news.
+        let crashed = ended && unit.result.as_ref() != "success";
+        let unseen = rose > 0 && unit.main_exited == Ms::ZERO && last.main_exited == Ms::ZERO;
+        let failed = unit.active == Active::Failed && last.active != Active::Failed && !ended;
+        (crashed || unseen || failed).then(|| fact(unit))
     }
 
     /// Restarts seen after a long gap (the timer path) count in proportion: 12 in five minutes are 2 or 3 a window.
@@ -358,7 +372,7 @@ impl Memo {
         }
         let restarts = self.restarts_within_window(now);
         if restarts >= LOOP_RESTARTS && unit.active != Active::Failed {
-            let end = if unit.main_end.is_empty() { "ended" } else { &unit.main_end };
+            let end = if self.last_end.is_empty() { "ended" } else { &self.last_end };
             let detail = format!("{restarts} automatic restarts within {}, last {end}", self.window());
             return down(Code::CrashLooping, detail);
         }

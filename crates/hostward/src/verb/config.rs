@@ -13,7 +13,7 @@ use crate::store::Paths;
 pub(crate) fn config(paths: &Paths, out: Out, which: &ConfigVerb) -> Result<Exit> {
     let (ConfigVerb::Check { dir } | ConfigVerb::Show { dir }) = which;
     let dir = dir.as_ref().unwrap_or(&paths.config);
-    let loaded = match hostward_config::load(dir) {
+    let loaded = match crate::store::load_config(dir) {
         Ok(loaded) => loaded,
         Err(error) => {
             if out.json {

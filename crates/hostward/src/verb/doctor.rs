@@ -50,7 +50,7 @@ pub(crate) async fn doctor(paths: &Paths, out: Out) -> Result<Exit> {
     bus(&mut found).await;
     ledger(&mut found, paths);
     inotify(&mut found);
-    match hostward_config::load(&paths.config) {
+    match store::load_config(&paths.config) {
         Err(error) => {
             found.add(
                 Grade::Problem,
