@@ -95,7 +95,7 @@ fn a_clean_stop_is_respected_for_half_an_hour() {
 #[test]
 fn a_system_that_starts_or_stops_holds() {
     for (system, span) in [
-        (SystemState::Starting, Ms::mins(2)),
+        (SystemState::Starting, Ms::secs(30)),
         (SystemState::Stopping, Ms::mins(10)),
         (SystemState::Maintenance, Ms::mins(10)),
     ] {
@@ -113,7 +113,7 @@ fn a_boot_that_never_ends_holds_for_ten_minutes() {
     let mut world = World::well(Ms::secs(5));
     world.host.system = SystemState::Starting;
     world.host.fail();
-    held_then_healed(world, &api(), Hold::SystemState, Ms::mins(2), |_| {}).finish();
+    held_then_healed(world, &api(), Hold::SystemState, Ms::secs(30), |_| {}).finish();
 }
 
 #[test]

@@ -72,7 +72,7 @@ enum Due {
 
 impl World {
     pub(super) fn new(restart_every: Ms) -> World {
-        let up = Ms::mins(1);
+        let up = Ms::mins(6);
         let now = Now { boot: 1, up, wall: Ms(1_750_000_000_000) };
         World {
             now,
