@@ -82,9 +82,9 @@ enum Due {
 }
 
 impl Host {
-    /// All is well, and has been for ten minutes.
+    /// All is well, and has been for five minutes.
     pub(super) fn new(now: Now, restart_every: Ms) -> Host {
-        let began = Ms(now.up.0 - Ms::mins(9).0);
+        let began = Ms(now.up.0 - Ms::mins(5).0);
         let present = [HOST_SENTINEL, WATCH_SENTINEL].map(|path| (PathBuf::from(path), SentinelState::Present));
         Host {
             now,
