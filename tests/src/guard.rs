@@ -139,7 +139,7 @@ then = {{ restart = ["{unit}"], prove = "service.api" }}
     pub fn wait_reborn(&self, before: &str) -> Result<()> {
         self.sandbox.wait_until("systemd starts the daemon again", READY_WITHIN, || {
             let pid = self.life()?.0;
-            Ok(pid != before && pid != "0" && self.status()?["daemon"].to_string() == pid)
+            Ok(pid != before && pid != "0" && self.status()?["daemon"].as_u64() == pid.parse().ok())
         })?;
         Ok(())
     }
@@ -206,8 +206,8 @@ then = {{ restart = ["{unit}"], prove = "service.api" }}
     pub fn held(&self, id: &str, hold: &str) -> Result<Option<String>> {
         let watch = self.watch(id)?;
         let holds = watch["targets"][0]["holds"].as_array().cloned().unwrap_or_default();
-        let held = holds.iter().find(|held| held["hold"] == hold);
-        Ok(held.and_then(|held| held["value"].as_str()).map(str::to_owned))
+        let found = holds.iter().find(|held| held["hold"] == hold);
+        Ok(found.and_then(|held| held["value"].as_str()).map(str::to_owned))
     }
 
     /// The ledger's records of one kind: `opened`, `began`, `turned`, ...

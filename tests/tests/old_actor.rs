@@ -66,7 +66,8 @@ fn doctor_says_what_would_keep_it_from_working() -> Result<()> {
     assert_eq!(doctor.code(), Some(1), "{doctor:?}");
     let found = guard.json(&["doctor"])?;
     let findings = found.as_array().cloned().unwrap_or_default();
-    let problems = ["old-reconcile.timer is still enabled", RIVAL, "always.service runs /bin/true", "missing.service"];
+    let problems =
+        ["old-reconcile.timer is still enabled", RIVAL, "always.service runs /bin/true", "missing.service"];
     for problem in problems {
         let of = |finding: &&serde_json::Value| finding["says"].as_str().is_some_and(|says| says.contains(problem));
         let finding = findings.iter().find(of).unwrap_or(&serde_json::Value::Null);

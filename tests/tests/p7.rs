@@ -32,7 +32,8 @@ fn steps(sandbox: &Sandbox) -> Result<Vec<String>> {
 }
 
 fn closed(sandbox: &Sandbox, guard: &Guard) -> Result<Value> {
-    let closed = sandbox.wait_for("the run to close", secs(60), || Ok(guard.records("closed")?.into_iter().next()))?;
+    let closed =
+        sandbox.wait_for("the run to close", secs(60), || Ok(guard.records("closed")?.into_iter().next()))?;
     Ok(closed["body"]["closed"]["result"].clone())
 }
 

@@ -47,7 +47,8 @@ fn the_timer_heals(name: &str, restart: RestartSec) -> Result<()> {
     stop_timer(&sandbox)?;
     let held = guard.run(&["trigger", "baseline.app"])?;
     assert_eq!(held.code(), Some(1), "{held:?}");
-    ensure!(held.stdout.contains(Guard::DRIFT_SENTINEL), "it does not name the sentinel: {}", held.stdout);
+    let explained = guard.run(&["explain", "baseline.app"])?.stdout;
+    ensure!(explained.contains(Guard::DRIFT_SENTINEL), "it does not name the sentinel: {explained}");
     ensure!(guard.records("opened")?.is_empty() && !app.has_dependency()?, "acted without the sentinel");
 
     guard.run(&["enable", "baseline.app"])?.ok()?;
