@@ -113,7 +113,10 @@ fn a_sentinel_that_goes_in_the_middle_ends_the_run() -> Result<()> {
 
 #[test]
 fn a_sentinel_that_goes_while_the_daemon_is_dead_ends_the_run() -> Result<()> {
-    ends_without_its_sentinel("p7-sentinel-dead", |guard| guard.kill_and_wait())
+    ends_without_its_sentinel("p7-sentinel-dead", |guard: &Guard<'_>| {
+        guard.kill_and_wait()?;
+        Ok(())
+    })
 }
 
 fn ends_without_its_sentinel(name: &str, and: impl FnOnce(&Guard) -> Result<()>) -> Result<()> {
