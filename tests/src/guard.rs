@@ -87,12 +87,12 @@ then = {{ restart = ["{unit}"], prove = "service.api" }}
         )
     }
 
-    /// The example's configuration, with waits that are long in life and settle nothing in a test: a quiet tree, a soak,
-    /// and a budget that never ends.
+    /// The example's configuration, without the waits that are long in life and prove nothing in a test: the next pass, a
+    /// quiet tree, a soak; and with a budget that never ends.
     pub fn quick_config(reconcile: Reconcile) -> String {
         Self::config(reconcile)
             .replace("mode     = \"act\"\n", "mode     = \"act\"\nbudget   = \"1000 per 1h\"\n")
-            .replace("interval = \"5min\"\n", "interval = \"5min\"\nquiet = \"1s\"\nbrakes.soak = \"3s\"\n")
+            .replace("interval = \"5min\"\n", "interval = \"2s\"\nquiet = \"1s\"\nbrakes.soak = \"3s\"\n")
     }
 
     /// Starts the daemon; returns when it has judged both watches up.

@@ -33,8 +33,7 @@ fn a_unit_that_does_not_exist_is_down_and_has_no_remedy() -> Result<()> {
 fn what_cannot_be_read_is_unknown_and_named() -> Result<()> {
     let sandbox = Sandbox::boot("unknown")?;
     let app = ExampleApp::install(&sandbox, RestartSec::Default100ms)?;
-    // Two intervals without an answer make it unknown.
-    let guard = Guard::install_with(&sandbox, &config().replace("interval = \"5min\"", "interval = \"2s\""))?;
+    let guard = Guard::install_with(&sandbox, &config())?;
     guard.start()?;
     let cases = [
         (format!("printf 'a==\\001(\\n' >{}", ExampleApp::LOCK), "requirements file", ExampleApp::LOCK),
@@ -42,6 +41,7 @@ fn what_cannot_be_read_is_unknown_and_named() -> Result<()> {
     ];
     for (spoil, noun, path) in cases {
         sandbox.sh(&spoil)?;
+        // Two intervals without an answer make it so.
         sandbox.wait_until("the baseline to be unknown", secs(20), || {
             guard.has_metric(r#"hostward_watch_unknown{watch="baseline.app"} 1"#)
         })?;
