@@ -24,7 +24,9 @@ struct Victims {
 }
 
 pub(super) fn measure(programs: &Programs) -> Result<Vec<Figure>> {
-    let sandbox = host::boot("bench-death", programs)?;
+    // Before the sandbox, so that it goes after it.
+    let disk = host::Disk::make()?;
+    let sandbox = host::boot_on(&disk, "bench-death", programs)?;
     let mut config = "[host]\nsentinel = \"/etc/hostward/enabled\"\nmode = \"observe\"\n".to_owned();
     for victims in [NO, ALWAYS] {
         for name in victims.names() {

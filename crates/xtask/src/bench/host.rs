@@ -1,9 +1,10 @@
 //! The sandbox that is measured in, and what is put into it.
 
+use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use hostward_tests::{BootOptions, ExampleApp, Guard, Reconcile, RestartSec, Sandbox};
+use hostward_tests::{BootOptions, ExampleApp, Guard, Reconcile, RestartSec, Sandbox, target_dir};
 use serde::de::DeserializeOwned;
 
 use super::Programs;
@@ -37,9 +38,42 @@ with lock.open("a") as pins:
 
 /// Boots a sandbox that this program can measure in.
 pub(super) fn boot(name: &str, programs: &Programs) -> Result<Sandbox> {
+    boot_with(name, programs, Vec::new())
+}
+
+/// The same with a folder of the machine's disk as the daemon's state: a sandbox's own files are in memory, where
+/// fdatasync costs nothing.
+pub(super) fn boot_on(disk: &Disk, name: &str, programs: &Programs) -> Result<Sandbox> {
+    boot_with(name, programs, vec![(disk.0.clone(), PathBuf::from("/var/lib/hostward"))])
+}
+
+fn boot_with(name: &str, programs: &Programs, mut binds: Vec<(PathBuf, PathBuf)>) -> Result<Sandbox> {
     let own = std::env::current_exe().context("find our own program")?;
-    let binds = vec![(own, PathBuf::from(SELF)), (programs.pass.clone(), PathBuf::from(PASS))];
+    binds.extend([(own, PathBuf::from(SELF)), (programs.pass.clone(), PathBuf::from(PASS))]);
     Sandbox::boot_with(name, &BootOptions { binds, ..BootOptions::default() })
+}
+
+/// A folder in cargo's target folder, removed at the end; what a killed run left is removed at the next.
+#[derive(Debug)]
+pub(super) struct Disk(PathBuf);
+
+impl Disk {
+    pub(super) fn make() -> Result<Self> {
+        let path = target_dir().join("bench-state");
+        if path.exists() {
+            fs::remove_dir_all(&path).with_context(|| format!("empty '{}'", path.display()))?;
+        }
+        fs::create_dir_all(&path).with_context(|| format!("create '{}'", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("xtask: remove '{}': {error}", self.0.display());
+        }
+    }
 }
 
 /// The example application, and Hostward as its example configures it.
