@@ -1,5 +1,6 @@
 //! Hostward guarding the example app: its configuration, its life, and what it says.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -27,8 +28,13 @@ impl<'a> Guard<'a> {
     }
 
     pub fn install_with(sandbox: &'a Sandbox, config: &str) -> Result<Self> {
+        Self::install_binary(sandbox, &hostward_binary()?, config)
+    }
+
+    /// The same with a binary of one's choice: a benchmark measures the release build.
+    pub fn install_binary(sandbox: &'a Sandbox, binary: &Path, config: &str) -> Result<Self> {
         sandbox.sh("mkdir -p /etc/example /var/lib/prometheus/node-exporter")?;
-        install_hostward(sandbox, &hostward_binary()?, config)?;
+        install_hostward(sandbox, binary, config)?;
         let guard = Self { sandbox };
         guard.permit(Self::GLOBAL_SENTINEL)?;
         guard.permit(Self::DRIFT_SENTINEL)?;

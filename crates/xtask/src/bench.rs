@@ -1,37 +1,90 @@
-//! `bench`: ratios against a peer in the same sandbox and the same run, medians over many. Never a timed test.
+//! `bench`: what Hostward costs and how quickly it sees, beside a peer in the same sandbox and the same run. Medians
+//! over many runs, raw figures in docs/benchmarks.md. Never a timed test: a goal that is missed is printed, not failed.
 
-use anyhow::{Result, bail};
-use clap::{Args, Subcommand};
+mod baseline;
+mod check;
+mod death;
+mod host;
+mod inside;
+mod report;
+mod resident;
+mod scrape;
 
-/// Which case to measure.
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+use hostward_tests::target_dir;
+
+use crate::run::{cargo, run};
+use report::{Figure, Report};
+
+pub(crate) use inside::{Inside, inside};
+
+/// What to measure.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Options {
-    #[command(subcommand)]
-    case: Case,
+    /// One case; all of them when none is named
+    #[arg(value_enum)]
+    case: Option<Case>,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Case {
-    /// SIGKILL of a unit → fact recorded → new main PID; peer: monit at 1 s
-    KillToRestart,
-    /// The same with 32 HTTP probes that never answer; peer: monit with four
-    BlackHoleProbes,
-    /// A oneshot cycle, exec to exit; peer: a Python script of the same job
-    OneshotCycle,
-    /// CPU for a day of all watches at the reference cadence; peer: the scripts
-    CpuDay,
-    /// Resident memory with 500 checks; peers: monit, node_exporter
+    /// SIGKILL of a unit's main process → the fact, stamped and on disk; beside systemd's own stamp
+    DeathToFact,
+    /// `hostward check`, exec to exit; beside `pip list`
+    Check,
+    /// Resident memory after a minute and after an incident; beside journald and a Python API
     Memory,
-    /// A scrape with 500 targets; peer: node_exporter
+    /// A pass over 500 distributions; beside importlib.metadata
+    Baseline,
+    /// GET /metrics; beside a server that only writes the same bytes
     Scrape,
-    /// 5,000 units and 5,000 checks: linear, and D-Bus silent when nothing changes
-    Scale,
-    /// CPU of PID 1 and of the bus caused by us; peer: a poller
-    BusLoad,
-    /// Rollback to a retained release; peer: relink and restart
-    Rollback,
+    /// CPU and context switches of an idle minute
+    Idle,
+}
+
+/// The release build's two programs.
+#[derive(Debug)]
+struct Programs {
+    hostward: PathBuf,
+    /// `python::read` in a loop.
+    pass: PathBuf,
 }
 
 pub(crate) fn bench(options: Options) -> Result<()> {
-    bail!("the case {:?} has no measurement yet", options.case)
+    crate::setup::setup()?;
+    let programs = build()?;
+    let cases = options.case.map_or_else(|| Case::value_variants().to_vec(), |case| vec![case]);
+    let mut report = Report::begin(options.case.and_then(|case| case.to_possible_value()), &programs.hostward)?;
+    for case in cases {
+        report.add(measure(case, &programs)?);
+    }
+    report.print(options.json)
+}
+
+fn build() -> Result<Programs> {
+    run(cargo(["build", "--release", "--package", "hostward"]))?;
+    run(cargo(["build", "--release", "--package", "hostward-host", "--example", "python_pass"]))?;
+    let release = target_dir().join("release");
+    let programs = Programs { hostward: release.join("hostward"), pass: release.join("examples/python_pass") };
+    for program in [&programs.hostward, &programs.pass] {
+        ensure!(program.is_file(), "the build left no '{}'", program.display());
+    }
+    Ok(programs)
+}
+
+fn measure(case: Case, programs: &Programs) -> Result<Vec<Figure>> {
+    match case {
+        Case::DeathToFact => death::measure(programs),
+        Case::Check => check::measure(programs),
+        Case::Memory => resident::memory(programs),
+        Case::Baseline => baseline::measure(programs),
+        Case::Scrape => scrape::measure(programs),
+        Case::Idle => resident::idle(programs),
+    }
 }

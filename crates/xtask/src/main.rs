@@ -20,7 +20,7 @@ struct Arguments {
     task: Task,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Task {
     /// Install the Debian packages that the tests need and this machine lacks; starts no service
     Setup,
@@ -32,6 +32,9 @@ enum Task {
     Demo,
     /// Measure against peers in the same sandbox
     Bench(bench::Options),
+    /// What `bench` runs inside a sandbox, beside what it measures
+    #[command(name = "__inside", hide = true)]
+    Inside(bench::Inside),
 }
 
 fn main() -> ExitCode {
@@ -51,5 +54,6 @@ fn perform(task: Task) -> Result<()> {
         Task::Tidy => tidy::tidy(),
         Task::Demo => demo::demo(),
         Task::Bench(options) => bench::bench(options),
+        Task::Inside(task) => bench::inside(&task),
     }
 }
