@@ -68,11 +68,14 @@ fn a_sentinel_that_is_no_file_of_roots_permits_nothing() -> Result<()> {
     guard.start()?;
     app.break_by_updating_code_without_install()?;
     guard.wait_reason("baseline.app", "drift", secs(30))?;
+    // Each takes the place of the one before in one go: a sentinel that is right for a moment permits an act.
+    let put = |make: &str| format!("{make}; mv --no-target-directory {sentinel}.new {sentinel}");
+    let foreign = format!("install -m 0644 /dev/null {sentinel}.new; chown deploy {sentinel}.new");
     let is = [
         ("true".to_owned(), "is no regular file"),
         (format!("rmdir {sentinel}; ln -s {} {sentinel}", Guard::GLOBAL_SENTINEL), "is no regular file"),
-        (format!("rm {sentinel}; install -o deploy -m 0644 /dev/null {sentinel}"), "is not root's alone"),
-        (format!("chown root:root {sentinel}; chmod 0666 {sentinel}"), "is not root's alone"),
+        (put(&foreign), "is not root's alone"),
+        (put(&format!("install -m 0666 /dev/null {sentinel}.new")), "is not root's alone"),
     ];
     for (make, reason) in is {
         sandbox.sh(&make)?;

@@ -77,6 +77,7 @@ impl Engine {
         if let Some(touched) = self.world.target(&proposal.target).and_then(|t| t.touched) {
             self.demand_watch(&proposal.target.watch, touched);
         }
+        self.hurry_gate(&proposal.target.watch);
     }
 
     /// Only on a fresh gate, and only after the independent checker.
