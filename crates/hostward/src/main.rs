@@ -29,6 +29,9 @@ use cli::{Cli, Verb};
 use exit::Exit;
 use store::Paths;
 
+/// An idle daemon writes its textfile every 15 s: one thread that stays is cheaper than a new one each time.
+const THREAD_KEPT: std::time::Duration = std::time::Duration::from_secs(30);
+
 fn main() -> ExitCode {
     // Usage errors are clap's to print; it exits with 2, as ours do.
     let cli = Cli::parse();
@@ -49,7 +52,9 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
     let paths = Paths { config: global.config, state: global.state, run: global.run };
     let out = verb::Out { json: global.json };
     // One thread: probes wait, they do not compute. What could hang in the kernel runs in a child.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build()?;
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().max_blocking_threads(8).thread_keep_alive(THREAD_KEPT);
+    let runtime = builder.build()?;
     let exit = runtime.block_on(async {
         match cli.verb {
             Verb::Run => daemon::run(&paths).await,
