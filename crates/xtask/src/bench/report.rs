@@ -51,7 +51,9 @@ impl Figure {
             format!("{goal} {word}")
         });
         let peer = self.peer.as_ref().map_or(String::new(), |(what, value)| {
-            format!("{what} {} (ratio {})", number(*value), number(self.median / value))
+            // Nothing divides by what did not happen.
+            let ratio = if *value > 0.0 { number(self.median / value) } else { "none".to_owned() };
+            format!("{what} {} (ratio {ratio})", number(*value))
         });
         let p99 = self.p99.map_or(String::new(), number);
         let median = format!("{} {}", number(self.median), self.unit);
