@@ -19,8 +19,10 @@ pub(super) struct Figure {
     median: f64,
     p99: Option<f64>,
     runs: usize,
-    /// At most so much.
+    /// The median is to be at most so much.
     goal: Option<f64>,
+    /// The same of the p99.
+    goal_p99: Option<f64>,
     /// The same work by somebody else, in the same run.
     peer: Option<(String, f64)>,
 }
@@ -28,7 +30,17 @@ pub(super) struct Figure {
 impl Figure {
     /// A value that is read once.
     pub(super) fn one(case: &'static str, what: impl Into<String>, unit: &'static str, value: f64) -> Self {
-        Self { case, what: what.into(), unit, median: value, p99: None, runs: 1, goal: None, peer: None }
+        Self {
+            case,
+            what: what.into(),
+            unit,
+            median: value,
+            p99: None,
+            runs: 1,
+            goal: None,
+            goal_p99: None,
+            peer: None,
+        }
     }
 
     /// Many runs.
@@ -41,17 +53,25 @@ impl Figure {
         Self { goal: Some(goal), ..self }
     }
 
+    pub(super) fn goal_p99(self, goal: f64) -> Self {
+        Self { goal_p99: Some(goal), ..self }
+    }
+
     pub(super) fn peer(self, what: &str, value: f64) -> Self {
         Self { peer: Some((what.to_owned(), value)), ..self }
     }
 
     fn row(&self) -> [String; 7] {
-        let goal = self.goal.map_or(String::new(), |goal| {
-            let word = if self.median <= goal { "met" } else { "MISSED" };
-            format!("{goal} {word}")
-        });
+        let held = |name: &str, value: f64, goal: Option<f64>| {
+            let word = if goal.is_some_and(|goal| value <= goal) { "met" } else { "MISSED" };
+            goal.map(|goal| format!("{name}{goal} {word}"))
+        };
+        let of_p99 = self.p99.and_then(|p99| held("p99 ", p99, self.goal_p99));
+        let goal = held("", self.median, self.goal).into_iter().chain(of_p99).collect::<Vec<_>>().join(", ");
         let peer = self.peer.as_ref().map_or(String::new(), |(what, value)| {
-            format!("{what} {} (ratio {})", number(*value), number(self.median / value))
+            // Nothing divides by what did not happen.
+            let ratio = if *value > 0.0 { number(self.median / value) } else { "none".to_owned() };
+            format!("{what} {} (ratio {ratio})", number(*value))
         });
         let p99 = self.p99.map_or(String::new(), number);
         let median = format!("{} {}", number(self.median), self.unit);
@@ -163,5 +183,7 @@ mod tests {
         assert_eq!(row(8.0)[5..], ["8 met", "journald 16.0 (ratio 0.500)"]);
         assert_eq!(row(8.1)[5], "8 MISSED");
         assert_eq!(row(f64::NAN)[5], "8 MISSED");
+        let of_p99 = Figure::many("scrape", "GET", "ms", &[1.0, 1.0, 3.0]).goal_p99(2.0);
+        assert_eq!(of_p99.row()[5], "p99 2 MISSED");
     }
 }

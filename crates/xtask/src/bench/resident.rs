@@ -10,10 +10,10 @@ use super::{Figure, Programs, host};
 const IDLE: Duration = Duration::from_mins(1);
 const DAY_SECONDS: f64 = 86_400.0;
 const GOAL_MB: f64 = 8.0;
-/// testing.md: all watches at the reference cadence, for a day.
-const GOAL_DAY_SECONDS: f64 = 20.0;
 const HEALED_WITHIN: Duration = Duration::from_mins(4);
 const HOSTWARD: &str = "hostward.service";
+/// Read as a file: a question to systemd would be work for PID 1, which is measured too.
+const UNIT_CPU: &str = "/sys/fs/cgroup/system.slice/hostward.service/cpu.stat";
 
 pub(super) fn memory(programs: &Programs) -> Result<Vec<Figure>> {
     let sandbox = host::boot("bench-memory", programs)?;
@@ -51,21 +51,22 @@ fn resident(sandbox: &Sandbox, when: &str) -> Result<Vec<Figure>> {
 pub(super) fn idle(programs: &Programs) -> Result<Vec<Figure>> {
     let sandbox = host::boot("bench-idle", programs)?;
     let (_, guard) = host::example(&sandbox, programs)?;
-    let system = System::read(&sandbox)?;
+    let bus = sandbox.property("dbus.service", "MainPID")?;
+    let system = System::read(&sandbox, &bus)?;
     std::thread::sleep(IDLE);
-    let without = System::read(&sandbox)?.a_day_since(&system);
+    let without = System::read(&sandbox, &bus)?.a_day_since(&system);
     guard.start()?;
+    let pid = sandbox.property(HOSTWARD, "MainPID")?;
     // What starting left to do is done by then.
     std::thread::sleep(IDLE / 6);
-    let (system, daemon) = (System::read(&sandbox)?, Daemon::read(&sandbox)?);
+    let (system, daemon) = (System::read(&sandbox, &bus)?, Daemon::read(&sandbox, &pid)?);
     std::thread::sleep(IDLE);
-    let (after, with) = (Daemon::read(&sandbox)?, System::read(&sandbox)?.a_day_since(&system));
+    let (after, with) = (Daemon::read(&sandbox, &pid)?, System::read(&sandbox, &bus)?.a_day_since(&system));
     ensure!(daemon.threads == after.threads, "a thread began or ended meanwhile: what it did is not counted");
     let a_day = DAY_SECONDS / (after.at - daemon.at);
     let figure = |what: &str, unit: &'static str, value: f64| Figure::one("idle", what, unit, value);
     Ok(vec![
-        figure("CPU a day, the daemon and its children", "s", (after.unit - daemon.unit) * a_day)
-            .goal(GOAL_DAY_SECONDS),
+        figure("CPU a day, the daemon and its children", "s", (after.unit - daemon.unit) * a_day),
         figure("CPU a day, the daemon alone", "s", (after.on_cpu - daemon.on_cpu) * a_day),
         figure("CPU of 60 s, utime + stime", "s", after.ticks - daemon.ticks),
         figure("context switches of 60 s", "switches", after.switches - daemon.switches),
@@ -79,7 +80,7 @@ pub(super) fn idle(programs: &Programs) -> Result<Vec<Figure>> {
 struct Daemon {
     /// Seconds since the boot.
     at: f64,
-    /// The unit's, with every child: systemd's CPUUsageNSec, from cpu.stat.
+    /// The unit's, with every child.
     unit: f64,
     /// The process's threads: schedstat, nanoseconds.
     on_cpu: f64,
@@ -90,12 +91,11 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn read(sandbox: &Sandbox) -> Result<Self> {
-        let pid = sandbox.property(HOSTWARD, "MainPID")?;
+    fn read(sandbox: &Sandbox, pid: &str) -> Result<Self> {
         Ok(Self {
             at: sum(sandbox, "/proc/uptime", "{print $1}")?,
-            unit: sandbox.property(HOSTWARD, "CPUUsageNSec")?.parse::<f64>().context("read CPUUsageNSec")? / 1e9,
-            on_cpu: on_cpu(sandbox, &pid)?,
+            unit: sum(sandbox, UNIT_CPU, "$1 == \"usage_usec\" {print $2 / 1e6}")?,
+            on_cpu: on_cpu(sandbox, pid)?,
             ticks: sum(sandbox, &format!("/proc/{pid}/stat"), "{print ($14 + $15) / 100}")?,
             switches: sum(sandbox, &format!("/proc/{pid}/task/*/status"), "/ctxt_switches/ {n += $2} END {print n}")?,
             threads: sandbox.sh(&format!("ls /proc/{pid}/task"))?,
@@ -112,12 +112,11 @@ struct System {
 }
 
 impl System {
-    fn read(sandbox: &Sandbox) -> Result<Self> {
-        let bus = sandbox.property("dbus.service", "MainPID")?;
+    fn read(sandbox: &Sandbox, bus: &str) -> Result<Self> {
         Ok(Self {
             at: sum(sandbox, "/proc/uptime", "{print $1}")?,
             init: on_cpu(sandbox, "1")?,
-            bus: on_cpu(sandbox, &bus)?,
+            bus: on_cpu(sandbox, bus)?,
         })
     }
 
