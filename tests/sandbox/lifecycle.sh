@@ -66,7 +66,7 @@ await_manager() {
 }
 
 up() {
-    local answer dir
+    local answer dir turn
     ! alive || die "'$NAME' is already up"
     down
     export SANDBOX_CGROUP=${SANDBOX_CGROUP:-unified} SANDBOX_BIND=${SANDBOX_BIND:-} SANDBOX_STATE=$STATE
@@ -80,7 +80,12 @@ up() {
     start_supervisor
     find_init
     await_manager
-    answer=$(enter timeout $BOOT_SECONDS systemctl is-system-running --wait || true)
+    # On a busy machine the manager's socket may be there before the manager answers on it: no answer is asked again.
+    for ((turn = 0; turn < BOOT_SECONDS * 10; turn++)); do
+        answer=$(enter timeout $BOOT_SECONDS systemctl is-system-running --wait 2>/dev/null || true)
+        [ -z "$answer" ] || break
+        sleep 0.1
+    done
     for dir in $(cgroup_dirs); do cgroup_mkdir "$dir/exec"; done
     case $answer in
     running) ;;

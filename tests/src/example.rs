@@ -95,7 +95,10 @@ impl<'a> ExampleApp<'a> {
                    -r /opt/example/requirements.lock";
         match kind {
             Reconcile::Pip => pip.split_whitespace().map(str::to_owned).collect(),
-            Reconcile::Slow { seconds } => vec!["/opt/example/slow-reconcile".to_owned(), seconds.to_string()],
+            // The script reads the lock by itself; a configuration must see that it is used.
+            Reconcile::Slow { seconds } => {
+                vec!["/opt/example/slow-reconcile".to_owned(), seconds.to_string(), Self::LOCK.to_owned()]
+            }
         }
     }
 

@@ -93,10 +93,59 @@ then = {{ restart = ["{unit}"], prove = "service.api" }}
         )
     }
 
+    /// The example's configuration, without the waits that are long in life and prove nothing in a test: the next pass, a
+    /// quiet tree, a soak; and with a budget that never ends.
+    pub fn quick_config(reconcile: Reconcile) -> String {
+        Self::config(reconcile)
+            .replace("mode     = \"act\"\n", "mode     = \"act\"\nbudget   = \"1000 per 1h\"\n")
+            .replace("interval = \"5min\"\n", "interval = \"2s\"\nquiet = \"1s\"\nbrakes.soak = \"3s\"\n")
+    }
+
+    /// Starts the daemon; returns when it has judged both watches up.
     pub fn start(&self) -> Result<()> {
         self.sandbox.sh("systemctl start hostward")?;
+        self.wait_up()
+    }
+
+    pub fn wait_up(&self) -> Result<()> {
         self.sandbox.wait_until("both watches are judged up", READY_WITHIN, || {
             Ok(self.up("service.api")? == Some(true) && self.up("baseline.app")? == Some(true))
+        })?;
+        Ok(())
+    }
+
+    pub fn wait_reason(&self, id: &str, reason: &str, deadline: Duration) -> Result<()> {
+        let down = || Ok(self.reason(id)?.as_deref() == Some(reason));
+        self.sandbox.wait_until(&format!("{id} to be down: {reason}"), deadline, down)?;
+        Ok(())
+    }
+
+    /// Waits until a watch is held by this, and returns what the hold says.
+    pub fn wait_held(&self, id: &str, hold: &str, deadline: Duration) -> Result<String> {
+        self.sandbox.wait_for(&format!("{id} to be held: {hold}"), deadline, || self.held(id, hold))
+    }
+
+    /// Asserts that no run begins while `span` passes.
+    pub fn never_acts(&self, span: Duration) -> Result<()> {
+        self.sandbox.never("a run was opened", span, || Ok(!self.records("opened")?.is_empty()))
+    }
+
+    /// How a restart of the daemon is told from a life: its process, and how often systemd started it by itself.
+    pub fn life(&self) -> Result<(String, String)> {
+        Ok((self.sandbox.property("hostward", "MainPID")?, self.sandbox.property("hostward", "NRestarts")?))
+    }
+
+    /// SIGKILL; returns when systemd has started it again and it answers.
+    pub fn kill_and_wait(&self) -> Result<()> {
+        let before = self.life()?.0;
+        self.sandbox.sh("systemctl kill --signal=KILL hostward")?;
+        self.wait_reborn(&before)
+    }
+
+    pub fn wait_reborn(&self, before: &str) -> Result<()> {
+        self.sandbox.wait_until("systemd starts the daemon again", READY_WITHIN, || {
+            let pid = self.life()?.0;
+            Ok(pid != before && pid != "0" && self.status()?["daemon"].as_u64() == pid.parse().ok())
         })?;
         Ok(())
     }
@@ -159,6 +208,14 @@ then = {{ restart = ["{unit}"], prove = "service.api" }}
         Ok(holds.iter().filter_map(|held| held["hold"].as_str().map(str::to_owned)).collect())
     }
 
+    /// What a hold of a watch says; none when it does not hold.
+    pub fn held(&self, id: &str, hold: &str) -> Result<Option<String>> {
+        let watch = self.watch(id)?;
+        let holds = watch["targets"][0]["holds"].as_array().cloned().unwrap_or_default();
+        let found = holds.iter().find(|held| held["hold"] == hold);
+        Ok(found.and_then(|held| held["value"].as_str()).map(str::to_owned))
+    }
+
     /// The ledger's records of one kind: `opened`, `began`, `turned`, ...
     pub fn records(&self, kind: &str) -> Result<Vec<Value>> {
         let history = self.json(&["history"])?;
@@ -169,6 +226,21 @@ then = {{ restart = ["{unit}"], prove = "service.api" }}
     /// `curl /metrics`.
     pub fn metrics(&self) -> Result<String> {
         self.sandbox.sh("curl --silent --fail --max-time 5 http://127.0.0.1:9469/metrics")
+    }
+
+    /// Whether the metrics have exactly this line.
+    pub fn has_metric(&self, line: &str) -> Result<bool> {
+        Ok(self.metrics()?.lines().any(|found| found == line))
+    }
+
+    /// The same of the textfile.
+    pub fn has_in_textfile(&self, line: &str) -> Result<bool> {
+        Ok(self.sandbox.exec(["cat", Self::TEXTFILE])?.stdout.lines().any(|found| found == line))
+    }
+
+    /// What the daemon said.
+    pub fn journal(&self) -> Result<String> {
+        self.sandbox.sh("journalctl --no-pager --output=cat --unit hostward")
     }
 }
 

@@ -309,6 +309,11 @@ impl Target {
         self.touched.is_none_or(|touched| self.aspects.values().all(|a| a.asked.not_before(touched)))
     }
 
+    /// Still judged down, and what was seen since our own last act does not say so: the next looks will tell.
+    pub fn recovering(&self) -> bool {
+        self.verdict.down().is_some() && (!self.fresh() || self.suspect().is_none())
+    }
+
     /// A question's last look was "down", whether it counts yet or not.
     pub fn suspect(&self) -> Option<&Reason> {
         self.aspects.values().find_map(|aspect| match &aspect.raw {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::ask::Answer;
+use crate::check::check;
 use crate::hold::{self, Held};
 use crate::id::{Str, TargetId, UnitName, WatchId};
 use crate::judge::Target;
@@ -87,7 +88,7 @@ impl World {
         if state.suspect().is_none() && (state.verdict.down().is_none() || state.fresh()) {
             return None;
         }
-        let Draft { plan, mut holds } = self.draft(target);
+        let Draft { plan, mut holds } = self.checked(self.draft(target));
         if let Some(plan) = &plan {
             holds.extend(hold::begin(self, target, plan));
         } else {
@@ -98,6 +99,14 @@ impl World {
             }
         }
         Some(Proposal { target: target.clone(), plan, holds })
+    }
+
+    /// What the independent checker refuses is no plan: too many steps, most likely, which a person should know.
+    fn checked(&self, draft: Draft) -> Draft {
+        match draft.plan.as_ref().map(|plan| check(&self.policy, plan)) {
+            Some(Err(flaw)) => Draft::none(format!("its plan is refused: {flaw}")),
+            _ => draft,
+        }
     }
 
     fn draft(&self, target: &TargetId) -> Draft {

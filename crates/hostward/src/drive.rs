@@ -6,7 +6,6 @@ use std::time::Duration;
 use hostward_core::command::{Command, OrderId, Reply};
 use hostward_core::engine::{Begin, Effect, Engine, Event};
 use hostward_core::ledger::Record;
-use hostward_core::time::Now;
 use hostward_core::view::View;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -23,8 +22,6 @@ pub(crate) struct Drive {
     events: mpsc::Receiver<Event>,
     written: watch::Receiver<Written>,
     orders: OrderId,
-    /// When the loop last completed a turn.
-    pub(crate) turned: Now,
 }
 
 impl Drive {
@@ -38,7 +35,7 @@ impl Drive {
         tell: &mut dyn FnMut(&Record),
     ) -> Drive {
         let (engine, effects) = Engine::new(begin);
-        let mut drive = Drive { engine, clock, edge, events, written, orders: 0, turned: clock.now() };
+        let mut drive = Drive { engine, clock, edge, events, written, orders: 0 };
         drive.perform(effects, tell);
         drive
     }
@@ -73,7 +70,6 @@ impl Drive {
             let effects = self.engine.handle(now, Event::Durable(durable));
             self.perform(effects, tell);
         }
-        self.turned = self.clock.now();
     }
 
     /// Gives an order; its reply comes through the channel.

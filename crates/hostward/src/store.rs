@@ -154,7 +154,14 @@ pub(crate) fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
     // The collector reads `*.prom` only: the half-written file must not end in it.
     let beside = path.with_file_name(format!(".{name}.new"));
     let write = || -> std::io::Result<()> {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            // A link there was put by somebody else: we write as root.
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&beside)?;
         file.write_all(contents)?;
         file.sync_data()?;
         fs::rename(&beside, path)

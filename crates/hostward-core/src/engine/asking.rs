@@ -134,6 +134,15 @@ impl Engine {
         }
     }
 
+    /// Something of this watch is wrong: what may forbid an act is looked up at that pace from now on, and not only after
+    /// the next look that was set while all was well.
+    pub(super) fn hurry_gate(&mut self, id: &WatchId) {
+        let Some(ask) = self.asks.asks.get_mut(&AskKey::Gate(id.clone())) else { return };
+        if let (Some(last), Some(due)) = (ask.last, ask.due) {
+            ask.due = Some(due.min(last.up + GATE_EVERY_DOWN));
+        }
+    }
+
     pub(super) fn hint(&mut self, hint: &Hint) {
         let now = self.world.now.up;
         for (key, ask) in &mut self.asks.asks {

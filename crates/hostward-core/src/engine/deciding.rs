@@ -21,9 +21,11 @@ impl Engine {
         })
     }
 
-    /// A new process says nothing of a soak before it has looked; of a watch that is gone it never will.
+    /// A new process says nothing of a soak before it has looked, nor does one that has not yet looked as often as "up"
+    /// takes; of a watch that is gone it never will.
     pub(super) fn judgeable(&self, id: &TargetId) -> bool {
-        let judged = self.world.target(id).is_some_and(|target| target.verdict != Verdict::Pending);
+        let told = |target: &Target| target.verdict != Verdict::Pending && !target.recovering();
+        let judged = self.world.target(id).is_some_and(told);
         judged || !self.world.policy.watches.contains_key(&id.watch)
     }
 
@@ -75,6 +77,7 @@ impl Engine {
         if let Some(touched) = self.world.target(&proposal.target).and_then(|t| t.touched) {
             self.demand_watch(&proposal.target.watch, touched);
         }
+        self.hurry_gate(&proposal.target.watch);
     }
 
     /// Only on a fresh gate, and only after the independent checker.

@@ -5,7 +5,7 @@ use crate::ask::AskKey;
 use crate::command::{Command, OrderId, Reply};
 use crate::hold::{Hold, Lift};
 use crate::id::{TargetId, WatchId};
-use crate::judge::Verdict;
+use crate::judge::{Target, Verdict};
 use crate::ledger::{Body, Origin};
 use crate::time::{Ms, Now};
 use crate::watch::Memo;
@@ -109,7 +109,7 @@ impl Engine {
         order.scope.iter().any(|id| {
             let Some(live) = self.world.live.get(id) else { return false };
             let troubled = matches!(&live.memo, Memo::Service(memo) if memo.troubled(self.world.now));
-            let recovering = live.targets.values().any(|t| t.verdict.down().is_some() && t.suspect().is_none());
+            let recovering = live.targets.values().any(Target::recovering);
             let judged_down = live.targets.values().any(|t| t.verdict.down().is_some());
             let deciding =
                 live.targets.keys().any(|key| self.deciding(&TargetId::new(id.clone(), key.clone()), order));

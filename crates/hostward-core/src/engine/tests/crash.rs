@@ -82,3 +82,18 @@ fn a_soak_that_passed_in_our_absence_is_settled_by_a_look() {
     assert_eq!(world.attempts(&drift()).last().and_then(|a| a.settled), Some(Settlement::Cleared));
     world.finish();
 }
+
+/// The soak is shorter than the two looks that "up" takes: what the proof saw is not called a failure meanwhile.
+#[test]
+fn a_soak_waits_for_the_looks_that_judge_it() {
+    let mut policy = super::policy::policy();
+    for watch in policy.watches.values_mut() {
+        watch.brakes.soak = Ms(100);
+    }
+    let mut world = repair();
+    world.host.cure = Cure::Cures(Ms(10));
+    world.send(crate::engine::Event::Policy(std::sync::Arc::new(policy)));
+    assert!(world.run_until(Ms::mins(20), done));
+    assert_eq!(world.attempts(&drift()).last().and_then(|a| a.settled), Some(Settlement::Cleared));
+    world.finish();
+}

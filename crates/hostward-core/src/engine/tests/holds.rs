@@ -54,6 +54,20 @@ fn a_held_or_unreadable_deploy_lock_holds() {
     }
 }
 
+/// What forbade an act, or did not, while all was well is not believed for half a minute once something fell.
+#[test]
+fn a_gate_is_looked_up_more_often_once_something_fell() {
+    let mut world = World::well(Ms(100));
+    world.order(1, Command::Look { watch: None });
+    world.run_for(Ms::secs(1));
+    world.host.pull_without_install();
+    world.host.lock = LockState::Held { pid: None, command: None, age: None };
+    world.run_for(Ms::secs(10));
+    let held = world.view().watch(&drift().watch).and_then(|watch| watch.deploy_lock_held);
+    assert_eq!(held, Some(true));
+    world.finish();
+}
+
 #[test]
 fn a_tree_touched_a_moment_ago_is_somebodys_work() {
     let mut world = broken();

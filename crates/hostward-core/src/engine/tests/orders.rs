@@ -24,6 +24,7 @@ fn a_cycle_replies_after_the_run_that_it_caused() {
         world.order(7, Command::Cycle { watch: api().watch, patience: Ms::mins(2) });
         assert!(world.run_until(Ms::mins(5), |w| !w.replies.is_empty()));
         assert_eq!(world.closings(), [Closing::Proved], "the run is closed");
+        assert!(world.is_up(&api()) && world.is_up(&drift()), "and what it healed is judged");
         let origin = |b: &Body| matches!(b, Body::Opened { origin: Origin::Trigger, .. });
         assert_eq!(world.count(origin), 1);
         world.run_for(Ms::mins(1));
