@@ -129,7 +129,7 @@ fn look(world: &World, check: &Check, since: Now, began: Now, answer: Option<(No
         }
         Check::Fact(_, want) => match answer {
             Some((asked, answer)) if asked.not_before(since) => match answer {
-                Ok(reading) => fact(*want, reading, began),
+                Ok(reading) => fact(*want, reading, began, world.now.boot),
                 Err(fault) => Look::Fail(fault.to_string().into()),
             },
             _ => Look::Waiting,
@@ -137,10 +137,12 @@ fn look(world: &World, check: &Check, since: Now, began: Now, answer: Option<(No
     }
 }
 
-fn fact(want: Want, reading: &Reading, began: Now) -> Look {
+fn fact(want: Want, reading: &Reading, began: Now, boot: u32) -> Look {
     match (want, reading) {
         (Want::StartedSince, Reading::Unit(unit)) => {
-            if unit.running() && unit.main_started >= began.up && unit.job.is_none() {
+            // Across a reboot any start is later than the act.
+            let since = if began.boot == boot { began.up } else { Ms(1) };
+            if unit.running() && unit.main_started >= since && unit.job.is_none() {
                 Look::Pass
             } else {
                 Look::Fail(format!("it is {:?}, not started since the act", unit.active).to_lowercase().into())

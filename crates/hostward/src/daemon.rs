@@ -97,7 +97,7 @@ pub(crate) async fn run(paths: &Paths) -> Result<Exit> {
         policy: policy.clone(),
         rejected: chosen.rejected.map(Str::from),
         state: opened.folded.state,
-        memory: store::load_memory(paths),
+        memory: store::load_memory_beside(paths, opened.folded.damaged.as_ref()),
         damaged: opened.folded.damaged.map(Str::from),
         origin: Origin::Daemon,
     };

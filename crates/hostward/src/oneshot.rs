@@ -77,15 +77,17 @@ pub(crate) async fn cycle(
     let bus = Bus::start(events.clone());
     let policy = Arc::new(loaded.policy);
     let actor = Actor::new(bus.clone(), policy.clone());
+    // Not here: a thread that hangs in the kernel would keep this process, and with it the engine's lock.
+    let program = std::env::current_exe().context("find our own program")?;
     let hands = Hands::new(actor, opened.writer);
-    let edge = Edge { events, bus, hands: Some(hands), files: Files::Here, replies: BTreeMap::new() };
+    let edge = Edge { events, bus, hands: Some(hands), files: Files::Child(program), replies: BTreeMap::new() };
     let begin = Begin {
         now: clock.now(),
         boot_id,
         policy,
         rejected: None,
         state: opened.folded.state,
-        memory: store::load_memory(paths),
+        memory: store::load_memory_beside(paths, opened.folded.damaged.as_ref()),
         damaged: opened.folded.damaged.map(Str::from),
         origin: Origin::Trigger,
     };
@@ -97,7 +99,9 @@ pub(crate) async fn cycle(
     };
     let mut drive = Drive::begin(begin, clock, edge, inbox, written, &mut say);
     let reply = drive.until(command, &mut say).await.context("the engine gave no reply");
-    store::save_memory(paths, &drive.memory())?;
+    if let Err(error) = store::save_memory(paths, &drive.memory()) {
+        eprintln!("hostward: the evidence could not be kept: {error:#}");
+    }
     let status = status_of(reply?)?;
     if let Some(textfile) = &loaded.export.textfile {
         let health = Health { textfile_ok: Some(true), ..Health::default() };

@@ -126,6 +126,11 @@ pub(crate) fn load_memory(paths: &Paths) -> Memory {
     fs::read(paths.memory()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
+/// Beside a lost ledger boots are counted anew, and evidence of another numbering is none.
+pub(crate) fn load_memory_beside(paths: &Paths, damaged: Option<&String>) -> Memory {
+    if damaged.is_some() { Memory::default() } else { load_memory(paths) }
+}
+
 pub(crate) fn save_memory(paths: &Paths, memory: &Memory) -> Result<()> {
     let json = serde_json::to_vec(memory).context("serialise the evidence")?;
     replace(&paths.memory(), &json, 0o600)

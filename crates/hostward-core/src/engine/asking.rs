@@ -55,7 +55,7 @@ impl Asks {
             None => matches!(key, AskKey::Proof(..)),
         });
         for (key, (question, deadline)) in wanted {
-            self.asks.entry(key).or_insert(Ask {
+            let ask = self.asks.entry(key).or_insert(Ask {
                 question,
                 deadline,
                 out: None,
@@ -64,6 +64,7 @@ impl Asks {
                 again: false,
                 silent: false,
             });
+            ask.deadline = deadline;
         }
     }
 

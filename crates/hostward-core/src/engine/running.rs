@@ -247,6 +247,10 @@ impl Engine {
         let again = matches!(said, Some(Said::Lost(_)))
             && self.world.state.runs.get(&id).is_some_and(|run| run.may_begin_again(n));
         if again {
+            // Whatever is left of the lost try ends first: never two of them at once.
+            if let Some((_, Step { act: Some(_), .. }, _, tries)) = self.amid(id) {
+                self.out.push(Effect::Cancel(Ticket { run: id, step: n, tries }));
+            }
             self.runs.phases.insert(id, Phase::Checking { since: self.world.now, again: true });
             return;
         }
