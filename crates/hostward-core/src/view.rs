@@ -151,7 +151,7 @@ fn watch_view(world: &World, id: &WatchId, watch: &Watch) -> WatchView {
     });
     let python = live.and_then(|live| match &live.memo {
         Memo::Baseline(memo) => memo.last.as_ref(),
-        Memo::Service(_) => None,
+        _ => None,
     });
     let targets = live.map(|live| live.targets.iter().collect::<Vec<_>>()).unwrap_or_default();
     WatchView {
@@ -210,5 +210,9 @@ pub fn question(question: &crate::ask::Question) -> Str {
         Question::Http(http) => format!("GET {}", http.url).into(),
         Question::Python(python) => format!("environment {}", python.venv.display()).into(),
         Question::Gate(_) => "gate".into(),
+        Question::Closure(unit) => format!("what stops with {unit}").into(),
+        Question::Mount(path) => format!("mount {}", path.display()).into(),
+        #[cfg(feature = "toy")]
+        Question::Toy(_) => "toy".into(),
     }
 }

@@ -114,10 +114,9 @@ impl Engine {
     /// record that opens it.
     pub(super) fn incident(&self, id: &TargetId) -> u64 {
         let open = |other: &TargetId| self.world.state.targets.get(other).and_then(|brake| brake.incident);
-        let dependents = || self.world.targets().filter(|(other, _)| self.world.causes(other).contains(id));
         open(id)
             .or_else(|| self.world.causes(id).iter().find_map(open))
-            .or_else(|| dependents().find_map(|(other, _)| open(&other)))
+            .or_else(|| self.world.dependents(id).iter().find_map(open))
             .unwrap_or(self.world.state.seq + 1)
     }
 

@@ -37,7 +37,7 @@ fn broken() -> World {
 fn an_operators_pip_holds() {
     twice(|| {
         let mut world = broken();
-        world.host.operators = vec![Operator { pid: 4711, command: "pip install -r requirements.lock".into() }];
+        world.host.operators = vec![Operator { pid: 4711, command: "pip install -r requirements.lock".into(), age: None }];
         held_then_healed(world, &drift(), Hold::OperatorActive, Ms::mins(30), |w| w.host.operators.clear())
     });
 }
@@ -164,7 +164,7 @@ fn damage_counts_as_all_caps_spent_until_cleared() {
     world.boot();
     world.run_for(Ms::mins(1));
     world.host.fail();
-    held_then_healed(world, &api(), Hold::LedgerDamaged, Ms::hours(30), |w| w.order(1, Command::Clear)).finish();
+    held_then_healed(world, &api(), Hold::LedgerDamaged, Ms::hours(30), |w| w.order(1, Command::Clear { watch: None })).finish();
 }
 
 fn third_abnormal_start() -> World {
