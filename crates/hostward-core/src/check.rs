@@ -75,7 +75,7 @@ fn check_step(policy: &Policy, plan: &Plan, n: usize, step: &Step) -> Result<(),
         check_act(policy, plan, n, act)?;
     }
     match (&step.act, &step.back) {
-        (Some(Act::Stop(stop)), back) if !back.as_ref().is_some_and(|back| gives_back(back, stop)) => {
+        (Some(Act::Stop(taken)), back) if !back.as_ref().is_some_and(|back| gives_back(back, taken)) => {
             Err(Flaw::NotGivenBack(n))
         }
         (_, None) => Ok(()),
@@ -97,7 +97,8 @@ fn check_proof(policy: &Policy, n: usize, proof: &Proof) -> Result<(), Flaw> {
 
 /// A debt that is never given up and names all that was stopped.
 fn gives_back(back: &Back, stop: &Stop) -> bool {
-    let all = |units: &[UnitName]| stop.units().all(|unit| units.contains(unit)) && units.len() == stop.units().count();
+    let all =
+        |units: &[UnitName]| stop.units().all(|unit| units.contains(unit)) && units.len() == stop.units().count();
     back.when != When::Failed && back.tries == 0 && matches!(&back.act, Act::Start(units) if all(units))
 }
 
@@ -130,7 +131,9 @@ fn check_act(policy: &Policy, plan: &Plan, n: usize, act: &Act) -> Result<(), Fl
     let loose = match act {
         Act::Command(_) => None,
         Act::Restart(unit) => (!claimed(Resource::Unit(unit.clone()))).then(|| unit.to_string()),
-        Act::Stop(stop) => stop.units().find(|unit| !claimed(Resource::Unit((*unit).clone()))).map(ToString::to_string),
+        Act::Stop(stop) => {
+            stop.units().find(|unit| !claimed(Resource::Unit((*unit).clone()))).map(ToString::to_string)
+        }
         Act::Start(units) => {
             units.iter().find(|unit| !claimed(Resource::Unit((*unit).clone()))).map(ToString::to_string)
         }

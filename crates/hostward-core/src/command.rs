@@ -15,10 +15,15 @@ pub enum Command {
     /// What is known now.
     View,
     /// Look afresh, at one watch or at all, and say what was seen. Decides nothing of its own.
-    Look { watch: Option<WatchId> },
+    Look {
+        watch: Option<WatchId>,
+    },
     /// One whole cycle of a watch and its app's others: look, judge, and see any run through to its end. Waits up to
     /// `patience` for what is being confirmed.
-    Cycle { watch: WatchId, patience: Ms },
+    Cycle {
+        watch: WatchId,
+        patience: Ms,
+    },
     /// An operator has looked: with no watch named at a damaged ledger, so that caps count again from here; and at what
     /// is stuck of the watch, or of every watch.
     Clear {
@@ -26,10 +31,19 @@ pub enum Command {
         watch: Option<WatchId>,
     },
     /// Maintenance: no forward step of the watch, or of any, for so long.
-    Pause { watch: Option<WatchId>, span: Ms, reason: Str },
-    Resume { watch: Option<WatchId> },
+    Pause {
+        watch: Option<WatchId>,
+        span: Ms,
+        reason: Str,
+    },
+    Resume {
+        watch: Option<WatchId>,
+    },
     /// Carry out the very plan that was shown, if all that it rests on still holds, and see it through to its end.
-    Apply { plan: PlanHash, patience: Ms },
+    Apply {
+        plan: PlanHash,
+        patience: Ms,
+    },
 }
 
 /// No pause is longer: a forgotten one ends.

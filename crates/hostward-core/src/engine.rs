@@ -20,14 +20,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::ask::{Answer, AskKey, Question};
 use crate::command::{Command, OrderId, Reply};
+use crate::hold::Storm;
 use crate::id::{RunId, Str, TargetId, UnitName, WatchId};
 use crate::judge::Target;
-use crate::hold::Storm;
 use crate::ledger::{Body, Origin, Record, State};
-use crate::starvation::{Lag, Starvation};
 use crate::plan::{Arm, Plan, short_digest};
 use crate::policy::Policy;
 use crate::run::{Outcome, Ticket};
+use crate::starvation::{Lag, Starvation};
 use crate::time::{Ms, Now};
 use crate::view::View;
 use crate::watch::Memo;
@@ -44,8 +44,9 @@ const ROUNDS_MAX: usize = 64;
 const ABNORMAL_MAX: usize = 3;
 const ABNORMAL_WINDOW: Ms = Ms::mins(10);
 
-/// What happened.
-#[derive(Debug)]
+/// What happened. Written down, it is what `hostward replay` reads.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Event {
     /// The answer to what was asked at this very moment; an older one is to a question that is no more.
     Answered {
@@ -72,7 +73,8 @@ pub enum Event {
 }
 
 /// Something may have changed: worth a look, never evidence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Hint {
     Unit(UnitName),
     /// Signals were missed: every unit is looked at again.
@@ -143,7 +145,7 @@ pub struct Engine {
 }
 
 /// How an engine begins.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Begin {
     pub now: Now,
     pub boot_id: Str,
@@ -262,7 +264,9 @@ impl Engine {
     fn recall(&mut self, memory: Memory) {
         let now = self.world.now;
         for (id, remembered) in memory.watches {
-            let Some(live) = self.world.live.get_mut(&id).filter(|live| live.digest == remembered.spec) else { continue };
+            let Some(live) = self.world.live.get_mut(&id).filter(|live| live.digest == remembered.spec) else {
+                continue;
+            };
             // Stamps of a boot that has not been: the memory is of another ledger.
             if remembered.targets.values().any(|target| !now.not_before(target.newest())) {
                 continue;

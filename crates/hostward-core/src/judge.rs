@@ -259,9 +259,8 @@ impl Aspect {
 
 fn same(old: Option<&Seen>, new: &Seen) -> bool {
     match (old, new) {
-        (Some(Seen::Up), Seen::Up) => true,
         // A probe that is silent and answers 502 in turn is down all the same.
-        (Some(Seen::Down(_)), Seen::Down(_)) => true,
+        (Some(Seen::Up), Seen::Up) | (Some(Seen::Down(_)), Seen::Down(_)) => true,
         _ => false,
     }
 }

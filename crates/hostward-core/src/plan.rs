@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::ask::Question;
-use crate::id::{Resource, Rung, RunId, Str, TargetId, UnitName, WatchId};
+use crate::id::{Resource, RunId, Rung, Str, TargetId, UnitName, WatchId};
 use crate::time::Ms;
 
 /// What a restart costs of the host's budget.

@@ -154,11 +154,15 @@ fn fact(want: Want, reading: &Reading, began: Now, boot: u32) -> Look {
         }
         (Want::Returned, Reading::Unit(unit)) => {
             let theirs = matches!(unit.load, Load::Masked | Load::NotFound);
-            verdict(theirs || unit.running() && unit.job.is_none(), || format!("it is {:?}", unit.active).to_lowercase())
+            verdict(theirs || unit.running() && unit.job.is_none(), || {
+                format!("it is {:?}", unit.active).to_lowercase()
+            })
         }
         (Want::Fenced | Want::NotFenced, Reading::Mount(mount)) => {
             let fenced = mount.as_ref().is_some_and(Mount::is_fence);
-            verdict(fenced == (want == Want::Fenced), || if fenced { "it is fenced" } else { "it is not fenced" }.into())
+            verdict(fenced == (want == Want::Fenced), || {
+                if fenced { "it is fenced" } else { "it is not fenced" }.into()
+            })
         }
         #[cfg(feature = "toy")]
         (Want::NoDrift, Reading::Toy(toy)) => verdict(toy.broken.is_empty(), || "it is broken".into()),

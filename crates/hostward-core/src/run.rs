@@ -177,7 +177,8 @@ impl OpenRun {
 
     /// A way back that was given up outweighs why it was needed.
     fn worst(&self, closing: Closing) -> Closing {
-        let given_up = self.backs.iter().find(|(step, back)| self.owed(**step).is_none() && !back.waived && !back.done());
+        let given_up =
+            self.backs.iter().find(|(step, back)| self.owed(**step).is_none() && !back.waived && !back.done());
         match given_up {
             Some((step, BackRun { end: Some(StepEnd::Unproved(why) | StepEnd::Lost(why)), .. })) => {
                 Closing::Stuck { step: *step, why: why.clone() }
@@ -198,7 +199,8 @@ impl OpenRun {
         };
         let mut due: Vec<u16> = (0..number(self.steps.len())).rev().filter(fallen).collect();
         // Nothing passes a way back or a fence that is still owed: writers return only behind it. Debts pass each other.
-        if let Some(wall) = due.iter().position(|step| self.owed(*step).is_some_and(|back| back.when == When::Failed)) {
+        if let Some(wall) = due.iter().position(|step| self.owed(*step).is_some_and(|back| back.when == When::Failed))
+        {
             due.truncate(wall + 1);
         }
         due
@@ -226,7 +228,8 @@ impl OpenRun {
 
     /// A way back was gone to its end: the world is as it was before.
     pub(crate) fn put_back(&self) -> bool {
-        let way_back = |step: u16| self.step(step).and_then(|s| s.back.as_ref()).is_some_and(|b| b.when == When::Failed);
+        let way_back =
+            |step: u16| self.step(step).and_then(|s| s.back.as_ref()).is_some_and(|b| b.when == When::Failed);
         self.backs.iter().any(|(step, back)| way_back(*step) && back.done())
     }
 
@@ -350,4 +353,3 @@ impl BackRun {
 fn number(n: usize) -> u16 {
     u16::try_from(n).unwrap_or(u16::MAX)
 }
-

@@ -16,9 +16,9 @@ use crate::ask::{Answer, Probe};
 use crate::hold::{Held, Hold, Lift};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName};
 use crate::judge::Sight;
-use crate::starvation::Starvation;
 use crate::plan::{Act, Basis, Plan};
 use crate::policy::{Policy, Watch};
+use crate::starvation::Starvation;
 use crate::time::{Ms, Now};
 use crate::world::{Live, World};
 

@@ -10,9 +10,9 @@ use crate::hold::{self, Held, Storm};
 use crate::id::{Resource, Str, TargetId, UnitName, WatchId};
 use crate::judge::Target;
 use crate::ledger::State;
-use crate::starvation::Starvation;
 use crate::plan::{Plan, short_digest};
 use crate::policy::{Policy, Watch};
+use crate::starvation::Starvation;
 use crate::time::Now;
 use crate::watch::{Draft, Memo};
 
@@ -217,7 +217,10 @@ impl World {
         let is = watch.spec.basis(live);
         // What cannot be read now was not confirmed by an older look.
         let blind = watch.spec.rests_on().and_then(|probe| {
-            live.targets.values().filter_map(|target| target.aspects.get(&probe)).find_map(|aspect| aspect.fault.clone())
+            live.targets
+                .values()
+                .filter_map(|target| target.aspects.get(&probe))
+                .find_map(|aspect| aspect.fault.clone())
         });
         if let Some(fault) = blind {
             return Err(("what it rests on".into(), "was readable".into(), fault.to_string().into()));

@@ -26,7 +26,8 @@ fn policy() -> Policy {
         ladder: vec![service::Step::Restart],
     });
     let brakes = Brakes { cooldown: Ms::secs(60), plateau: Ms::mins(30), per_hour: 3, per_day: 6, soak: Ms::mins(5) };
-    let api = Watch { app: None, mode: Mode::Act, sentinel: None, compat: None, brakes, needs: vec![], reach: None, spec };
+    let api =
+        Watch { app: None, mode: Mode::Act, sentinel: None, compat: None, brakes, needs: vec![], reach: None, spec };
     Policy { watches: [(watch(), api)].into(), ..Policy::default() }
 }
 
@@ -48,10 +49,7 @@ fn plan() -> Plan {
         cost: 1,
         basis: Vec::new(),
         why: "it is down".into(),
-        steps: vec![
-            step(Some(Act::Restart(unit)), Ms::secs(90), proof),
-            step(None, Ms::ZERO, wait),
-        ],
+        steps: vec![step(Some(Act::Restart(unit)), Ms::secs(90), proof), step(None, Ms::ZERO, wait)],
     }
 }
 

@@ -7,8 +7,8 @@ use super::{Effect, Engine, Hint};
 use crate::ask::{Answer, AskKey, Fault, Question};
 use crate::id::{RunId, WatchId};
 use crate::judge::{Target, Verdict};
-use crate::starvation::STRETCH_MAX;
 use crate::policy::Policy;
+use crate::starvation::STRETCH_MAX;
 use crate::time::{Ms, Now};
 
 /// Sentinel, lock and operators while nothing is wrong: only metrics read them, and inotify tells of the sentinel.

@@ -128,7 +128,8 @@ impl Engine {
         if order.cycle {
             // Nobody but us would see it through: a process that ends leaves no run behind.
             // What it owes and cannot give back is left to PID 1's timer and to the next process.
-            let alone = self.origin == Origin::Trigger && self.world.state.runs.values().any(|run| run.stuck().is_none());
+            let alone =
+                self.origin == Origin::Trigger && self.world.state.runs.values().any(|run| run.stuck().is_none());
             // A run that has begun is seen through: its steps have deadlines of their own.
             !alone && !self.running(&order.scope) && (late || self.looked(order) && !self.waiting(order))
         } else {

@@ -171,7 +171,8 @@ impl Engine {
         let probe = rests_on.map(|n| AskKey::Probe(plan.watch.clone(), n));
         let gates = plan.permitted_by().into_iter().map(|watch| AskKey::Gate(watch.clone()));
         let still = (STILL..).zip(&stopped).map(|(n, _)| AskKey::Proof(id, n));
-        let missing: Vec<AskKey> = gates.chain(probe).chain(still).filter(|key| !self.asks.since(key, since)).collect();
+        let missing: Vec<AskKey> =
+            gates.chain(probe).chain(still).filter(|key| !self.asks.since(key, since)).collect();
         if !missing.is_empty() && self.world.now.since(since) < LOOK_PATIENCE {
             for key in &missing {
                 self.demand(key, since);

@@ -39,8 +39,8 @@ fn stuck(world: &World, plan: &Plan, held: &mut Vec<Held>) {
     let frozen = world.state.stuck.iter().find(|stuck| clash(&stuck.touches));
     let frozen = frozen.map(|stuck| (&stuck.watch, stuck.run, &stuck.why));
     let failing = || {
-        let open = world.state.runs.iter().filter(|(_, run)| clash(&run.plan.touches));
-        open.filter_map(|(id, run)| Some((&run.plan.watch, *id, run.stuck()?.1))).next()
+        let mut open = world.state.runs.iter().filter(|(_, run)| clash(&run.plan.touches));
+        open.find_map(|(id, run)| Some((&run.plan.watch, *id, run.stuck()?.1)))
     };
     if let Some((watch, run, why)) = frozen.or_else(failing) {
         let lift = Lift::Operator(format!("look at {watch}, then `hostward clear {watch}`").into());
@@ -76,9 +76,9 @@ fn budget(world: &World, plan: &Plan, held: &mut Vec<Held>) {
         left -= cost;
         left + plan.cost <= budget.cost
     });
-    let lift = frees.map_or(now.up + budget.per, |(at, _)| now.reach(*at, budget.per));
+    let free_at = frees.map_or(now.up + budget.per, |(at, _)| now.reach(*at, budget.per));
     let value = format!("{spent} spent, {} needed", plan.cost);
-    held.push(Held::new(Hold::BudgetSpent, value, format!("{} per {}", budget.cost, budget.per), Lift::At(lift)));
+    held.push(Held::new(Hold::BudgetSpent, value, format!("{} per {}", budget.cost, budget.per), Lift::At(free_at)));
 }
 
 /// A rebuild beside everything else that wants the processor makes an outage longer. A restart adds nothing: it may be

@@ -9,11 +9,20 @@ fn target(n: u8) -> TargetId {
 }
 
 fn plan(n: u8) -> Plan {
-    let step = || Step { act: None, deadline: Ms::ZERO, proof: None, crash: OnCrash::Again, back: None, fail: OnFail::Unwind };
+    let step = || Step {
+        act: None,
+        deadline: Ms::ZERO,
+        proof: None,
+        crash: OnCrash::Again,
+        back: None,
+        fail: OnFail::Unwind,
+    };
     Plan {
         watch: target(n).watch,
         rung: Rung::new("restart"),
-        heals: (0..=n % 2).map(|m| Heal { target: target(n % 3 + m), rung: Rung::new("restart"), reason: "failed".into() }).collect(),
+        heals: (0..=n % 2)
+            .map(|m| Heal { target: target(n % 3 + m), rung: Rung::new("restart"), reason: "failed".into() })
+            .collect(),
         touches: Vec::new(),
         cost: u32::from(n % 5),
         basis: Vec::new(),

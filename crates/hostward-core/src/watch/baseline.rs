@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Draft;
 use super::steps::{prove_step, restart_step, stop_step};
-use crate::ask::{Answer, ClosureReading, Fault, Interpreter, Probe, PythonQ, PythonReading, Question, Reading, WantList};
+use crate::ask::{
+    Answer, ClosureReading, Fault, Interpreter, Probe, PythonQ, PythonReading, Question, Reading, WantList,
+};
 use crate::hold::{Held, Hold, Lift};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
 use crate::judge::{Code, Confirm, Quiet, Reason, Seen, Sight};

@@ -16,8 +16,8 @@ use crate::hold::{Circuit, Held, Hold, Lift, circuit, tried};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
 use crate::judge::{Code, Confirm, Reason, Seen, Sight};
 use crate::plan::{Basis, COST_RESTART, Check, Heal, Plan};
-use crate::starvation::Starvation;
 use crate::policy::{Policy, Watch};
+use crate::starvation::Starvation;
 use crate::time::{Ms, Now};
 use crate::world::{Live, World};
 
@@ -129,7 +129,14 @@ impl Spec {
         self.unit.as_str().into()
     }
 
-    pub(super) fn read(&self, memo: &mut Memo, n: u16, asked: Now, answer: &Answer, starvation: &Starvation) -> Vec<Sight> {
+    pub(super) fn read(
+        &self,
+        memo: &mut Memo,
+        n: u16,
+        asked: Now,
+        answer: &Answer,
+        starvation: &Starvation,
+    ) -> Vec<Sight> {
         // The unit is the first question; its probes follow.
         let probe = usize::from(n).checked_sub(1).and_then(|n| self.http.get(n));
         let at_once = Confirm::AT_ONCE;
@@ -194,9 +201,9 @@ impl Spec {
             Some((Circuit::Open(until), tried)) => (until, tried),
             None => (Ms::ZERO, 0),
         };
-        fitting.min_by_key(worn).unwrap_or_else(|| {
-            Draft::none(format!("no rung of the ladder fits {}", reason.code.label()))
-        })
+        fitting
+            .min_by_key(worn)
+            .unwrap_or_else(|| Draft::none(format!("no rung of the ladder fits {}", reason.code.label())))
     }
 
     /// One rung made concrete; none when it does not fit what is wrong.
@@ -274,7 +281,14 @@ pub(super) fn needs(policy: &Policy, watch: &Watch) -> Vec<Resource> {
 impl Memo {
     /// A probe that ran out of time on a starved host says nothing of the service. It counts after five minutes without
     /// one answer, if our own listener does answer: then it is not the host.
-    fn starved(&mut self, n: u16, asked: Now, probe: &HttpProbe, reading: &HttpReading, starvation: &Starvation) -> bool {
+    fn starved(
+        &mut self,
+        n: u16,
+        asked: Now,
+        probe: &HttpProbe,
+        reading: &HttpReading,
+        starvation: &Starvation,
+    ) -> bool {
         if !matches!(reading, HttpReading::TimedOut(_)) {
             self.answered.insert(n, asked);
             return false;

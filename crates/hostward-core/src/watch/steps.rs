@@ -29,7 +29,14 @@ pub(super) fn restart_step(unit: &UnitName, stop_timeout: Option<Ms>) -> Step {
 /// The end of a plan: a wait until everything is seen up, twice, and stays so for a moment.
 pub(super) fn prove_step(checks: Vec<Check>, within: Ms) -> Step {
     let proof = Proof { checks, passes: 2, every: Ms::secs(1), within, soak: Ms::secs(3) };
-    Step { act: None, deadline: Ms::ZERO, proof: Some(proof), crash: OnCrash::Again, back: None, fail: OnFail::Unwind }
+    Step {
+        act: None,
+        deadline: Ms::ZERO,
+        proof: Some(proof),
+        crash: OnCrash::Again,
+        back: None,
+        fail: OnFail::Unwind,
+    }
 }
 
 /// A unit and its closure stand still until `when`, and return whatever happens.

@@ -3,7 +3,7 @@
 //! It stands in for kinds that take something away before they act: many targets a watch, a stop with its closure, a
 //! fence around what could not be mended, a courtesy that may fail, a way back, a step that nobody may repeat.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -14,9 +14,7 @@ use crate::ask::{Answer, ClosureReading, Probe, Question, Reading};
 use crate::hold::{Circuit, circuit, tried};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName};
 use crate::judge::{Code, Confirm, Reason, Seen, Sight};
-use crate::plan::{
-    Act, Back, Basis, Check, Command, Heal, OnCrash, OnFail, Plan, Proof, Step, Stop, Want, When,
-};
+use crate::plan::{Act, Back, Basis, Check, Command, Heal, OnCrash, OnFail, Plan, Proof, Step, Stop, Want, When};
 use crate::time::Ms;
 use crate::world::{Live, World};
 
@@ -91,11 +89,12 @@ impl Spec {
     }
 
     pub(super) fn allows(&self, act: &Act) -> bool {
-        let below = |path: &PathBuf| self.keys.iter().any(|key| *path == self.path(key));
+        let below = |path: &Path| self.keys.iter().any(|key| path == self.path(key));
         match act {
             Act::Command(command) => {
                 let [verb, key] = command.argv.as_slice() else { return false };
-                ["/toy/mend", "/toy/replace", "/toy/greet", "/toy/unmend"].contains(&&**verb) && self.keys.contains(key)
+                ["/toy/mend", "/toy/replace", "/toy/greet", "/toy/unmend"].contains(&&**verb)
+                    && self.keys.contains(key)
             }
             Act::Stop(stop) => Some(&stop.unit) == self.holder.as_ref(),
             Act::Fence(path) | Act::Unfence(path) => below(path),
@@ -138,7 +137,14 @@ impl Spec {
         Draft::plan(Plan { watch: target.watch.clone(), rung, heals, touches, cost: COST, basis, why, steps })
     }
 
-    fn steps(&self, target: &TargetId, rung: &Rung, path: &PathBuf, reading: &ToyReading, stop: Option<Stop>) -> Vec<Step> {
+    fn steps(
+        &self,
+        target: &TargetId,
+        rung: &Rung,
+        path: &Path,
+        reading: &ToyReading,
+        stop: Option<Stop>,
+    ) -> Vec<Step> {
         let fact = |question, want| Proof {
             checks: vec![Check::Fact(question, want)],
             passes: 1,
@@ -146,16 +152,21 @@ impl Spec {
             within: Ms::secs(10),
             soak: Ms::ZERO,
         };
-        let mount = || Arc::new(Question::Mount(path.clone()));
+        let mount = || Arc::new(Question::Mount(path.to_path_buf()));
         let fence = || Back {
             when: When::Failed,
-            act: Act::Fence(path.clone()),
+            act: Act::Fence(path.to_path_buf()),
             deadline: Ms::secs(10),
             proof: fact(mount(), Want::Fenced),
             tries: 0,
         };
-        let step = |act, proof, crash| {
-            Step { act: Some(act), deadline: Ms::secs(10), proof: Some(proof), crash, back: None, fail: OnFail::Unwind }
+        let plain = |act, proof, crash| Step {
+            act: Some(act),
+            deadline: Ms::secs(10),
+            proof: Some(proof),
+            crash,
+            back: None,
+            fail: OnFail::Unwind,
         };
         let command = |verb: &str| {
             let argv = vec![format!("/toy/{verb}").into(), target.key.clone()];
@@ -165,11 +176,11 @@ impl Spec {
         let mut steps: Vec<Step> =
             stop.into_iter().map(|stop| stop_step(stop, Some(Ms::secs(2)), When::Last)).collect();
         if reading.fenced.contains(&target.key) {
-            let mut lift = step(Act::Unfence(path.clone()), fact(mount(), Want::NotFenced), OnCrash::Again);
+            let mut lift = plain(Act::Unfence(path.to_path_buf()), fact(mount(), Want::NotFenced), OnCrash::Again);
             lift.back = Some(fence());
             steps.push(lift);
         }
-        let mut mend = step(command(rung.as_str()), whole(), self.crash);
+        let mut mend = plain(command(rung.as_str()), whole(), self.crash);
         // What was replaced is put back when it did not help; what could not be mended is fenced.
         mend.back = Some(if rung.as_str() == "replace" {
             Back { act: command("unmend"), proof: fact(mount(), Want::NotFenced), tries: 2, ..fence() }
@@ -177,7 +188,7 @@ impl Spec {
             fence()
         });
         steps.push(mend);
-        let mut greet = step(command("greet"), whole(), OnCrash::Unwind);
+        let mut greet = plain(command("greet"), whole(), OnCrash::Unwind);
         greet.fail = OnFail::GoOn;
         steps.push(greet);
         steps.push(prove_step(vec![Check::Target(target.clone())], Ms::secs(30)));

@@ -245,6 +245,8 @@ impl World {
                         Question::Gate(_) => self.gate_takes,
                         Question::Http(_) => Ms(5),
                         Question::Python(_) => Ms(8),
+                        #[cfg(feature = "toy")]
+                        Question::Toy(_) => Ms(2),
                     };
                     self.later(latency, Due::Sample(key, asked, question));
                 }
@@ -277,8 +279,7 @@ impl World {
 
     /// No act without its intent on disk, nor without every sentinel.
     fn check_permitted(&self, ticket: Ticket) {
-        let intent =
-            |r: &&Record| matches!(r.body, Body::Began { run, step, .. } if (run, At::Go(step)) == (ticket.run, ticket.at));
+        let intent = |r: &&Record| matches!(r.body, Body::Began { run, step, .. } if (run, At::Go(step)) == (ticket.run, ticket.at));
         let begun: Vec<u64> = self.records.iter().filter(intent).map(|r| r.seq).collect();
         assert_eq!(begun.len(), usize::from(ticket.tries), "{ticket:?} was not intended");
         assert!(begun.iter().all(|seq| *seq <= self.durable), "{ticket:?}: its intent is not durable");
