@@ -6,5 +6,6 @@ pub mod gate;
 pub mod http;
 pub mod ledger;
 mod mask;
+pub mod mounts;
 pub mod python;
 pub mod systemd;

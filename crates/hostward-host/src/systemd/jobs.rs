@@ -4,6 +4,7 @@
 //! (subscribing after the call missed 99 of 100). A signal can also be lost, to a re-executing systemd or an
 //! overfull queue: so a job is also looked for, now and then.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hostward_core::id::{Str, UnitName};
@@ -23,6 +24,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A job that is gone has its signal under way, on the other connection.
 const GRACE: Duration = Duration::from_millis(500);
 
+pub(super) const BUS_GONE: &str = "the bus is gone";
+const NOT_TOLD: &str = "the job ended and systemd did not tell how";
+
 impl Systemd {
     /// Restart a unit, whatever it is doing, with those that are bound to it. `deadline` from now.
     pub async fn restart(&self, unit: &UnitName, deadline: Ms) -> Outcome {
@@ -40,40 +44,81 @@ impl Systemd {
     }
 
     async fn revive(&self, unit: &UnitName, method: &str, deadline: Ms) -> Outcome {
-        // A start limit that was hit refuses also what we ask for. A unit that is not loaded has nothing to reset. With
-        // nobody there to answer, the act itself is not sent, so that what became of it is known.
-        let reset = self.manager::<_, ()>("ResetFailedUnit", &(unit.as_str(),)).await;
-        if let Err(e @ (CallError::Away(_) | CallError::Timeout)) = reset {
-            return Outcome::Failed(format!("not begun: {}", e.text()).into());
+        match self.reset_failed(unit).await {
+            Ok(()) => self.job(unit, method, deadline).await,
+            Err(not_begun) => not_begun,
         }
-        self.job(unit, method, deadline).await
+    }
+
+    /// A start limit that was hit refuses also what we ask for. A unit that is not loaded has nothing to reset. With
+    /// nobody there to answer, the act itself must not be sent, so that what became of it is known: then this is its
+    /// outcome.
+    pub(super) async fn reset_failed(&self, unit: &UnitName) -> Result<(), Outcome> {
+        match self.manager::<_, ()>("ResetFailedUnit", &(unit.as_str(),)).await {
+            Err(e @ (CallError::Away(_) | CallError::Timeout)) => {
+                Err(Outcome::Failed(format!("not begun: {}", e.text()).into()))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn job(&self, unit: &UnitName, method: &str, deadline: Ms) -> Outcome {
         let deadline = Instant::now() + bounded(deadline);
-        let Some(mut signals) = self.listen() else { return Outcome::Lost("the bus is gone".into()) };
+        let Some(signals) = self.listen() else { return Outcome::Lost(BUS_GONE.into()) };
         let job = match self.manager::<_, OwnedObjectPath>(method, &(unit.as_str(), "replace")).await {
             Ok(job) => job,
             Err(e) => return refused(&e),
         };
-        let (mut look_at, mut gone) = (Instant::now() + LOOK_EVERY, false);
-        loop {
+        let mut outcomes = self.follow_jobs(signals, &[job.as_str()], deadline).await;
+        outcomes.pop().unwrap_or_else(|| Outcome::Lost(NOT_TOLD.into()))
+    }
+
+    /// Follow jobs to their ends: an outcome each, in the order of `jobs`. `signals` were listened to before the jobs
+    /// were made.
+    pub(super) async fn follow_jobs(
+        &self,
+        mut signals: Receiver<Signal>,
+        jobs: &[&str],
+        deadline: Instant,
+    ) -> Vec<Outcome> {
+        let mut pending: BTreeSet<&str> = jobs.iter().copied().collect();
+        let mut ended: BTreeMap<&str, Outcome> = BTreeMap::new();
+        let (mut look_at, mut gone) = (Instant::now() + LOOK_EVERY, BTreeSet::new());
+        let rest = loop {
+            if pending.is_empty() {
+                break Outcome::Lost(NOT_TOLD.into());
+            }
             match timeout_at(look_at.min(deadline), next_job(&mut signals)).await {
-                Ok(Some((removed, result))) if removed == job.as_str() => return judge(&result),
-                Ok(Some(_)) => continue,
-                Ok(None) => return Outcome::Lost("the bus went away before the job ended".into()),
-                Err(_) if gone => return Outcome::Lost("the job ended and systemd did not tell how".into()),
-                Err(_) if Instant::now() >= deadline => return Outcome::Failed("timed out".into()),
+                Ok(Some((removed, result))) => {
+                    if let Some(job) = pending.take(removed.as_str()) {
+                        ended.insert(job, judge(&result));
+                    }
+                    continue;
+                }
+                Ok(None) => break Outcome::Lost("the bus went away before the job ended".into()),
                 Err(_) => {}
             }
-            gone = self.job_is_gone(&job).await;
-            look_at = Instant::now() + if gone { GRACE } else { LOOK_EVERY };
-        }
+            // Those that were gone at the last look have had their grace: they are left to what is said of the rest.
+            pending.retain(|job| !gone.contains(job));
+            if Instant::now() >= deadline {
+                for job in std::mem::take(&mut pending) {
+                    ended.insert(job, Outcome::Failed("timed out".into()));
+                }
+            }
+            gone.clear();
+            for job in &pending {
+                if self.job_is_gone(job).await {
+                    gone.insert(*job);
+                }
+            }
+            look_at = Instant::now() + if gone.is_empty() { LOOK_EVERY } else { GRACE };
+        };
+        jobs.iter().map(|job| ended.remove(job).unwrap_or_else(|| rest.clone())).collect()
     }
 
     /// False also when it cannot be known: the deadline is the bound.
-    async fn job_is_gone(&self, job: &OwnedObjectPath) -> bool {
-        let state = self.property::<String>(job.as_str(), "org.freedesktop.systemd1.Job", "State").await;
+    async fn job_is_gone(&self, job: &str) -> bool {
+        let state = self.property::<String>(job, "org.freedesktop.systemd1.Job", "State").await;
         state.is_err_and(|e| e.is_absent())
     }
 

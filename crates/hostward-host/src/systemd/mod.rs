@@ -6,10 +6,15 @@
 //! the handle and connects again.
 
 mod call;
+mod closure;
+mod escape;
 mod events;
+mod fence;
 mod jobs;
 mod path;
+mod resume;
 mod steps;
+mod undo;
 mod unit;
 
 use std::fmt;
@@ -17,10 +22,14 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use closure::{Closure, ClosureError, MEMBERS_MAX, STOP_TIMEOUT_MAX, stop_deadline};
 pub use events::BusEvent;
+pub use fence::{FenceError, SOURCE as FENCE_SOURCE};
 use hostward_core::ask::{Fault, SystemState};
 use hostward_core::id::{Str, UnitName};
+pub use resume::TakenDown;
 use tokio::sync::{Semaphore, broadcast, mpsc};
+pub use undo::{Undo, UndoError, UndoState};
 use zbus::Connection;
 
 use call::CallError;

@@ -22,7 +22,7 @@ use super::events::Signal;
 use super::jobs::{bounded, refused, stirred};
 use super::unit::Properties;
 
-/// Every step's name begins so. Nothing else is ever begun, stopped or forgotten here.
+/// Every step's name begins so. For a plan, nothing else is ever begun, stopped or forgotten here.
 const PREFIX: &str = "hostward-step-";
 /// Between SIGTERM and SIGKILL, once a step's time is up.
 const STOP_TIMEOUT: Ms = Ms::secs(10);
@@ -47,6 +47,11 @@ impl Systemd {
         if !is_step(name) {
             return Outcome::Failed(format!("'{name}' is no step's name").into());
         }
+        self.run_unit(name, command, deadline).await
+    }
+
+    /// The same for a unit of any name of ours.
+    pub(super) async fn run_unit(&self, name: &UnitName, command: &Command, deadline: Ms) -> Outcome {
         let deadline = deadline.min(Ms::hours(24));
         let properties = match properties(name, command, deadline) {
             Ok(properties) => properties,
@@ -77,6 +82,11 @@ impl Systemd {
         if !is_step(name) {
             return Err(Fault::Probe(format!("'{name}' is no step's name").into()));
         }
+        Ok(self.forget_unit(name).await?)
+    }
+
+    /// The same for a unit of any name of ours.
+    pub(super) async fn forget_unit(&self, name: &UnitName) -> Result<(), CallError> {
         let absent = |done: Result<(), CallError>| match done {
             Err(e) if e.is_absent() => Ok(()),
             done => done,
@@ -85,7 +95,7 @@ impl Systemd {
         // Also when the stop failed: each frees what the other cannot. The first error is the one that is told.
         let reset = self.manager::<_, ()>("ResetFailedUnit", &(name.as_str(),)).await;
         absent(stopped.map(drop))?;
-        Ok(absent(reset)?)
+        absent(reset)
     }
 
     /// Every step that systemd still holds, running or ended.

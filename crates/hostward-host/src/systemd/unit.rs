@@ -88,7 +88,7 @@ impl Properties<'_> {
     pub(super) fn text(&self, name: &str) -> &str {
         self.0.get(name).and_then(|value| <&str>::try_from(value).ok()).unwrap_or_default()
     }
-    fn truth(&self, name: &str) -> Option<bool> {
+    pub(super) fn truth(&self, name: &str) -> Option<bool> {
         self.0.get(name).and_then(|value| bool::try_from(value).ok())
     }
     pub(super) fn word(&self, name: &str) -> u32 {
@@ -97,12 +97,21 @@ impl Properties<'_> {
     pub(super) fn int(&self, name: &str) -> i32 {
         self.0.get(name).and_then(|value| i32::try_from(value).ok()).unwrap_or_default()
     }
-    fn micros(&self, name: &str) -> u64 {
+    pub(super) fn micros(&self, name: &str) -> u64 {
         self.0.get(name).and_then(|value| u64::try_from(value).ok()).unwrap_or_default()
     }
     /// An array, of anything, that holds something.
     fn some(&self, name: &str) -> bool {
         matches!(self.0.get(name), Some(Variant::Array(array)) if !array.is_empty())
+    }
+    /// An array of unit names.
+    pub(super) fn units(&self, name: &str) -> impl Iterator<Item = UnitName> {
+        let array = match self.0.get(name) {
+            Some(Variant::Array(array)) => Some(array),
+            _ => None,
+        };
+        let names = array.into_iter().flat_map(|array| array.iter());
+        names.filter_map(|value| <&str>::try_from(value).ok()).map(UnitName::new)
     }
     fn hex(&self, name: &str) -> String {
         let Some(Variant::Array(array)) = self.0.get(name) else { return String::new() };
@@ -111,7 +120,7 @@ impl Properties<'_> {
         bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
     }
     /// A span; systemd's infinity is ours.
-    fn span(&self, name: &str) -> Ms {
+    pub(super) fn span(&self, name: &str) -> Ms {
         match self.micros(name) {
             u64::MAX => Ms::MAX,
             micros => Ms(micros / 1000),

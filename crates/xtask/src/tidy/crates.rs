@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("hostward-host", &["hostward-core"]),
     ("hostward-sim", &["hostward-core"]),
     ("hostward", &["hostward-core", "hostward-config", "hostward-host"]),
-    ("hostward-tests", &[]),
+    ("hostward-tests", &["hostward-core", "hostward-host"]),
     ("xtask", &["hostward-tests", "hostward-sim"]),
 ];
 

@@ -1,0 +1,92 @@
+//! The powers of hostward-host on the host that this runs on: one call, its result as a line of JSON. Only for tests,
+//! which run it inside a sandbox; it is in no package.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use hostward_core::id::UnitName;
+use hostward_core::run::Outcome;
+use hostward_core::time::Ms;
+use hostward_host::mounts::mount_at;
+use hostward_host::systemd::{Systemd, Undo, UndoState};
+use serde_json::{Value, json};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (systemd, _events) = Systemd::connect().await?;
+    println!("{}", call(&systemd, &words).await?);
+    Ok(())
+}
+
+async fn call(systemd: &Systemd, words: &[&str]) -> Result<Value> {
+    Ok(match words {
+        ["closure", unit] => {
+            let closure = systemd.closure(&UnitName::new(*unit)).await?;
+            json!({
+                "unit": closure.unit.as_str(),
+                "members": names(&closure.members),
+                "one_way": names(&closure.one_way),
+                "stop_timeout_ms": closure.stop_timeout.0,
+            })
+        }
+        ["stop-timeout", unit] => json!(systemd.stop_timeout(&UnitName::new(*unit)).await?.0),
+        ["take-down", unit, deadline] => {
+            let down = systemd.take_down(&UnitName::new(*unit), millis(deadline)?).await;
+            json!({ "outcome": shown(&down.outcome), "along": outcomes(&down.along) })
+        }
+        ["start-all", deadline, units @ ..] => {
+            outcomes(&systemd.start_all(&unit_names(units), millis(deadline)?).await)
+        }
+        ["arm", run, after, units @ ..] => {
+            json!(systemd.arm(run, &unit_names(units), millis(after)?).await?.as_str())
+        }
+        ["push", run, after] => json!(systemd.push(run, millis(after)?).await?.as_str()),
+        // Until it is killed.
+        ["push-on", run, after] => loop {
+            systemd.push(run, millis(after)?).await?;
+        },
+        ["disarm", run] => json!(systemd.disarm(run).await?),
+        ["armed"] => systemd.armed().await?.iter().map(undo).collect(),
+        ["fence", path] => json!(systemd.fence(Path::new(path)).await?),
+        ["unfence", path] => json!(systemd.unfence(Path::new(path)).await?),
+        ["mount-at", path] => mount_at(Path::new(path))?
+            .map(|mount| json!({ "fstype": mount.fstype, "source": mount.source, "options": mount.options }))
+            .into(),
+        _ => bail!("no such power: {}", words.join(" ")),
+    })
+}
+
+fn unit_names(words: &[&str]) -> Vec<UnitName> {
+    words.iter().map(|word| UnitName::new(*word)).collect()
+}
+
+fn names(units: &[UnitName]) -> Vec<&str> {
+    units.iter().map(UnitName::as_str).collect()
+}
+
+fn millis(text: &str) -> Result<Ms> {
+    Ok(Ms(text.parse().with_context(|| format!("read milliseconds from '{text}'"))?))
+}
+
+/// In their order.
+fn outcomes(all: &[(UnitName, Outcome)]) -> Value {
+    all.iter().map(|(unit, outcome)| json!([unit.as_str(), shown(outcome)])).collect()
+}
+
+fn shown(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Ok => "ok".to_owned(),
+        Outcome::Failed(why) => format!("failed: {why}"),
+        Outcome::Lost(why) => format!("lost: {why}"),
+    }
+}
+
+fn undo(undo: &Undo) -> Value {
+    let left = match undo.state {
+        UndoState::Waiting { left } => Some(left.0),
+        UndoState::Fired => None,
+    };
+    json!({ "run": &*undo.run, "timer": undo.timer.as_str(), "units": names(&undo.units), "left_ms": left })
+}
