@@ -107,7 +107,10 @@ pub struct ClosureReading {
     pub active: bool,
     /// Those of its closure that are active, in the order in which they are to be started again.
     pub members: Vec<UnitName>,
-    /// TimeoutStopUSec of the unit.
+    /// Those that no start brings back: scopes, transient units. With one of them the unit is not stopped.
+    #[serde(default)]
+    pub one_way: Vec<UnitName>,
+    /// The longest chain of stop timeouts among all of them.
     pub stop_timeout: Ms,
 }
 

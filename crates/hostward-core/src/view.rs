@@ -151,7 +151,9 @@ fn watch_view(world: &World, id: &WatchId, watch: &Watch) -> WatchView {
     });
     let python = live.and_then(|live| match &live.memo {
         Memo::Baseline(memo) => memo.last.as_ref(),
-        _ => None,
+        Memo::Service(_) => None,
+        #[cfg(feature = "toy")]
+        Memo::Toy(_) => None,
     });
     let targets = live.map(|live| live.targets.iter().collect::<Vec<_>>()).unwrap_or_default();
     WatchView {

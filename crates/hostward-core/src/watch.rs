@@ -147,14 +147,18 @@ impl Spec {
     pub fn rests_on(&self) -> Option<u16> {
         match self {
             Spec::Baseline(_) => Some(0),
-            _ => None,
+            Spec::Service(_) => None,
+            #[cfg(feature = "toy")]
+            Spec::Toy(_) => None,
         }
     }
 
     pub fn needs(&self, policy: &Policy, watch: &Watch) -> Vec<Resource> {
         match self {
             Spec::Service(_) => service::needs(policy, watch),
-            _ => Vec::new(),
+            Spec::Baseline(_) => Vec::new(),
+            #[cfg(feature = "toy")]
+            Spec::Toy(_) => Vec::new(),
         }
     }
 
@@ -181,7 +185,9 @@ impl Spec {
     pub fn unit(&self) -> Option<&UnitName> {
         match self {
             Spec::Service(spec) => Some(&spec.unit),
-            _ => None,
+            Spec::Baseline(_) => None,
+            #[cfg(feature = "toy")]
+            Spec::Toy(_) => None,
         }
     }
 
@@ -199,7 +205,9 @@ impl Spec {
     pub fn trees(&self) -> Vec<PathBuf> {
         match self {
             Spec::Baseline(spec) => spec.trees(),
-            _ => Vec::new(),
+            Spec::Service(_) => Vec::new(),
+            #[cfg(feature = "toy")]
+            Spec::Toy(_) => Vec::new(),
         }
     }
 }

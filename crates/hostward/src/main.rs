@@ -7,6 +7,7 @@ mod clock;
 mod control;
 mod daemon;
 mod drive;
+mod echo;
 mod edge;
 mod exit;
 mod export;
@@ -67,7 +68,12 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Verb::History { watch, last } => verb::history::history(&paths, out, watch.as_deref(), last),
             Verb::Enable { watch } => verb::gate::enable(&paths, watch.as_deref()),
             Verb::Disable { watch } => verb::gate::disable(&paths, watch.as_deref()),
-            Verb::Clear => verb::ask::clear(&paths).await,
+            Verb::Clear { watch } => verb::ask::clear(&paths, out, watch.as_deref()).await,
+            Verb::Pause { watch, span, reason, .. } => {
+                verb::ask::pause(&paths, out, watch.as_deref(), span, &reason).await
+            }
+            Verb::Resume { watch, .. } => verb::ask::resume(&paths, out, watch.as_deref()).await,
+            Verb::Apply { plan, wait } => verb::apply::apply(&paths, out, &plan, wait).await,
             Verb::Reload => verb::ask::reload(&paths).await,
             Verb::Config(which) => verb::config::config(&paths, out, &which),
             Verb::Doctor => verb::doctor::doctor(&paths, out).await,

@@ -175,7 +175,7 @@ impl Spec {
         let down: Vec<&UnitName> = reconcile.restart.iter().filter(|unit| world.unit_down(unit)).collect();
         let stops = match self.stops(memo) {
             Ok(stops) => stops,
-            Err(unit) => return Draft::unready(format!("what stops with {unit} is not known yet")),
+            Err(none) => return *none,
         };
         let mut basis = vec![Basis { what: "policy".into(), value: live.digest.clone() }];
         basis.extend(memo.basis());
@@ -200,11 +200,16 @@ impl Spec {
         Draft::plan(plan).held(healthy.then(units_healthy))
     }
 
-    /// The units to stop: those that are active, each once, with their closures. Err: the one that is not known.
-    fn stops(&self, memo: &Memo) -> Result<Vec<Stop>, UnitName> {
+    /// The units to stop: those that are active, each once, with their closures.
+    fn stops(&self, memo: &Memo) -> Result<Vec<Stop>, Box<Draft>> {
         let mut stops: Vec<Stop> = Vec::new();
         for unit in self.quiesce() {
-            let closure = memo.closures.get(unit).ok_or_else(|| unit.clone())?;
+            let unknown = || Box::new(Draft::unready(format!("what stops with {unit} is not known yet")));
+            let closure = memo.closures.get(unit).ok_or_else(unknown)?;
+            if let Some(lost) = closure.one_way.first() {
+                let why = format!("to stop {unit} would end {lost}, which no start brings back");
+                return Err(Box::new(Draft::none(why)));
+            }
             let stopped: BTreeSet<&UnitName> = stops.iter().flat_map(Stop::units).collect();
             if closure.active && !stopped.contains(unit) {
                 let members = closure.members.iter().filter(|member| !stopped.contains(member)).cloned().collect();
@@ -286,7 +291,9 @@ fn stop_timeout(world: &World, unit: &UnitName) -> Option<Ms> {
             let here = live.targets.keys().any(|key| **key == *unit.as_str());
             here.then_some(last.stop_timeout)
         }
-        _ => None,
+        super::Memo::Baseline(_) => None,
+        #[cfg(feature = "toy")]
+        super::Memo::Toy(_) => None,
     })
 }
 

@@ -273,7 +273,9 @@ pub(super) fn needs(policy: &Policy, watch: &Watch) -> Vec<Resource> {
     same_app
         .filter_map(|other| match &other.spec {
             super::Spec::Baseline(spec) => Some(Resource::Path(spec.python.venv.clone())),
-            _ => None,
+            super::Spec::Service(_) => None,
+            #[cfg(feature = "toy")]
+            super::Spec::Toy(_) => None,
         })
         .collect()
 }
