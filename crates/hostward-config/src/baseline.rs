@@ -131,6 +131,7 @@ fn reconcile(
     let dir = table.get("dir", &scalar::PATH).map(|said| said.value);
     let deadline = table.or("deadline", &scalar::PERIOD, Ms::mins(15));
     let when = table.or("when", &WHEN, When::default());
+    let quiesce = table.list("quiesce", &scalar::UNIT).unwrap_or_default();
     let mut then = table.table("then");
     let (mut restart, mut prove, mut prove_within) = (Vec::new(), None, Ms::mins(2));
     if let Some(then) = &mut then {
@@ -160,6 +161,7 @@ fn reconcile(
         dir,
         deadline,
         when,
+        quiesce: values(quiesce),
         restart: values(restart),
         prove,
         prove_within,

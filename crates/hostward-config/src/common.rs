@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use hostward_core::id::{AppName, Str, WatchId};
+use hostward_core::ledger::ATTEMPTS_KEPT;
 use hostward_core::policy::{Brakes, Mode, Watch};
 use hostward_core::watch::Spec;
 
@@ -31,9 +32,22 @@ pub(crate) fn read(table: &mut Reader<'_>, id: &WatchId, draft: &mut Draft, brak
     if let Some(compat) = &compat {
         draft.claim(id, Claim::Compat(compat.value.clone()), &compat.at);
     }
+    let needs = table.list("needs", &scalar::WATCH).unwrap_or_default();
+    let needs = needs.into_iter().map(|said| {
+        let watch = WatchId::new(said.value);
+        draft.mention(id, Mention::Needs(watch.clone()), &said.at);
+        watch
+    });
+    let needs = needs.collect();
+    let reach = table.get("reach", &scalar::REACH).map(|said| said.value);
     let brakes = table.table("brakes").map_or(brakes, |table| read_brakes(table, brakes));
-    Common { app, mode: mode.map(|said| said.value), sentinel, compat: compat.map(|said| said.value), brakes }
+    let (mode, compat) = (mode.map(|said| said.value), compat.map(|said| said.value));
+    Common { app, mode, sentinel, compat, brakes, needs, reach }
 }
+
+/// More attempts than this are not remembered, so no cap may be above it.
+#[expect(clippy::cast_possible_truncation, reason = "a small constant")]
+const ATTEMPTS_MAX: u32 = ATTEMPTS_KEPT as u32;
 
 #[derive(Debug)]
 pub(crate) struct Common {
@@ -42,13 +56,15 @@ pub(crate) struct Common {
     sentinel: Option<PathBuf>,
     compat: Option<Str>,
     brakes: Brakes,
+    needs: Vec<WatchId>,
+    reach: Option<Str>,
 }
 
 impl Common {
     pub(crate) fn watch(self, spec: Spec) -> Watch {
-        let Common { app, mode, sentinel, compat, brakes } = self;
+        let Common { app, mode, sentinel, compat, brakes, needs, reach } = self;
         // The host's mode is the ceiling: without a word of its own a watch goes as far as that.
-        Watch { app, mode: mode.unwrap_or(Mode::Act), sentinel, compat, brakes, spec }
+        Watch { app, mode: mode.unwrap_or(Mode::Act), sentinel, compat, brakes, needs, reach, spec }
     }
 }
 
@@ -56,8 +72,8 @@ fn read_brakes(mut table: Reader<'_>, default: Brakes) -> Brakes {
     let brakes = Brakes {
         cooldown: table.or("cooldown", &scalar::PERIOD, default.cooldown),
         plateau: table.or("plateau", &scalar::PERIOD, default.plateau),
-        per_hour: table.integer("per_hour", 1..=1000).unwrap_or(default.per_hour),
-        per_day: table.integer("per_day", 1..=1000).unwrap_or(default.per_day),
+        per_hour: table.integer("per_hour", 1..=ATTEMPTS_MAX).unwrap_or(default.per_hour),
+        per_day: table.integer("per_day", 1..=ATTEMPTS_MAX).unwrap_or(default.per_day),
         soak: table.or("soak", &scalar::PERIOD, default.soak),
     };
     if brakes.plateau < brakes.cooldown {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hostward_core::id::{AppName, WatchId};
+use hostward_core::ledger::CHARGES_KEPT;
 use hostward_core::plan::COST_RECONCILE;
 use hostward_core::policy::{Host, Mode, Watch};
 use hostward_core::watch::Spec;
@@ -65,6 +66,7 @@ fn mention(draft: &Draft, by: &WatchId, what: &Mention) -> Option<Finding> {
         }
         Mention::Reconcile(id) => reconcile(draft, id),
         Mention::Prove(id) => prove(draft, by, id),
+        Mention::Needs(id) => needs(draft, by, id),
     }
 }
 
@@ -92,6 +94,28 @@ fn reconcile(draft: &Draft, id: &WatchId) -> Option<Finding> {
     }
 }
 
+/// What is needed exists, and nothing needs itself by any way round: two such would wait for each other.
+fn needs(draft: &Draft, by: &WatchId, id: &WatchId) -> Option<Finding> {
+    if !draft.watches.contains_key(id) {
+        let help = did_you_mean(id.as_str(), draft.watches.keys().map(WatchId::as_str))
+            .unwrap_or_else(|| format!("declare [{id}], or do not need it"));
+        return Some(Finding::error(format!("there is no [{id}]")).help(help));
+    }
+    let of = |id: &WatchId| draft.watches.get(id).and_then(|said| said.value.as_ref()).map(|watch| &watch.needs);
+    let mut way: Vec<&WatchId> = vec![id];
+    let mut seen: BTreeSet<&WatchId> = BTreeSet::new();
+    while let Some(next) = way.pop() {
+        if next == by {
+            let message = format!("[{by}] needs itself, by way of [{id}]");
+            return Some(Finding::error(message).help("two watches that need each other would wait for each other"));
+        }
+        if seen.insert(next) {
+            way.extend(of(next).into_iter().flatten());
+        }
+    }
+    None
+}
+
 fn prove(draft: &Draft, by: &WatchId, id: &WatchId) -> Option<Finding> {
     if id.kind() == "service" && draft.watches.contains_key(id) {
         return None;
@@ -115,6 +139,10 @@ fn prove(draft: &Draft, by: &WatchId, id: &WatchId) -> Option<Finding> {
 /// A budget that can never pay for a declared reconcile is probably not meant.
 fn budget(draft: &Draft, findings: &Findings) {
     let (Some(host), Some(at)) = (&draft.host, &draft.budget_at) else { return };
+    if host.value.budget.cost as usize > CHARGES_KEPT {
+        let finding = Finding::error(format!("a budget above {CHARGES_KEPT} cannot be kept to"));
+        findings.push(at, finding.help("a restart costs 1: so many an hour are no remedy"));
+    }
     let reconciles = |said: &Said<Option<Watch>>| {
         let spec = said.value.as_ref().map(|watch| &watch.spec);
         matches!(spec, Some(Spec::Baseline(spec)) if spec.reconcile.is_some())

@@ -34,6 +34,7 @@ pub(crate) enum Mention {
     Reconcile(WatchId),
     /// `then.prove`
     Prove(WatchId),
+    Needs(WatchId),
     /// Not above the host's.
     Mode(Mode),
 }

@@ -30,6 +30,7 @@ use hostward_core::policy::Policy;
 use serde::{Deserialize, Serialize};
 
 pub use finding::{ConfigError, Rejected, Related};
+pub use spans::span;
 
 use draft::Draft;
 use finding::Findings;

@@ -75,6 +75,8 @@ pub(crate) const NAME: Scalar<Str> =
     Scalar { expected: "a name", example: "\"example\"", parse: |text| name(text).map(|()| text.into()) };
 pub(crate) const WATCH: Scalar<Str> =
     Scalar { expected: "a watch's name", example: "\"service.api\"", parse: |text| Ok(text.into()) };
+pub(crate) const REACH: Scalar<Str> =
+    Scalar { expected: "what to reach", example: "\"tcp:pypi.org:443\"", parse: |text| reach(text) };
 pub(crate) const TEXT: Scalar<Str> = Scalar { expected: "text", example: "\"..\"", parse: |text| argument(text) };
 pub(crate) const REQUIREMENT: Scalar<Str> =
     Scalar { expected: "a requirement", example: "\"fastapi>=0.115\"", parse: |text| requirement(text) };
@@ -227,6 +229,16 @@ fn url(text: &str) -> Result<Str, Complaint> {
         return no("the port is a number from 1 to 65535");
     }
     Ok(text.into())
+}
+
+fn reach(text: &str) -> Result<Str, Complaint> {
+    let help = "write tcp:HOST:PORT, as in tcp:pypi.org:443";
+    let host_port = text.strip_prefix("tcp:").and_then(|rest| rest.rsplit_once(':'));
+    let named = |host: &str| !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/');
+    match host_port {
+        Some((host, port)) if named(host) && port.parse::<u16>().is_ok_and(|port| port > 0) => Ok(text.into()),
+        _ => Err(Complaint::new(format!("{} cannot be reached", shown(text)), help)),
+    }
 }
 
 fn user(text: &str) -> Result<Str, Complaint> {

@@ -21,6 +21,11 @@ const LONGEST: Ms = Ms::hours(24 * 366);
 /// A watch that looks more often than this is itself a load.
 const SHORTEST: Ms = Ms(100);
 
+/// A span of time as the configuration writes it, for a command line; the error says what to write instead.
+pub fn span(text: &str) -> Result<Ms, String> {
+    duration(text).map_err(|complaint| format!("{}; {}", complaint.message, complaint.help))
+}
+
 /// `90s`, `5min`, `1h30m`, `1h 30min`, `100ms`: units from large to small, each once.
 pub(crate) fn duration(text: &str) -> Result<Ms, Complaint> {
     let help = "write it as 90s, 5min, 1h30m, 100ms";

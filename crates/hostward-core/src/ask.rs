@@ -20,6 +20,12 @@ pub enum Question {
     Http(HttpQ),
     Python(PythonQ),
     Gate(GateQ),
+    /// What stops when this unit is stopped.
+    Closure(UnitName),
+    /// What is mounted at this very path.
+    Mount(PathBuf),
+    #[cfg(feature = "toy")]
+    Toy(crate::watch::toy::ToyQ),
 }
 
 /// A GET of one URL; redirects are not followed, proxy variables are ignored.
@@ -71,6 +77,9 @@ pub struct GateQ {
     pub textfile: Option<PathBuf>,
     /// Prefixes of family names that are ours alone.
     pub families: Vec<Str>,
+    /// `reach`: `tcp:HOST:PORT` of what its remedies cannot do without.
+    #[serde(default)]
+    pub reach: Option<Str>,
 }
 
 /// What came back. A probe that could not be made is a [`Fault`], never a "down".
@@ -84,6 +93,42 @@ pub enum Reading {
     Http(HttpReading),
     Python(PythonReading),
     Gate(GateReading),
+    Closure(ClosureReading),
+    /// None: it is no mount point.
+    Mount(Option<Mount>),
+    #[cfg(feature = "toy")]
+    Toy(crate::watch::toy::ToyReading),
+}
+
+/// A unit's stop closure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosureReading {
+    /// The unit itself is active: only then is there anything to stop, and to give back.
+    pub active: bool,
+    /// Those of its closure that are active, in the order in which they are to be started again.
+    pub members: Vec<UnitName>,
+    /// Those that no start brings back: scopes, transient units. With one of them the unit is not stopped.
+    #[serde(default)]
+    pub one_way: Vec<UnitName>,
+    /// The longest chain of stop timeouts among all of them.
+    pub stop_timeout: Ms,
+}
+
+/// The topmost mount of a path, as `/proc/self/mountinfo` tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    pub source: Str,
+    pub fstype: Str,
+    pub read_only: bool,
+}
+
+impl Mount {
+    /// The source under which our own fences are mounted.
+    pub const FENCE: &str = "hostward-fence";
+
+    pub fn is_fence(&self) -> bool {
+        &*self.source == Mount::FENCE
+    }
 }
 
 /// Why a question has no answer.
@@ -202,8 +247,10 @@ pub enum HttpReading {
         /// The first 200 characters of the body, control characters replaced.
         excerpt: Str,
     },
-    /// Nobody answered: connection refused, reset, closed in the middle, or silent until the deadline.
+    /// Nobody answered: connection refused, reset, or closed in the middle.
     Silent(Str),
+    /// No whole answer within the deadline, this long.
+    TimedOut(Ms),
 }
 
 /// One scalar of a JSON body, at most 200 characters of it.
@@ -298,6 +345,9 @@ pub struct GateReading {
     pub old_actors: Vec<UnitName>,
     /// Textfiles of others that carry our families; node_exporter would keep one of the two values.
     pub rivals: Vec<PathBuf>,
+    /// Why `reach` does not answer; none: it does, or none is declared.
+    #[serde(default)]
+    pub unreachable: Option<Str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -331,6 +381,9 @@ pub struct Operator {
     pub pid: u32,
     /// `pip install -r requirements.lock`, at most 200 characters, its secrets masked.
     pub command: Str,
+    /// How long it has run.
+    #[serde(default)]
+    pub age: Option<Ms>,
 }
 
 /// org.freedesktop.systemd1.Manager.SystemState.

@@ -3,9 +3,8 @@
 //! It trusts nothing that drafted the plan: it knows only the policy and the plan. What it refuses is a bug.
 
 use crate::id::{Resource, TargetId, UnitName};
-use crate::plan::{Act, Check, OnCrash, Plan, Step};
+use crate::plan::{Act, Back, Check, OnCrash, OnFail, Plan, Proof, Step, Stop, When};
 use crate::policy::Policy;
-use crate::watch::Spec;
 
 /// No plan has more steps than this: the longest drafted here has one for each command, two for each unit, and one.
 const STEPS_MAX: usize = 64;
@@ -30,9 +29,17 @@ pub enum Flaw {
     #[error("step {0}: '{1}' is not declared in the configuration")]
     NotDeclared(usize, String),
     #[error("step {0}: touches '{1}', which the plan does not claim")]
-    NotClaimed(usize, UnitName),
+    NotClaimed(usize, String),
     #[error("step {0}: proves by '{1}', which is not in this policy")]
     NoSuchProof(usize, TargetId),
+    #[error("step {0}: stops units and does not give back each of them, whatever happens")]
+    NotGivenBack(usize),
+    #[error("step {0}: what it owes is proved by a watch, which may be gone by then")]
+    BackByTarget(usize),
+    #[error("step {0}: what it owes falls due after a step that does not come after it")]
+    BackTooEarly(usize),
+    #[error("step {0}: the last step may not be passed over")]
+    LastGoesOn(usize),
 }
 
 pub fn check(policy: &Policy, plan: &Plan) -> Result<(), Flaw> {
@@ -48,6 +55,9 @@ pub fn check(policy: &Policy, plan: &Plan) -> Result<(), Flaw> {
     if plan.steps.last().is_some_and(|step| step.proof.is_none()) {
         return Err(Flaw::Unproved(plan.steps.len() - 1));
     }
+    if plan.steps.last().is_some_and(|step| step.fail == OnFail::GoOn) {
+        return Err(Flaw::LastGoesOn(plan.steps.len() - 1));
+    }
     plan.steps.iter().enumerate().try_for_each(|(n, step)| check_step(policy, plan, n, step))
 }
 
@@ -59,45 +69,79 @@ fn check_step(policy: &Policy, plan: &Plan, n: usize, step: &Step) -> Result<(),
         _ => {}
     }
     if let Some(proof) = &step.proof {
-        if proof.checks.is_empty() || proof.passes == 0 || proof.within.0 == 0 {
-            return Err(Flaw::Unbounded(n));
-        }
-        for check in &proof.checks {
-            if let Check::Target(target) = check
-                && !policy.watches.contains_key(&target.watch)
-            {
-                return Err(Flaw::NoSuchProof(n, target.clone()));
-            }
-        }
+        check_proof(policy, n, proof)?;
     }
-    match &step.act {
-        None => Ok(()),
-        Some(act) => check_act(policy, plan, n, act),
+    if let Some(act) = &step.act {
+        check_act(policy, plan, n, act)?;
+    }
+    match (&step.act, &step.back) {
+        (Some(Act::Stop(taken)), back) if !back.as_ref().is_some_and(|back| gives_back(back, taken)) => {
+            Err(Flaw::NotGivenBack(n))
+        }
+        (_, None) => Ok(()),
+        (act, Some(back)) => check_back(policy, plan, n, act.as_ref(), back),
+    }
+}
+
+fn check_proof(policy: &Policy, n: usize, proof: &Proof) -> Result<(), Flaw> {
+    if proof.checks.is_empty() || proof.passes == 0 || proof.within.0 == 0 {
+        return Err(Flaw::Unbounded(n));
+    }
+    proof.checks.iter().try_for_each(|check| match check {
+        Check::Target(target) if !policy.watches.contains_key(&target.watch) => {
+            Err(Flaw::NoSuchProof(n, target.clone()))
+        }
+        _ => Ok(()),
+    })
+}
+
+/// A debt that is never given up and names all that was stopped.
+fn gives_back(back: &Back, stop: &Stop) -> bool {
+    let all =
+        |units: &[UnitName]| stop.units().all(|unit| units.contains(unit)) && units.len() == stop.units().count();
+    back.when != When::Failed && back.tries == 0 && matches!(&back.act, Act::Start(units) if all(units))
+}
+
+fn check_back(policy: &Policy, plan: &Plan, n: usize, act: Option<&Act>, back: &Back) -> Result<(), Flaw> {
+    if back.deadline.0 == 0 {
+        return Err(Flaw::Unbounded(n));
+    }
+    if back.proof.checks.iter().any(|check| matches!(check, Check::Target(_))) {
+        return Err(Flaw::BackByTarget(n));
+    }
+    if let When::After(step) = back.when
+        && (usize::from(step) < n || usize::from(step) >= plan.steps.len())
+    {
+        return Err(Flaw::BackTooEarly(n));
+    }
+    check_proof(policy, n, &back.proof)?;
+    match (&back.act, act) {
+        // The return of what the same step stops.
+        (Act::Start(_), Some(Act::Stop(_))) => Ok(()),
+        (other, _) => check_act(policy, plan, n, other),
     }
 }
 
 /// Each act must be one that the operator wrote down, and claimed by the plan.
 fn check_act(policy: &Policy, plan: &Plan, n: usize, act: &Act) -> Result<(), Flaw> {
-    let declared = policy.watches.values().any(|watch| match (&watch.spec, act) {
-        (Spec::Baseline(spec), Act::Command(command)) => spec
-            .reconcile
-            .as_ref()
-            .is_some_and(|r| r.run.contains(&command.argv) && r.user == command.user && r.dir == command.dir),
-        (Spec::Baseline(spec), Act::Restart(unit)) => {
-            spec.reconcile.as_ref().is_some_and(|r| r.restart.contains(unit))
-        }
-        (Spec::Service(spec), Act::Restart(unit)) => spec.unit == *unit,
-        (Spec::Service(_), Act::Command(_)) => false,
-    });
-    if !declared {
+    if !policy.watches.values().any(|watch| watch.spec.allows(act)) {
         return Err(Flaw::NotDeclared(n, act.to_string()));
     }
-    match act {
-        Act::Restart(unit) if !plan.touches.contains(&Resource::Unit(unit.clone())) => {
-            Err(Flaw::NotClaimed(n, unit.clone()))
+    let claimed = |resource: Resource| plan.touches.contains(&resource);
+    let loose = match act {
+        Act::Command(_) => None,
+        Act::Restart(unit) => (!claimed(Resource::Unit(unit.clone()))).then(|| unit.to_string()),
+        Act::Stop(stop) => {
+            stop.units().find(|unit| !claimed(Resource::Unit((*unit).clone()))).map(ToString::to_string)
         }
-        _ => Ok(()),
-    }
+        Act::Start(units) => {
+            units.iter().find(|unit| !claimed(Resource::Unit((*unit).clone()))).map(ToString::to_string)
+        }
+        Act::Fence(path) | Act::Unfence(path) => {
+            (!claimed(Resource::Path(path.clone()))).then(|| path.display().to_string())
+        }
+    };
+    loose.map_or(Ok(()), |what| Err(Flaw::NotClaimed(n, what)))
 }
 
 #[cfg(test)]

@@ -3,10 +3,12 @@
 //! `handle` takes one event, then turns the crank until nothing moves: runs go on, attempts settle, plans that nothing
 //! holds begin, orders are answered, due questions are asked. The daemon, the timer path and the tests all drive this.
 
+mod applying;
 mod asking;
 mod deciding;
 mod judging;
 mod orders;
+mod returning;
 mod running;
 #[cfg(test)]
 mod tests;
@@ -18,17 +20,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::ask::{Answer, AskKey, Question};
 use crate::command::{Command, OrderId, Reply};
-use crate::id::{Str, TargetId, UnitName, WatchId};
+use crate::hold::Storm;
+use crate::id::{RunId, Str, TargetId, UnitName, WatchId};
 use crate::judge::Target;
 use crate::ledger::{Body, Origin, Record, State};
-use crate::plan::Plan;
+use crate::plan::{Arm, Plan, short_digest};
 use crate::policy::Policy;
 use crate::run::{Outcome, Ticket};
+use crate::starvation::{Lag, Starvation};
 use crate::time::{Ms, Now};
 use crate::view::View;
 use crate::watch::Memo;
-use crate::world::{Live, Start, World};
+use crate::world::{Graph, Live, Start, World};
 
+use applying::{Apply, Shown};
 use asking::Asks;
 use orders::Order;
 use running::Runs;
@@ -39,8 +44,9 @@ const ROUNDS_MAX: usize = 64;
 const ABNORMAL_MAX: usize = 3;
 const ABNORMAL_WINDOW: Ms = Ms::mins(10);
 
-/// What happened.
-#[derive(Debug)]
+/// What happened. Written down, it is what `hostward replay` reads.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Event {
     /// The answer to what was asked at this very moment; an older one is to a question that is no more.
     Answered {
@@ -55,6 +61,8 @@ pub enum Event {
     Durable(u64),
     LedgerBad(Str),
     LedgerGood,
+    /// How late our own timers are.
+    Lag(Lag),
     /// Time has passed.
     Wake,
     Order(OrderId, Command),
@@ -65,7 +73,8 @@ pub enum Event {
 }
 
 /// Something may have changed: worth a look, never evidence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Hint {
     Unit(UnitName),
     /// Signals were missed: every unit is looked at again.
@@ -84,15 +93,23 @@ pub enum Effect {
         deadline: Ms,
     },
     Append(Record),
+    /// `arm`: first of all, what PID 1 is to undo should we be gone. An act whose undo cannot be armed is not made.
     Perform {
         ticket: Ticket,
         plan: Arc<Plan>,
+        arm: Option<Arm>,
     },
+    /// The same without an act: the run lives, its undo is pushed ahead.
+    Arm(Arm),
+    Disarm(RunId),
     Cancel(Ticket),
     /// The outcome is durable: what the ticket left behind may go.
     Release(Ticket),
-    /// After a start: say what became of these, and stop everything else of ours.
-    Adopt(Vec<(Ticket, Arc<Plan>)>),
+    /// After a start: say what became of these, stop every other step of ours, and disarm every undo but these runs'.
+    Adopt {
+        tickets: Vec<(Ticket, Arc<Plan>)>,
+        runs: Vec<RunId>,
+    },
     Reply(OrderId, Reply),
 }
 
@@ -117,6 +134,8 @@ pub struct Engine {
     asks: Asks,
     runs: Runs,
     orders: Vec<Order>,
+    applies: Vec<Apply>,
+    shown: Shown,
     durable: u64,
     /// Targets whose holds were recorded, when.
     held_at: BTreeMap<TargetId, Now>,
@@ -126,7 +145,7 @@ pub struct Engine {
 }
 
 /// How an engine begins.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Begin {
     pub now: Now,
     pub boot_id: Str,
@@ -152,6 +171,9 @@ impl Engine {
             state: begin.state,
             ledger_bad: None,
             live: BTreeMap::new(),
+            graph: Graph::default(),
+            starvation: Starvation::default(),
+            storm: Storm::default(),
         };
         let mut engine = Engine {
             world,
@@ -159,6 +181,8 @@ impl Engine {
             asks: Asks::default(),
             runs: Runs::default(),
             orders: Vec::new(),
+            applies: Vec::new(),
+            shown: Shown::default(),
             durable: 0,
             held_at: BTreeMap::new(),
             out: Vec::new(),
@@ -191,6 +215,7 @@ impl Engine {
             Event::Durable(seq) => self.durable = self.durable.max(seq),
             Event::LedgerBad(why) => self.world.ledger_bad = Some(why),
             Event::LedgerGood => self.world.ledger_bad = None,
+            Event::Lag(lag) => self.world.starvation.note(now, lag),
             Event::Wake => {}
             Event::Order(id, command) => self.order(id, command),
             Event::Policy(policy) => {
@@ -207,7 +232,8 @@ impl Engine {
     /// The boot time at which the engine wants to be woken, if nothing happens before.
     pub fn next_wakeup(&self) -> Option<Ms> {
         // A cycle that is late waits for its run, not for time.
-        let orders = self.orders.iter().map(Order::until).filter(|until| *until > self.world.now.up);
+        let until = self.orders.iter().map(Order::until).chain(self.applies.iter().map(Apply::until));
+        let orders = until.filter(|until| *until > self.world.now.up);
         let soaks = self.unsettled().map(|(_, _, end)| end);
         self.asks.next_due().into_iter().chain(self.runs.next_due()).chain(self.lift).chain(orders).chain(soaks).min()
     }
@@ -229,19 +255,24 @@ impl Engine {
 
     pub fn memory(&self) -> Memory {
         let remembered = |(id, live): (&WatchId, &Live)| {
-            let spec = self.world.policy.watches.get(id).map(crate::plan::short_digest)?;
-            Some((id.clone(), Remembered { spec, memo: live.memo.clone(), targets: live.targets.clone() }))
+            let (spec, memo, targets) = (live.digest.clone(), live.memo.clone(), live.targets.clone());
+            (id.clone(), Remembered { spec, memo, targets })
         };
-        Memory { watches: self.world.live.iter().filter_map(remembered).collect() }
+        Memory { watches: self.world.live.iter().map(remembered).collect() }
     }
 
     fn recall(&mut self, memory: Memory) {
+        let now = self.world.now;
         for (id, remembered) in memory.watches {
-            let same = self.world.policy.watches.get(&id).map(crate::plan::short_digest) == Some(remembered.spec);
-            if let (true, Some(live)) = (same, self.world.live.get_mut(&id)) {
-                live.memo = remembered.memo;
-                live.targets = remembered.targets;
+            let Some(live) = self.world.live.get_mut(&id).filter(|live| live.digest == remembered.spec) else {
+                continue;
+            };
+            // Stamps of a boot that has not been: the memory is of another ledger.
+            if remembered.targets.values().any(|target| !now.not_before(target.newest())) {
+                continue;
             }
+            live.memo = remembered.memo;
+            live.targets = remembered.targets;
         }
     }
 
@@ -249,6 +280,9 @@ impl Engine {
     fn record(&mut self, body: Body) -> u64 {
         let record = Record { seq: self.world.state.seq + 1, at: self.world.now, body };
         let seq = record.seq;
+        if let Body::Closed { run, result } = &record.body {
+            self.shown.close(*run, result);
+        }
         let applied = self.world.state.apply(&record);
         assert!(applied.is_ok(), "our own record does not fit our own state: {applied:?}");
         self.out.push(Effect::Append(record));
@@ -260,8 +294,14 @@ impl Engine {
         let kept = |id: &WatchId| old.watches.get(id).map(|w| &w.spec) == policy.watches.get(id).map(|w| &w.spec);
         self.world.live.retain(|id, _| kept(id));
         for (id, watch) in &policy.watches {
-            self.world.live.entry(id.clone()).or_insert_with(|| Live::new(&watch.spec));
+            let live = self.world.live.entry(id.clone()).or_insert_with(|| Live::new(watch));
+            live.digest = short_digest(watch);
+            // The old gate's answer is to another question.
+            if old.watches.get(id).is_none_or(|was| old.gate(was) != policy.gate(watch)) {
+                live.gate = None;
+            }
         }
+        self.world.graph = Graph::of(policy);
         self.asks.declare(policy, self.world.now);
     }
 
@@ -274,6 +314,7 @@ impl Engine {
             self.settle();
             self.consider();
             self.answer_orders();
+            self.answer_applies();
             self.ask_due();
             if before == (self.world.state.seq, self.out.len()) {
                 break;

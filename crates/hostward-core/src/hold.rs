@@ -4,23 +4,30 @@
 //! (safety.md, "Holds".)
 
 mod brakes;
+mod cause;
 mod gate;
+mod host;
+mod storm;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ask::Answer;
 use crate::id::{Str, TargetId};
-use crate::plan::{Heal, Plan};
+use crate::judge::Seen;
+use crate::ledger::Origin;
+use crate::plan::Plan;
 use crate::time::{Ms, Now};
 use crate::world::{Start, World};
+
+pub(crate) use brakes::{Circuit, circuit, tried};
+pub(crate) use cause::causes;
+pub use storm::Storm;
 
 /// A gate that was asked for this long ago may open a run; its first step asks again. Longer than the question's own
 /// deadline, or a slow edge would never be fresh.
 pub const GATE_FRESH: Ms = Ms::secs(6);
 /// A relapse within this long of being cleared counts against the daily cap.
 pub const RELAPSE_WINDOW: Ms = Ms::hours(1);
-/// A cause that nobody cured for this long no longer holds its dependents.
-const CAUSE_PATIENCE: Ms = Ms::mins(10);
 
 /// The closed set: each is a label of `hostward_watch_hold`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -29,22 +36,28 @@ pub enum Hold {
     NoSentinel,
     ObserveOnly,
     ProposeOnly,
+    Maintenance,
     Confirming,
     Settling,
     Recovering,
     Unsettled,
     Cooldown,
     TargetCap,
+    CircuitOpen,
     BudgetSpent,
     DependencyDown,
+    Unreachable,
     DeployInProgress,
     OperatorActive,
     OldActor,
     SystemState,
+    Pressure,
+    Storm,
     Claimed,
     LedgerUnwritable,
     LedgerDamaged,
     SafeMode,
+    Stuck,
     BasisMoved,
     GateUnknown,
     UnitsHealthy,
@@ -52,26 +65,32 @@ pub enum Hold {
 }
 
 impl Hold {
-    pub const ALL: [Hold; 23] = [
+    pub const ALL: [Hold; 29] = [
         Hold::NoSentinel,
         Hold::ObserveOnly,
         Hold::ProposeOnly,
+        Hold::Maintenance,
         Hold::Confirming,
         Hold::Settling,
         Hold::Recovering,
         Hold::Unsettled,
         Hold::Cooldown,
         Hold::TargetCap,
+        Hold::CircuitOpen,
         Hold::BudgetSpent,
         Hold::DependencyDown,
+        Hold::Unreachable,
         Hold::DeployInProgress,
         Hold::OperatorActive,
         Hold::OldActor,
         Hold::SystemState,
+        Hold::Pressure,
+        Hold::Storm,
         Hold::Claimed,
         Hold::LedgerUnwritable,
         Hold::LedgerDamaged,
         Hold::SafeMode,
+        Hold::Stuck,
         Hold::BasisMoved,
         Hold::GateUnknown,
         Hold::UnitsHealthy,
@@ -83,22 +102,28 @@ impl Hold {
             Hold::NoSentinel => "no_sentinel",
             Hold::ObserveOnly => "observe_only",
             Hold::ProposeOnly => "propose_only",
+            Hold::Maintenance => "maintenance",
             Hold::Confirming => "confirming",
             Hold::Settling => "settling",
             Hold::Recovering => "recovering",
             Hold::Unsettled => "unsettled",
             Hold::Cooldown => "cooldown",
             Hold::TargetCap => "target_cap",
+            Hold::CircuitOpen => "circuit_open",
             Hold::BudgetSpent => "budget_spent",
             Hold::DependencyDown => "dependency_down",
+            Hold::Unreachable => "unreachable",
             Hold::DeployInProgress => "deploy_in_progress",
             Hold::OperatorActive => "operator_active",
             Hold::OldActor => "old_actor",
             Hold::SystemState => "system_state",
+            Hold::Pressure => "pressure",
+            Hold::Storm => "storm",
             Hold::Claimed => "claimed",
             Hold::LedgerUnwritable => "ledger_unwritable",
             Hold::LedgerDamaged => "ledger_damaged",
             Hold::SafeMode => "safe_mode",
+            Hold::Stuck => "stuck",
             Hold::BasisMoved => "basis_moved",
             Hold::GateUnknown => "gate_unknown",
             Hold::UnitsHealthy => "units_healthy",
@@ -110,7 +135,13 @@ impl Hold {
     pub fn passing(self) -> bool {
         matches!(
             self,
-            Hold::Confirming | Hold::Settling | Hold::Recovering | Hold::Unsettled | Hold::Cooldown | Hold::Claimed
+            Hold::Confirming
+                | Hold::Settling
+                | Hold::Recovering
+                | Hold::Unsettled
+                | Hold::Cooldown
+                | Hold::Storm
+                | Hold::Claimed
         )
     }
 }
@@ -157,9 +188,9 @@ impl Permit {
 }
 
 /// Looks at the ending holds before a forward step. The gate's answer must have been asked for at `since` or later.
-pub fn permit(world: &World, plan: &Plan, step: u16, since: Now) -> Result<Permit, Vec<Held>> {
+pub fn permit(world: &World, plan: &Plan, step: u16, since: Now, by: Origin) -> Result<Permit, Vec<Held>> {
     let mut held = Vec::new();
-    ending(world, plan, Some(since), &mut held);
+    ending(world, plan, Some(since), by, &mut held);
     if held.is_empty() { Ok(Permit { step }) } else { Err(held) }
 }
 
@@ -171,20 +202,21 @@ pub fn begin(world: &World, target: &TargetId, plan: &Plan) -> Vec<Held> {
         if let Some(brake) = world.state.targets.get(&heal.target)
             && let Some(watch) = world.policy.watches.get(&heal.target.watch)
         {
-            brakes::brakes(world.now, brake, watch.brakes, &mut held);
+            brakes::brakes(world.now, brake, heal, watch.brakes, plan.cost, &mut held);
         }
     }
     held.extend(causes(world, target, &plan.heals));
-    shared(world, plan, &mut held);
-    ending(world, plan, None, &mut held);
+    host::host(world, target, plan, &mut held);
+    ending(world, plan, None, Origin::Daemon, &mut held);
     held.dedup();
     held
 }
 
 /// Holds that also end a run which has begun. All others would trip a plan over itself.
-fn ending(world: &World, plan: &Plan, since: Option<Now>, held: &mut Vec<Held>) {
+fn ending(world: &World, plan: &Plan, since: Option<Now>, by: Origin, held: &mut Vec<Held>) {
     for watch in plan.permitted_by() {
-        gate::gate(world, watch, since, held);
+        gate::gate(world, watch, since, by, held);
+        gate::operator(world, watch, held);
     }
     // The step that killed us three times is not taken a fourth time.
     if let Start::Safe(count) = world.start {
@@ -192,22 +224,12 @@ fn ending(world: &World, plan: &Plan, since: Option<Now>, held: &mut Vec<Held>) 
         held.push(Held::new(Hold::SafeMode, format!("{count} abnormal starts in 10 min"), "fewer than 3", lift));
     }
     if let Some(why) = &world.ledger_bad {
-        held.push(Held::new(
-            Hold::LedgerUnwritable,
-            why.clone(),
-            "an intent is durable before its act",
-            Lift::Fact("a record written".into()),
-        ));
+        let lift = Lift::Fact("a record written".into());
+        held.push(Held::new(Hold::LedgerUnwritable, why.clone(), "an intent is durable before its act", lift));
     }
-    let moved = world.basis(plan).err();
-    if let Some((what, was, is)) = moved {
-        let lift = Lift::Fact("a new plan".into());
-        held.push(Held::new(
-            Hold::BasisMoved,
-            format!("{what} is now {is}"),
-            format!("{what} {was}, as planned"),
-            lift,
-        ));
+    if let Err((what, was, is)) = world.basis(plan) {
+        let (value, threshold) = (format!("{what} is now {is}"), format!("{what} {was}, as planned"));
+        held.push(Held::new(Hold::BasisMoved, value, threshold, Lift::Fact("a new plan".into())));
     }
 }
 
@@ -233,6 +255,11 @@ fn evidence(world: &World, id: &TargetId, held: &mut Vec<Held>) {
         if let Some((value, threshold, lift)) = aspect.unconfirmed(now, urgent) {
             held.push(Held::new(Hold::Confirming, value, threshold, lift));
         }
+        // It was seen down, and the newest look could not be made: what we know of it is old.
+        if let (Some(Seen::Down(_)), Some(fault)) = (&aspect.raw, &aspect.fault) {
+            let lift = Lift::Fact("the next look".into());
+            held.push(Held::new(Hold::Confirming, format!("the newest look failed: {fault}"), "a fresh look", lift));
+        }
     }
     if target.verdict.down().is_none() {
         if !held.iter().any(|h| h.hold == Hold::Confirming || h.hold == Hold::Recovering) {
@@ -244,64 +271,6 @@ fn evidence(world: &World, id: &TargetId, held: &mut Vec<Held>) {
     if now.since(target.since) < settle {
         let value = format!("down for {}", now.since(target.since));
         held.push(Held::new(Hold::Settling, value, settle.to_string(), Lift::At(now.reach(target.since, settle))));
-    }
-}
-
-/// A need that is down, looks so, or was not looked at since the target fell: the cause comes first.
-pub(crate) fn causes(world: &World, target: &TargetId, heals: &[Heal]) -> Vec<Held> {
-    let mut held = Vec::new();
-    let Some(fell) = world.target(target).and_then(crate::judge::Target::fell) else { return held };
-    for cause in world.causes(target) {
-        if heals.iter().any(|heal| heal.target == cause) {
-            continue;
-        }
-        let Some(state) = world.target(&cause) else { continue };
-        let unasked = state.aspects.is_empty() || state.aspects.values().any(|a| !a.asked.not_before(fell));
-        let value = match (state.verdict.down(), state.suspect()) {
-            (Some(reason), _) => format!("{} is down ({})", cause.watch, reason.detail),
-            (None, Some(reason)) => format!("{} looks down ({})", cause.watch, reason.detail),
-            // A cause that cannot be seen is not known to be one: after an answer, even "unknown", it no longer holds.
-            (None, None) if unasked => format!("{} was not looked at since", cause.watch),
-            _ => continue,
-        };
-        if given_up(world, &cause, state.verdict.down().is_some(), target, fell) {
-            continue;
-        }
-        let lift = Lift::Fact(format!("{} is up", cause.watch).into());
-        held.push(Held::new(Hold::DependencyDown, value, "the cause first", lift));
-    }
-    held
-}
-
-/// A cause that nobody can act on, or that was not cured in ten minutes, no longer holds: its dependent gets one attempt
-/// of its own ladder a plateau.
-fn given_up(world: &World, cause: &TargetId, judged: bool, target: &TargetId, fell: Now) -> bool {
-    let Some(watch) = world.policy.watches.get(&target.watch) else { return false };
-    let last = world.state.targets.get(target).and_then(|brake| brake.attempts.back());
-    let turn = last.is_none_or(|last| world.now.since(last.at) >= watch.brakes.plateau);
-    let waited = world.now.since(fell) >= CAUSE_PATIENCE;
-    let acting = world.claims().any(|plan| plan.heals.iter().any(|heal| heal.target == *cause));
-    turn && !acting && (waited || judged && !world.can_act_soon(cause))
-}
-
-/// What the host has only once: its ledger, its budget, and each thing that a plan touches.
-fn shared(world: &World, plan: &Plan, held: &mut Vec<Held>) {
-    let now = world.now;
-    if let Some((_, why)) = &world.state.damaged {
-        let lift = Lift::Operator("look at the set-aside ledger, then `hostward clear`".into());
-        held.push(Held::new(Hold::LedgerDamaged, why.clone(), "caps count as spent until cleared", lift));
-    }
-    if let Some(other) = world.claims().find(|other| other.clashes(plan)) {
-        let lift = Lift::Fact(format!("the plan of {} ends", other.watch).into());
-        held.push(Held::new(Hold::Claimed, format!("{} touches the same", other.watch), "disjoint plans", lift));
-    }
-    let budget = world.policy.host.budget;
-    let spent: u32 = world.state.charged_within(now, budget.per).map(|(_, cost)| cost).sum();
-    if spent + plan.cost > budget.cost {
-        let oldest = world.state.charged_within(now, budget.per).next();
-        let lift = Lift::At(oldest.map_or(now.up + budget.per, |(at, _)| now.reach(at, budget.per)));
-        let value = format!("{spent} spent, {} needed", plan.cost);
-        held.push(Held::new(Hold::BudgetSpent, value, format!("{} per {}", budget.cost, budget.per), lift));
     }
 }
 

@@ -100,6 +100,8 @@ impl From<String> for TargetId {
 pub enum Resource {
     Unit(UnitName),
     Path(PathBuf),
+    /// Everything of one application: while its environment is rebuilt, none of its units is restarted.
+    App(AppName),
 }
 
 impl Resource {
@@ -109,6 +111,7 @@ impl Resource {
         match (self, other) {
             (Resource::Unit(a), Resource::Unit(b)) => a == b,
             (Resource::Path(a), Resource::Path(b)) => within(a, b),
+            (Resource::App(a), Resource::App(b)) => a == b,
             _ => false,
         }
     }
@@ -119,6 +122,7 @@ impl fmt::Display for Resource {
         match self {
             Resource::Unit(unit) => write!(f, "{unit}"),
             Resource::Path(path) => write!(f, "{}", path.display()),
+            Resource::App(app) => write!(f, "app {app}"),
         }
     }
 }

@@ -259,8 +259,8 @@ impl Aspect {
 
 fn same(old: Option<&Seen>, new: &Seen) -> bool {
     match (old, new) {
-        (Some(Seen::Up), Seen::Up) => true,
-        (Some(Seen::Down(a)), Seen::Down(b)) => a.code == b.code,
+        // A probe that is silent and answers 502 in turn is down all the same.
+        (Some(Seen::Up), Seen::Up) | (Some(Seen::Down(_)), Seen::Down(_)) => true,
         _ => false,
     }
 }
@@ -302,6 +302,12 @@ impl Target {
             .or_else(|| find(|v| matches!(v, Verdict::Pending)))
             .or_else(|| (self.verdict.down().is_some() && unseen()).then(|| self.verdict.clone()))
             .unwrap_or(if self.aspects.is_empty() { Verdict::Pending } else { Verdict::Up })
+    }
+
+    /// The newest moment that it speaks of.
+    pub fn newest(&self) -> Now {
+        let asked = self.aspects.values().map(|aspect| aspect.asked.max(aspect.raw_since));
+        asked.chain(self.touched).chain([self.since]).max().unwrap_or_default()
     }
 
     /// Looked at since our own last act: what we see is not a shadow of what we did.

@@ -4,17 +4,23 @@
 //! test and `hostward history` fold the same records to the same state. Stamps and costs are kept; thresholds are not,
 //! so that a reload needs no migration.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{RunId, Rung, Str, TargetId};
+use crate::id::{Resource, RunId, Rung, Str, TargetId, UnitName, WatchId};
 use crate::plan::Plan;
 use crate::run::{OpenRun, StepEnd};
 use crate::time::{Ms, Now};
 
-/// Attempts kept a target: twice the hourly caps over a day would be fewer.
-const ATTEMPTS_KEPT: usize = 64;
+pub use efficacy::{Efficacy, Tally};
+
+mod efficacy;
+
+/// Attempts kept a target: a cap above this is refused by the configuration.
+pub const ATTEMPTS_KEPT: usize = 64;
+/// Charges kept: a budget above this is refused by the configuration.
+pub const CHARGES_KEPT: usize = 256;
 /// Starts kept: three abnormal ones within ten minutes are what is looked for.
 const STARTS_KEPT: usize = 8;
 
@@ -52,6 +58,9 @@ pub enum Body {
     Held {
         target: TargetId,
         holds: Vec<Str>,
+        /// The rung that would have been taken, when nothing but the operator's leave was missing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        would: Option<Rung>,
     },
     /// The intent. Durable before the first act; the attempt is charged here, so a crash cannot make it free.
     Opened {
@@ -78,12 +87,35 @@ pub enum Body {
         target: TargetId,
         result: Settlement,
     },
+    /// What a step took is being given back: try after try, exempt from every hold, and not waited for on the disk.
+    Returning {
+        run: RunId,
+        step: u16,
+    },
+    Returned {
+        run: RunId,
+        step: u16,
+        end: StepEnd,
+    },
+    /// An operator paused a watch, or every watch, for a while.
+    Paused {
+        watch: Option<WatchId>,
+        span: Ms,
+        reason: Str,
+    },
+    Resumed {
+        watch: Option<WatchId>,
+    },
     /// The ledger before this was lost or damaged: all caps count as spent until an operator says otherwise.
     Damaged {
         why: Str,
     },
     /// An operator looked at the damage (`hostward clear`).
     Cleared,
+    /// An operator looked at what is stuck of this watch, or of every watch (`hostward clear WATCH`).
+    Unstuck {
+        watch: Option<WatchId>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +132,8 @@ pub enum Turn {
 pub enum Origin {
     Daemon,
     Trigger,
+    /// An operator's `hostward apply`: `mode = "propose"` does not hold it.
+    Apply,
     /// An engine without hands: it sees, judges and plans, and begins nothing.
     Look,
 }
@@ -114,6 +148,8 @@ pub enum Closing {
     Unproved { step: u16, why: Str },
     /// A hold came up before a forward step.
     Held { step: u16, holds: Vec<Str> },
+    /// A way back was given up, or nobody can tell what a step left: the footprint is frozen.
+    Stuck { step: u16, why: Str },
 }
 
 /// What became of one target by one attempt.
@@ -125,14 +161,28 @@ pub enum Settlement {
     NotCleared,
     /// Proved, but down again within the hour.
     Relapsed,
+    /// Not cleared, and put back as it was.
+    Undone,
+    /// Not cleared, and what it left is frozen.
+    UndoFailed,
 }
 
 impl Settlement {
+    pub const ALL: [Settlement; 5] = [
+        Settlement::Cleared,
+        Settlement::NotCleared,
+        Settlement::Relapsed,
+        Settlement::Undone,
+        Settlement::UndoFailed,
+    ];
+
     pub fn label(self) -> &'static str {
         match self {
             Settlement::Cleared => "cleared",
             Settlement::NotCleared => "not_cleared",
             Settlement::Relapsed => "relapsed",
+            Settlement::Undone => "undone",
+            Settlement::UndoFailed => "undo_failed",
         }
     }
 }
@@ -146,6 +196,12 @@ pub struct Attempt {
     /// When the run closed as proved: the soak begins.
     pub proved: Option<Now>,
     pub settled: Option<Settlement>,
+    /// The code of what was wrong.
+    #[serde(default = "no_text")]
+    pub reason: Str,
+    /// Since when it had been judged down.
+    #[serde(default)]
+    pub fell: Option<Now>,
 }
 
 /// What is remembered of one target.
@@ -160,6 +216,15 @@ pub struct Brake {
     pub incident: Option<u64>,
     /// The holds last recorded for it, so that the same are not recorded twice.
     pub held: Vec<Str>,
+    /// What each rung was worth against each reason.
+    #[serde(default)]
+    pub efficacy: Vec<Efficacy>,
+    /// Times it came up again though nobody had tried anything.
+    #[serde(default)]
+    pub spontaneous: Tally,
+    /// By rung, the incidents in which it would have been taken, had the operator given leave.
+    #[serde(default)]
+    pub would: BTreeMap<Rung, u64>,
 }
 
 /// Everything folded.
@@ -178,6 +243,36 @@ pub struct State {
     pub running: bool,
     pub damaged: Option<(Now, Str)>,
     pub incidents: u64,
+    #[serde(default)]
+    pub pauses: Vec<Pause>,
+    #[serde(default)]
+    pub stuck: Vec<Stuck>,
+}
+
+/// Maintenance: an operator's word, with an end and a reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// None: every watch.
+    pub watch: Option<WatchId>,
+    pub at: Now,
+    pub span: Ms,
+    pub reason: Str,
+}
+
+impl Pause {
+    pub fn over(&self, now: Now) -> bool {
+        now.since(self.at) >= self.span
+    }
+}
+
+/// What a run touched when its undo was given up. No plan touches it before an operator has looked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stuck {
+    pub run: RunId,
+    pub watch: WatchId,
+    pub touches: Vec<Resource>,
+    pub why: Str,
+    pub at: Now,
 }
 
 /// A record that does not fit the state it meets: the ledger was edited, or we have a bug.
@@ -205,6 +300,7 @@ impl State {
             Body::Noted { .. } => {}
             Body::Turned { target, to, incident } => {
                 let brake = self.targets.entry(target.clone()).or_default();
+                brake.note_recovery(to, at);
                 brake.turn = Some((to.clone(), at));
                 brake.incident = *incident;
                 if !matches!(to, Turn::Down { .. }) {
@@ -214,7 +310,13 @@ impl State {
                     self.incidents += 1;
                 }
             }
-            Body::Held { target, holds } => self.targets.entry(target.clone()).or_default().held.clone_from(holds),
+            Body::Held { target, holds, would } => {
+                let brake = self.targets.entry(target.clone()).or_default();
+                brake.held.clone_from(holds);
+                if let Some(rung) = would {
+                    *brake.would.entry(rung.clone()).or_default() += 1;
+                }
+            }
             Body::Opened { plan, origin } => self.opened(RunId(seq), plan, *origin, at),
             Body::Began { run, step, again } => {
                 self.run(seq, *run)?.began(*step, *again, at).ok_or(BadRecord::Step {
@@ -227,6 +329,14 @@ impl State {
                 let open = self.run(seq, *run)?;
                 open.ended(*step, end.clone()).ok_or(BadRecord::Step { seq, run: *run, step: *step })?;
             }
+            Body::Returning { run, step } => {
+                let open = self.run(seq, *run)?;
+                open.returning(*step, at).ok_or(BadRecord::Step { seq, run: *run, step: *step })?;
+            }
+            Body::Returned { run, step, end } => {
+                let open = self.run(seq, *run)?;
+                open.returned(*step, end.clone()).ok_or(BadRecord::Step { seq, run: *run, step: *step })?;
+            }
             Body::Closed { run, result } => {
                 self.run(seq, *run)?;
                 self.closed(*run, result, at);
@@ -234,6 +344,9 @@ impl State {
             Body::Settled { run, target, result } => self.settled(*run, target, *result),
             Body::Damaged { why } => self.damaged = Some((at, why.clone())),
             Body::Cleared => self.damaged = None,
+            Body::Paused { watch, span, reason } => self.paused(watch.as_ref(), *span, reason, at),
+            Body::Resumed { watch } => self.resumed(watch.as_ref(), at),
+            Body::Unstuck { watch } => self.unstuck(watch.as_ref()),
         }
         self.seq = seq;
         Ok(())
@@ -257,28 +370,67 @@ impl State {
     fn opened(&mut self, id: RunId, plan: &Plan, origin: Origin, at: Now) {
         for heal in &plan.heals {
             let brake = self.targets.entry(heal.target.clone()).or_default();
-            let attempt = Attempt { run: id, rung: heal.rung.clone(), at, proved: None, settled: None };
+            let fell = match brake.turn {
+                Some((Turn::Down { .. }, fell)) => Some(fell),
+                _ => None,
+            };
+            let (rung, reason) = (heal.rung.clone(), heal.reason.clone());
+            let attempt = Attempt { run: id, rung, at, proved: None, settled: None, reason, fell };
             push_bounded(&mut brake.attempts, attempt, ATTEMPTS_KEPT);
             brake.held.clear();
         }
-        push_bounded(&mut self.charges, (at, plan.cost), 256);
+        push_bounded(&mut self.charges, (at, plan.cost), CHARGES_KEPT);
         self.runs.insert(id, OpenRun::new(plan.clone(), origin, at));
     }
 
     fn closed(&mut self, run: RunId, result: &Closing, at: Now) {
         let Some(open) = self.runs.remove(&run) else { return };
+        if let Closing::Stuck { why, .. } = result {
+            let (watch, touches) = (open.plan.watch.clone(), open.plan.touches.clone());
+            self.stuck.push(Stuck { run, watch, touches, why: why.clone(), at });
+        }
+        let undone = open.put_back();
         for heal in &open.plan.heals {
-            match result {
+            let settled = match result {
                 Closing::Proved => {
                     if let Some(attempt) = self.attempt(run, &heal.target) {
                         attempt.proved = Some(at);
                     }
+                    continue;
                 }
-                Closing::Unproved { .. } | Closing::Held { .. } => {
-                    self.settled(run, &heal.target, Settlement::NotCleared);
-                }
-            }
+                Closing::Stuck { .. } => Settlement::UndoFailed,
+                Closing::Unproved { .. } | Closing::Held { .. } if undone => Settlement::Undone,
+                Closing::Unproved { .. } | Closing::Held { .. } => Settlement::NotCleared,
+            };
+            self.settled(run, &heal.target, settled);
         }
+    }
+
+    fn paused(&mut self, watch: Option<&WatchId>, span: Ms, reason: &Str, at: Now) {
+        self.resumed(watch, at);
+        self.pauses.push(Pause { watch: watch.cloned(), at, span, reason: reason.clone() });
+    }
+
+    /// Also forgets every pause that is over: by the record's own stamp, so that the fold needs no clock.
+    fn resumed(&mut self, watch: Option<&WatchId>, at: Now) {
+        self.pauses.retain(|pause| pause.watch.as_ref() != watch && !pause.over(at));
+    }
+
+    fn unstuck(&mut self, watch: Option<&WatchId>) {
+        let meant = |of: &WatchId| watch.is_none_or(|watch| watch == of);
+        self.stuck.retain(|stuck| !meant(&stuck.watch));
+        self.runs.values_mut().filter(|run| meant(&run.plan.watch)).for_each(OpenRun::waive);
+    }
+
+    /// Pauses of a watch that are not over.
+    pub fn pauses_of<'a>(&'a self, watch: &'a WatchId, now: Now) -> impl Iterator<Item = &'a Pause> + 'a {
+        let meant = move |pause: &&Pause| pause.watch.as_ref().is_none_or(|of| of == watch);
+        self.pauses.iter().filter(meant).filter(move |pause| !pause.over(now))
+    }
+
+    /// Units that we stopped and that do not run again yet, whoever stopped them.
+    pub fn stopped(&self) -> BTreeSet<UnitName> {
+        self.runs.values().flat_map(OpenRun::stopped).collect()
     }
 
     fn attempt(&mut self, run: RunId, target: &TargetId) -> Option<&mut Attempt> {
@@ -290,14 +442,16 @@ impl State {
         if attempt.settled.replace(result) == Some(result) {
             return;
         }
+        let attempt = attempt.clone();
         let rung = attempt.rung.clone();
         let Some(brake) = self.targets.get_mut(target) else { return };
+        brake.note_efficacy(&attempt, result);
         let totals = brake.totals.entry(rung).or_default();
         // A relapse takes nothing back: counters never fall. It is counted beside the "cleared" that it belies.
         *totals.entry(result).or_default() += 1;
         match result {
             Settlement::Cleared => brake.failures = 0,
-            Settlement::NotCleared | Settlement::Relapsed => brake.failures = brake.failures.saturating_add(1),
+            _ => brake.failures = brake.failures.saturating_add(1),
         }
     }
 
@@ -310,6 +464,10 @@ impl State {
     pub fn charged_within(&self, now: Now, span: Ms) -> impl Iterator<Item = (Now, u32)> + '_ {
         self.charges.iter().copied().filter(move |(at, _)| now.since(*at) < span)
     }
+}
+
+fn no_text() -> Str {
+    "".into()
 }
 
 fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, limit: usize) {

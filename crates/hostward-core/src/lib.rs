@@ -22,6 +22,7 @@ pub mod plan;
 pub mod policy;
 pub mod prove;
 pub mod run;
+pub mod starvation;
 pub mod time;
 pub mod view;
 pub mod watch;

@@ -10,13 +10,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::ask::Question;
-use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
+use crate::id::{Resource, RunId, Rung, Str, TargetId, UnitName, WatchId};
 use crate::time::Ms;
 
 /// What a restart costs of the host's budget.
 pub const COST_RESTART: u32 = 1;
 /// What rebuilding an environment costs of it.
 pub const COST_RECONCILE: u32 = 5;
+/// What a step may take beside its act and its proof: the fresh looks before it, and the actor's last word.
+const STEP_SLACK: Ms = Ms::secs(60);
 
 /// Content only; its execution is a run ([`crate::run`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +44,9 @@ pub struct Plan {
 pub struct Heal {
     pub target: TargetId,
     pub rung: Rung,
+    /// The code of what is wrong with it: a rung's worth is counted for each reason by itself.
+    #[serde(default = "no_text", skip_serializing_if = "str::is_empty")]
+    pub reason: Str,
 }
 
 /// A fact that must still hold when a step begins.
@@ -62,6 +67,52 @@ pub struct Step {
     pub proof: Option<Proof>,
     /// What to do when a crash lost the outcome and the look does not prove it.
     pub crash: OnCrash,
+    /// How what it takes away is given back. Recorded with the plan, so before anything is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back: Option<Back>,
+    #[serde(default, skip_serializing_if = "OnFail::is_unwind")]
+    pub fail: OnFail,
+}
+
+/// What a step owes once it has begun. Exempt from every hold, cap, budget and sentinel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Back {
+    pub when: When,
+    pub act: Act,
+    pub deadline: Ms,
+    /// Facts only, never a watch's target: the watch may be gone from the configuration by then.
+    pub proof: Proof,
+    /// After this many failures of its own it is given up and the footprint frozen; 0: never, it is a debt.
+    pub tries: u8,
+}
+
+/// When a step's [`Back`] falls due. What a run that failed still owes goes back in reverse order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// At the end of the run, however it ended: a worker that was stopped is resumed.
+    Last,
+    /// As soon as this step has ended, and at the latest like `Last`.
+    After(u16),
+    /// Only when the run failed: a way back, or a fence around what could not be repaired.
+    Failed,
+}
+
+/// What a step that is not proved means for those after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFail {
+    #[default]
+    Unwind,
+    /// The step was a courtesy: the next one follows whatever it came to.
+    GoOn,
+}
+
+impl OnFail {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+    fn is_unwind(&self) -> bool {
+        *self == OnFail::Unwind
+    }
 }
 
 /// The closed set of powers. A new one is a new variant here, in the checker and in the actor.
@@ -72,6 +123,39 @@ pub enum Act {
     Command(Command),
     /// ResetFailedUnit, then RestartUnit: a loop or a start limit is left at once, and what Requires the unit comes back.
     Restart(UnitName),
+    /// StopUnit, with what stops along. Refused when more would stop than is listed here.
+    Stop(Stop),
+    /// ResetFailedUnit and StartUnit for each, in this order; one that fails does not keep the others stopped.
+    Start(Vec<UnitName>),
+    /// A read-only tmpfs over a path that lost its storage: whoever writes there gets EROFS, not the root disk.
+    Fence(PathBuf),
+    /// Lifts our own fence, and nothing else that may be mounted there.
+    Unfence(PathBuf),
+}
+
+/// A unit that is stopped by us, and the units that systemd stops with it: its stop closure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    pub unit: UnitName,
+    /// RequiredBy, BoundBy, ConsistsOf, PropagatesStopTo, transitively; those that were active, in the order in which
+    /// they are to be started again.
+    pub closure: Vec<UnitName>,
+}
+
+impl Stop {
+    /// Everything that it takes down, in the order of their return.
+    pub fn units(&self) -> impl Iterator<Item = &UnitName> {
+        std::iter::once(&self.unit).chain(&self.closure)
+    }
+}
+
+/// What PID 1 is to start when nobody pushes this forward in time: our undo, should we be gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arm {
+    pub run: RunId,
+    /// In the order of their return.
+    pub units: Vec<UnitName>,
+    pub after: Ms,
 }
 
 /// An argument vector; no shell.
@@ -87,8 +171,11 @@ pub struct Command {
 pub enum OnCrash {
     /// Begin the step again, once.
     Again,
-    /// End the run; nothing was taken that must be given back.
-    Stop,
+    /// End the forward steps and give back what is owed.
+    #[serde(alias = "stop")]
+    Unwind,
+    /// Nobody can tell what it left: its whole footprint is frozen until an operator has looked.
+    Stuck,
 }
 
 /// Checks that must hold in fresh looks, `passes` times `every` apart and for `soak`, all `within` the time.
@@ -118,6 +205,13 @@ pub enum Want {
     StartedSince,
     /// Interpreter present, every requirement met.
     NoDrift,
+    /// The unit neither runs nor is about to.
+    Stopped,
+    /// The unit runs; or it was masked or removed meanwhile, and is not ours to start any more.
+    Returned,
+    /// Our fence is what is mounted there, or is not.
+    Fenced,
+    NotFenced,
 }
 
 /// The first 12 hex digits of a plan's SHA-256.
@@ -140,6 +234,14 @@ impl Plan {
     /// The watches whose gates and modes must permit it: its own, and those of what it heals.
     pub fn permitted_by(&self) -> BTreeSet<&WatchId> {
         self.heals.iter().map(|heal| &heal.target.watch).chain([&self.watch]).collect()
+    }
+
+    /// How long the steps from `from` on may take at most, and what they owe after them.
+    pub fn lasts(&self, from: u16) -> Ms {
+        let looks = |proof: Option<&Proof>| proof.map_or(Ms::ZERO, |proof| proof.within);
+        let forward = self.steps.iter().skip(usize::from(from)).map(|s| s.deadline + looks(s.proof.as_ref()));
+        let backs = self.steps.iter().filter_map(|s| s.back.as_ref()).map(|b| b.deadline + b.proof.within);
+        forward.chain(backs).fold(Ms::ZERO, |sum, one| sum + one + STEP_SLACK)
     }
 
     /// Some of what `other` touches, this one touches too.
@@ -170,8 +272,20 @@ impl fmt::Display for Act {
                 }
             }
             Act::Restart(unit) => write!(f, "restart {unit}"),
+            Act::Stop(stop) => write!(f, "stop {}", join(stop.units())),
+            Act::Start(units) => write!(f, "start {}", join(units.iter())),
+            Act::Fence(path) => write!(f, "fence {}", path.display()),
+            Act::Unfence(path) => write!(f, "lift the fence of {}", path.display()),
         }
     }
+}
+
+fn join<'a>(units: impl Iterator<Item = &'a UnitName>) -> String {
+    units.map(UnitName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn no_text() -> Str {
+    "".into()
 }
 
 impl fmt::Display for Check {
@@ -181,6 +295,10 @@ impl fmt::Display for Check {
             Check::Fact(question, want) => match (&**question, want) {
                 (Question::Unit(unit), Want::StartedSince) => write!(f, "{unit} runs, started after the act"),
                 (Question::Python(python), Want::NoDrift) => write!(f, "no drift in {}", python.venv.display()),
+                (Question::Unit(unit), Want::Stopped) => write!(f, "{unit} is stopped"),
+                (Question::Unit(unit), Want::Returned) => write!(f, "{unit} runs again"),
+                (Question::Mount(path), Want::Fenced) => write!(f, "{} is fenced", path.display()),
+                (Question::Mount(path), Want::NotFenced) => write!(f, "{} is not fenced", path.display()),
                 (question, want) => write!(f, "{want:?} of {question:?}"),
             },
         }

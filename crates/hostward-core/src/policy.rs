@@ -93,6 +93,12 @@ pub struct Watch {
     /// `metrics.compat`: the prefix of an existing fleet's family, exported beside ours.
     pub compat: Option<Str>,
     pub brakes: Brakes,
+    /// Watches whose targets it cannot do without, beside those that its kind knows of.
+    #[serde(default)]
+    pub needs: Vec<WatchId>,
+    /// `tcp:HOST:PORT` of what its remedies cannot do without.
+    #[serde(default)]
+    pub reach: Option<Str>,
     pub spec: Spec,
 }
 
@@ -135,6 +141,7 @@ impl Policy {
             replaces: app.map(|a| a.replaces.clone()).unwrap_or_default(),
             textfile: self.host.textfile.clone(),
             families: watch.compat.iter().cloned().collect(),
+            reach: watch.reach.clone(),
         }
     }
 }

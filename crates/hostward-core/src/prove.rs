@@ -1,6 +1,6 @@
 //! Prove: only a fresh look ends a step. A call that returned, a job that is "done", an exit status of 0 prove nothing.
 
-use crate::ask::{Answer, Interpreter, Reading};
+use crate::ask::{Active, Answer, Interpreter, Load, Mount, Reading};
 use crate::id::Str;
 use crate::judge::Seen;
 use crate::plan::{Check, Proof, Want};
@@ -148,6 +148,24 @@ fn fact(want: Want, reading: &Reading, began: Now, boot: u32) -> Look {
                 Look::Fail(format!("it is {:?}, not started since the act", unit.active).to_lowercase().into())
             }
         }
+        (Want::Stopped, Reading::Unit(unit)) => {
+            let stopped = matches!(unit.active, Active::Inactive | Active::Failed) && unit.job.is_none();
+            verdict(stopped, || format!("it is {:?}", unit.active).to_lowercase())
+        }
+        (Want::Returned, Reading::Unit(unit)) => {
+            let theirs = matches!(unit.load, Load::Masked | Load::NotFound);
+            verdict(theirs || unit.running() && unit.job.is_none(), || {
+                format!("it is {:?}", unit.active).to_lowercase()
+            })
+        }
+        (Want::Fenced | Want::NotFenced, Reading::Mount(mount)) => {
+            let fenced = mount.as_ref().is_some_and(Mount::is_fence);
+            verdict(fenced == (want == Want::Fenced), || {
+                if fenced { "it is fenced" } else { "it is not fenced" }.into()
+            })
+        }
+        #[cfg(feature = "toy")]
+        (Want::NoDrift, Reading::Toy(toy)) => verdict(toy.broken.is_empty(), || "it is broken".into()),
         (Want::NoDrift, Reading::Python(python)) => match (&python.interpreter, python.unmet.first()) {
             (Interpreter::Version(_), None) => Look::Pass,
             (Interpreter::Version(_), Some(unmet)) => Look::Fail(unmet.to_string().into()),
@@ -156,4 +174,8 @@ fn fact(want: Want, reading: &Reading, began: Now, boot: u32) -> Look {
         },
         _ => Look::Fail("the answer is to another question".into()),
     }
+}
+
+fn verdict(is: bool, why: impl FnOnce() -> String) -> Look {
+    if is { Look::Pass } else { Look::Fail(why().into()) }
 }

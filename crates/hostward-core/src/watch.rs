@@ -4,6 +4,9 @@
 
 pub mod baseline;
 pub mod service;
+mod steps;
+#[cfg(feature = "toy")]
+pub mod toy;
 
 use std::path::PathBuf;
 
@@ -13,8 +16,9 @@ use crate::ask::{Answer, Probe};
 use crate::hold::{Held, Hold, Lift};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName};
 use crate::judge::Sight;
-use crate::plan::{Basis, Plan, short_digest};
+use crate::plan::{Act, Basis, Plan};
 use crate::policy::{Policy, Watch};
+use crate::starvation::Starvation;
 use crate::time::{Ms, Now};
 use crate::world::{Live, World};
 
@@ -24,6 +28,8 @@ use crate::world::{Live, World};
 pub enum Spec {
     Service(service::Spec),
     Baseline(baseline::Spec),
+    #[cfg(feature = "toy")]
+    Toy(toy::Spec),
 }
 
 /// What a kind remembers between looks. Losing it costs time, never safety.
@@ -32,6 +38,8 @@ pub enum Spec {
 pub enum Memo {
     Service(service::Memo),
     Baseline(baseline::Memo),
+    #[cfg(feature = "toy")]
+    Toy(toy::Memo),
 }
 
 /// The next rung made concrete, and what the kind itself has against it now.
@@ -52,6 +60,12 @@ impl Draft {
         Draft { plan: None, holds: vec![held] }
     }
 
+    /// The rung fits, and what its plan must name has not been seen yet.
+    pub fn unready(why: impl Into<Str>) -> Self {
+        let held = Held::new(Hold::Confirming, why, "a look at it", Lift::Fact("the next look".into()));
+        Draft { plan: None, holds: vec![held] }
+    }
+
     #[must_use]
     pub fn held(mut self, hold: Option<Held>) -> Self {
         self.holds.extend(hold);
@@ -65,6 +79,8 @@ impl Spec {
         match self {
             Spec::Service(spec) => spec.probes(),
             Spec::Baseline(spec) => spec.probes(),
+            #[cfg(feature = "toy")]
+            Spec::Toy(spec) => spec.probes(),
         }
     }
 
@@ -72,31 +88,55 @@ impl Spec {
         match self {
             Spec::Service(_) => Memo::Service(service::Memo::default()),
             Spec::Baseline(_) => Memo::Baseline(baseline::Memo::default()),
+            #[cfg(feature = "toy")]
+            Spec::Toy(_) => Memo::Toy(toy::Memo::default()),
         }
     }
 
     /// What the answer to probe `n` says.
-    pub fn read(&self, memo: &mut Memo, n: u16, asked: Now, answer: &Answer) -> Vec<Sight> {
+    pub fn read(&self, memo: &mut Memo, n: u16, asked: Now, answer: &Answer, starvation: &Starvation) -> Vec<Sight> {
         match (self, memo) {
-            (Spec::Service(spec), Memo::Service(memo)) => spec.read(memo, n, asked, answer),
-            (Spec::Baseline(spec), Memo::Baseline(memo)) => spec.read(memo, asked, answer),
+            (Spec::Service(spec), Memo::Service(memo)) => spec.read(memo, n, asked, answer, starvation),
+            (Spec::Baseline(spec), Memo::Baseline(memo)) => spec.read(memo, n, answer),
+            #[cfg(feature = "toy")]
+            (Spec::Toy(spec), Memo::Toy(memo)) => spec.read(memo, answer),
             // A memo of another kind: the watch was redefined under the same name. It is begun anew at reload.
             _ => Vec::new(),
         }
     }
 
     /// The remedy for a target that is, or looks, down.
-    pub fn draft(&self, world: &World, target: &TargetId, watch: &Watch, live: &Live) -> Draft {
+    pub fn draft(&self, world: &World, target: &TargetId, live: &Live) -> Draft {
         match (self, &live.memo) {
-            (Spec::Service(spec), Memo::Service(memo)) => spec.draft(world, target, watch, memo),
-            (Spec::Baseline(spec), Memo::Baseline(memo)) => spec.draft(world, target, watch, memo),
+            (Spec::Service(spec), Memo::Service(memo)) => spec.draft(world, target, live, memo),
+            (Spec::Baseline(spec), Memo::Baseline(memo)) => spec.draft(world, target, live, memo),
+            #[cfg(feature = "toy")]
+            (Spec::Toy(spec), Memo::Toy(memo)) => spec.draft(world, target, live, memo),
             _ => Draft::none("not looked at yet"),
         }
     }
 
+    /// The operator wrote this act down.
+    pub fn allows(&self, act: &Act) -> bool {
+        match self {
+            Spec::Service(spec) => matches!(act, Act::Restart(unit) if *unit == spec.unit),
+            Spec::Baseline(spec) => spec.allows(act),
+            #[cfg(feature = "toy")]
+            Spec::Toy(spec) => spec.allows(act),
+        }
+    }
+
+    /// A state of its unit that somebody chose and that is respected.
+    pub fn by_hand(&self, live: &Live, now: Now) -> Option<Held> {
+        match (self, &live.memo) {
+            (Spec::Service(spec), Memo::Service(memo)) => spec.by_hand(memo, now),
+            _ => None,
+        }
+    }
+
     /// What a plan of this watch rests on, as it is now. Its own policy is always among it.
-    pub fn basis(&self, watch: &Watch, live: &Live) -> Vec<Basis> {
-        let mut basis = vec![Basis { what: "policy".into(), value: short_digest(watch) }];
+    pub fn basis(&self, live: &Live) -> Vec<Basis> {
+        let mut basis = vec![Basis { what: "policy".into(), value: live.digest.clone() }];
         if let (Spec::Baseline(_), Memo::Baseline(memo)) = (self, &live.memo) {
             basis.extend(memo.basis());
         }
@@ -106,8 +146,10 @@ impl Spec {
     /// The probe that tells what its plans rest on, beside the policy.
     pub fn rests_on(&self) -> Option<u16> {
         match self {
-            Spec::Service(_) => None,
             Spec::Baseline(_) => Some(0),
+            Spec::Service(_) => None,
+            #[cfg(feature = "toy")]
+            Spec::Toy(_) => None,
         }
     }
 
@@ -115,6 +157,8 @@ impl Spec {
         match self {
             Spec::Service(_) => service::needs(policy, watch),
             Spec::Baseline(_) => Vec::new(),
+            #[cfg(feature = "toy")]
+            Spec::Toy(_) => Vec::new(),
         }
     }
 
@@ -122,6 +166,8 @@ impl Spec {
         match self {
             Spec::Service(spec) => vec![Resource::Unit(spec.unit.clone())],
             Spec::Baseline(spec) => vec![Resource::Path(spec.python.venv.clone())],
+            #[cfg(feature = "toy")]
+            Spec::Toy(spec) => spec.provides(),
         }
     }
 
@@ -130,6 +176,8 @@ impl Spec {
         match self {
             Spec::Service(spec) => spec.ladder.iter().filter_map(service::Step::rung).collect(),
             Spec::Baseline(_) => vec![Rung::new("reconcile")],
+            #[cfg(feature = "toy")]
+            Spec::Toy(_) => vec![Rung::new("mend"), Rung::new("replace")],
         }
     }
 
@@ -138,6 +186,8 @@ impl Spec {
         match self {
             Spec::Service(spec) => Some(&spec.unit),
             Spec::Baseline(_) => None,
+            #[cfg(feature = "toy")]
+            Spec::Toy(_) => None,
         }
     }
 
@@ -146,14 +196,18 @@ impl Spec {
         match self {
             Spec::Service(spec) => (spec.interval * 2).max(Ms::mins(2)),
             Spec::Baseline(spec) => spec.interval * 2,
+            #[cfg(feature = "toy")]
+            Spec::Toy(spec) => spec.interval * 4,
         }
     }
 
     /// Trees in which somebody's package manager means hands off.
     pub fn trees(&self) -> Vec<PathBuf> {
         match self {
-            Spec::Service(_) => Vec::new(),
             Spec::Baseline(spec) => spec.trees(),
+            Spec::Service(_) => Vec::new(),
+            #[cfg(feature = "toy")]
+            Spec::Toy(_) => Vec::new(),
         }
     }
 }

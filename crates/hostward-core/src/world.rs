@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use crate::ask::Answer;
 use crate::check::check;
-use crate::hold::{self, Held};
-use crate::id::{Str, TargetId, UnitName, WatchId};
+use crate::hold::{self, Held, Storm};
+use crate::id::{Resource, Str, TargetId, UnitName, WatchId};
 use crate::judge::Target;
 use crate::ledger::State;
-use crate::plan::Plan;
+use crate::plan::{Plan, short_digest};
 use crate::policy::{Policy, Watch};
+use crate::starvation::Starvation;
 use crate::time::Now;
-use crate::watch::{Draft, Memo, Spec};
+use crate::watch::{Draft, Memo};
 
 /// The engine's whole knowledge.
 #[derive(Clone, Debug)]
@@ -29,6 +30,41 @@ pub struct World {
     /// Why the ledger cannot be written, when it cannot.
     pub ledger_bad: Option<Str>,
     pub live: BTreeMap<WatchId, Live>,
+    /// Who needs whom, by the policy alone.
+    pub graph: Graph,
+    pub starvation: Starvation,
+    /// Of the last turn.
+    pub storm: Storm,
+}
+
+/// Which watches provide what a watch needs, and which need what it provides.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    causes: BTreeMap<WatchId, Vec<WatchId>>,
+    dependents: BTreeMap<WatchId, Vec<WatchId>>,
+    units: BTreeMap<UnitName, Vec<WatchId>>,
+}
+
+impl Graph {
+    pub fn of(policy: &Policy) -> Graph {
+        let mut graph = Graph::default();
+        let provides: Vec<(&WatchId, Vec<Resource>)> =
+            policy.watches.iter().map(|(id, watch)| (id, watch.spec.provides())).collect();
+        for (id, watch) in &policy.watches {
+            let needs = watch.spec.needs(policy, watch);
+            let met = |provided: &[Resource]| provided.iter().any(|p| needs.iter().any(|n| n.clashes(p)));
+            for (other, provided) in &provides {
+                if *other != id && (watch.needs.contains(other) || met(provided)) {
+                    graph.causes.entry(id.clone()).or_default().push((*other).clone());
+                    graph.dependents.entry((*other).clone()).or_default().push(id.clone());
+                }
+            }
+            if let Some(unit) = watch.spec.unit() {
+                graph.units.entry(unit.clone()).or_default().push(id.clone());
+            }
+        }
+        graph
+    }
 }
 
 /// How the engine came up.
@@ -44,6 +80,8 @@ pub enum Start {
 pub struct Live {
     pub memo: Memo,
     pub targets: BTreeMap<Str, Target>,
+    /// Of the watch's declaration, as plans rest on it.
+    pub digest: Str,
     /// When it was asked for, and what the edge said of everything that may forbid an act.
     pub gate: Option<(Now, Answer)>,
 }
@@ -75,6 +113,12 @@ impl World {
         self.live.iter().flat_map(|(watch, live)| {
             live.targets.iter().map(|(key, target)| (TargetId::new(watch.clone(), key.clone()), target))
         })
+    }
+
+    /// Targets that are, or look, down.
+    pub fn ill(&self) -> Vec<TargetId> {
+        let ill = |target: &Target| target.verdict.down().is_some() || target.suspect().is_some();
+        self.targets().filter(|(_, target)| ill(target)).map(|(id, _)| id).collect()
     }
 
     /// Plans that are being executed.
@@ -111,25 +155,24 @@ impl World {
 
     fn draft(&self, target: &TargetId) -> Draft {
         match self.watch(&target.watch) {
-            Some((watch, live)) => watch.spec.draft(self, target, watch, live),
+            Some((watch, live)) => watch.spec.draft(self, target, live),
             None => Draft::none("the watch is gone from the configuration"),
         }
     }
 
     /// Targets of other watches that provide what this one needs.
     pub fn causes(&self, id: &TargetId) -> Vec<TargetId> {
-        let Some(watch) = self.policy.watches.get(&id.watch) else { return Vec::new() };
-        let needs = watch.spec.needs(&self.policy, watch);
-        let provides = |(other, watch): (&WatchId, &Watch)| {
-            let met = watch.spec.provides().iter().any(|p| needs.iter().any(|n| n.clashes(p)));
-            (met && *other != id.watch).then(|| other.clone())
-        };
-        let others: Vec<WatchId> = self.policy.watches.iter().filter_map(provides).collect();
-        others
-            .into_iter()
-            .filter_map(|other| Some((other.clone(), self.live.get(&other)?)))
-            .flat_map(|(other, live)| live.targets.keys().map(move |key| TargetId::new(other.clone(), key.clone())))
-            .collect()
+        self.graph.causes.get(&id.watch).map_or(Vec::new(), |others| self.targets_of(others))
+    }
+
+    /// Targets of other watches that need what this one provides.
+    pub fn dependents(&self, id: &TargetId) -> Vec<TargetId> {
+        self.graph.dependents.get(&id.watch).map_or(Vec::new(), |others| self.targets_of(others))
+    }
+
+    fn targets_of(&self, watches: &[WatchId]) -> Vec<TargetId> {
+        let live = watches.iter().filter_map(|id| Some((id, self.live.get(id)?)));
+        live.flat_map(|(id, live)| live.targets.keys().map(|key| TargetId::new(id.clone(), key.clone()))).collect()
     }
 
     /// The cause that is, or looks, down: whose fault this target's state is.
@@ -142,15 +185,20 @@ impl World {
 
     /// Something that needs this target is down.
     pub fn urgent(&self, id: &TargetId) -> bool {
-        self.targets().any(|(other, target)| target.verdict.down().is_some() && self.causes(&other).contains(id))
+        let down = |other: &TargetId| self.target(other).is_some_and(|target| target.verdict.down().is_some());
+        self.dependents(id).iter().any(down)
     }
 
     /// A watched unit that is, or looks, down.
     pub fn unit_down(&self, unit: &UnitName) -> bool {
-        self.live.iter().any(|(id, live)| {
-            let watches_it = self.policy.watches.get(id).is_some_and(|w| w.spec.unit() == Some(unit));
-            watches_it && live.targets.values().any(|t| t.verdict.down().is_some() || t.suspect().is_some())
-        })
+        let ill = |target: &Target| target.verdict.down().is_some() || target.suspect().is_some();
+        let watches = self.graph.units.get(unit).into_iter().flatten();
+        watches.filter_map(|id| self.live.get(id)).any(|live| live.targets.values().any(ill))
+    }
+
+    /// A plan of ours that is being executed has its hands on this unit.
+    pub fn touches(&self, unit: &UnitName) -> bool {
+        self.claims().any(|plan| plan.touches.iter().any(|t| matches!(t, Resource::Unit(touched) if touched == unit)))
     }
 
     /// The cause is being acted on, or will be as soon as passing holds pass.
@@ -163,10 +211,20 @@ impl World {
 
     /// The first fact that a plan rests on and that moved: what, what it was, what it is.
     pub fn basis(&self, plan: &Plan) -> Result<(), (Str, Str, Str)> {
-        let is = match self.watch(&plan.watch) {
-            Some((watch, live)) => watch.spec.basis(watch, live),
-            None => Vec::new(),
+        let Some((watch, live)) = self.watch(&plan.watch) else {
+            return Err(("its watch".into(), "was declared".into(), "gone".into()));
         };
+        let is = watch.spec.basis(live);
+        // What cannot be read now was not confirmed by an older look.
+        let blind = watch.spec.rests_on().and_then(|probe| {
+            live.targets
+                .values()
+                .filter_map(|target| target.aspects.get(&probe))
+                .find_map(|aspect| aspect.fault.clone())
+        });
+        if let Some(fault) = blind {
+            return Err(("what it rests on".into(), "was readable".into(), fault.to_string().into()));
+        }
         for was in &plan.basis {
             let value = is.iter().find(|b| b.what == was.what).map_or_else(|| "gone".into(), |b| b.value.clone());
             if value != was.value {
@@ -187,7 +245,7 @@ impl World {
 }
 
 impl Live {
-    pub fn new(spec: &Spec) -> Self {
-        Live { memo: spec.memo(), targets: BTreeMap::new(), gate: None }
+    pub fn new(watch: &Watch) -> Self {
+        Live { memo: watch.spec.memo(), targets: BTreeMap::new(), digest: short_digest(watch), gate: None }
     }
 }

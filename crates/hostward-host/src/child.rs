@@ -55,7 +55,8 @@ fn answer(input: &mut dyn Read, output: &mut dyn Write) -> std::io::Result<()> {
     let answer: Answer = match &question {
         Question::Python(q) => python::read(q),
         Question::Gate(q) => gate::read(q).map(Reading::Gate),
-        Question::Unit(_) | Question::Http(_) => {
+        Question::Mount(path) => crate::mounts::reading(path),
+        Question::Unit(_) | Question::Http(_) | Question::Closure(_) => {
             Err(Fault::Probe("a child answers only questions about files".into()))
         }
     };

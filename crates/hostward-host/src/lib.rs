@@ -8,4 +8,5 @@ pub mod ledger;
 mod mask;
 pub mod mounts;
 pub mod python;
+pub mod reach;
 pub mod systemd;

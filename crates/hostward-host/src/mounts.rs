@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use hostward_core::ask::{Answer, Fault, Mount, Reading};
+
 /// One mount: a line of mountinfo (proc_pid_mountinfo(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountInfo {
@@ -28,6 +30,16 @@ pub fn mount_at(path: &Path) -> io::Result<Option<MountInfo>> {
 /// All that is mounted at `path`, the lowest first. Empty when [`mount_at`] has none.
 pub fn stack_at(path: &Path) -> io::Result<Vec<MountInfo>> {
     Ok(stack(&parse(&fs::read(MOUNTINFO)?), path))
+}
+
+/// The answer to [`hostward_core::ask::Question::Mount`].
+pub fn reading(path: &Path) -> Answer {
+    let mount = mount_at(path).map_err(|e| Fault::Unreadable(format!("{MOUNTINFO}: {e}").into()))?;
+    Ok(Reading::Mount(mount.map(|mount| Mount {
+        read_only: mount.options.split(',').any(|option| option == "ro"),
+        source: mount.source.into(),
+        fstype: mount.fstype.into(),
+    })))
 }
 
 struct Line {

@@ -7,10 +7,12 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use hostward_core::check;
-use hostward_core::id::UnitName;
-use hostward_core::plan::{Act, Plan};
+use hostward_core::id::{RunId, UnitName};
+use hostward_core::plan::{Act, Arm, Plan, Stop};
 use hostward_core::policy::Policy;
-use hostward_core::run::{Outcome, Ticket};
+use hostward_core::run::{At, Outcome, Ticket};
+use hostward_core::time::Ms;
+use hostward_host::systemd::Systemd;
 
 use crate::bus::Bus;
 
@@ -29,30 +31,74 @@ impl Actor {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
-    /// One step of one plan. Its word proves nothing; the brain looks afresh.
-    pub(crate) async fn perform(&self, ticket: Ticket, plan: &Plan) -> Outcome {
+    /// One act of one plan. Its word proves nothing; the brain looks afresh. What PID 1 is to undo is armed first: an act
+    /// whose undo cannot be armed is not made.
+    pub(crate) async fn perform(&self, ticket: Ticket, plan: &Plan, arm: Option<&Arm>) -> Outcome {
         let policy = Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner));
-        if let Err(flaw) = check::check(&policy, plan) {
+        // A give-back is owed whatever the configuration says by now.
+        if let (At::Go(_), Err(flaw)) = (ticket.at, check::check(&policy, plan)) {
             return Outcome::Failed(format!("refused by the actor: {flaw}").into());
         }
-        let Some(step) = plan.steps.get(usize::from(ticket.step)) else {
-            return Outcome::Failed("refused by the actor: the plan has no such step".into());
+        let Some((act, deadline)) = ticket.act(plan) else {
+            return Outcome::Failed("refused by the actor: the plan has no such act".into());
         };
         let systemd = match self.bus.link().await {
             Ok(systemd) => systemd,
             Err(fault) => return Outcome::Lost(fault.to_string().into()),
         };
-        match &step.act {
-            None => Outcome::Ok,
-            Some(Act::Command(command)) => systemd.run_command(&ticket.unit(), command, step.deadline).await,
-            Some(Act::Restart(unit)) => systemd.restart(unit, step.deadline).await,
+        // A lost try may still be running: it ends before the next one begins.
+        for tries in 1..ticket.tries {
+            if let Err(fault) = systemd.end_step(&Ticket { tries, ..ticket }.unit()).await {
+                return Outcome::Failed(format!("the try before this one does not end: {fault}").into());
+            }
+        }
+        let armed = match arm {
+            Some(arm) => systemd.arm(&arm.run.to_string(), &arm.units, arm.after).await.map(drop),
+            None => Ok(()),
+        };
+        // A give-back is itself the undo.
+        if let (At::Go(_), Err(e)) = (ticket.at, armed) {
+            return Outcome::Failed(format!("its undo could not be armed: {e}").into());
+        }
+        match act {
+            Act::Command(command) => systemd.run_command(&ticket.unit(), command, deadline).await,
+            Act::Restart(unit) => systemd.restart(unit, deadline).await,
+            Act::Stop(stop) => self::stop(&systemd, stop, deadline).await,
+            Act::Start(units) => worst(systemd.start_all(units, deadline).await),
+            Act::Fence(path) => said(systemd.fence(path).await),
+            Act::Unfence(path) => said(systemd.unfence(path).await),
+        }
+    }
+
+    /// The run lives: PID 1 waits longer.
+    pub(crate) async fn arm(&self, arm: &Arm) {
+        if let Ok(systemd) = self.bus.link().await {
+            // One that cannot be pushed fires early, and the run sees that what it stopped runs again.
+            let _ = systemd.arm(&arm.run.to_string(), &arm.units, arm.after).await;
+        }
+    }
+
+    pub(crate) async fn disarm(&self, run: RunId) {
+        if let Ok(systemd) = self.bus.link().await {
+            // One that is left starts what runs already; the next start of ours drops it.
+            let _ = systemd.disarm(&run.to_string()).await;
+        }
+    }
+
+    /// Drops every undo but those of open runs: left behind by an engine that is no more.
+    pub(crate) async fn disarm_others(&self, open: &[RunId]) {
+        let Ok(systemd) = self.bus.link().await else { return };
+        let open: Vec<String> = open.iter().map(ToString::to_string).collect();
+        for undo in systemd.armed().await.unwrap_or_default() {
+            if !open.iter().any(|run| **run == *undo.run) {
+                let _ = systemd.disarm(&undo.run).await;
+            }
         }
     }
 
     /// What became of a step that was begun before we started.
     pub(crate) async fn adopt(&self, ticket: Ticket, plan: &Plan) -> Outcome {
-        let step = plan.steps.get(usize::from(ticket.step));
-        let Some((Act::Command(_), deadline)) = step.and_then(|s| Some((s.act.as_ref()?, s.deadline))) else {
+        let Some((Act::Command(_), deadline)) = ticket.act(plan) else {
             return Outcome::Lost("the end of its job was not seen".into());
         };
         match self.bus.link().await {
@@ -86,4 +132,39 @@ impl Actor {
             let _ = systemd.release(unit).await;
         }
     }
+}
+
+/// Stops a unit, when no more goes down with it than the plan gives back.
+async fn stop(systemd: &Systemd, stop: &Stop, deadline: Ms) -> Outcome {
+    let closure = match systemd.closure(&stop.unit).await {
+        Ok(closure) => closure,
+        Err(e) => return Outcome::Failed(format!("refused by the actor: {e}").into()),
+    };
+    let planned = |unit: &&UnitName| stop.closure.contains(unit);
+    if let Some(more) = closure.members.iter().chain(&closure.one_way).find(|unit| !planned(unit)) {
+        return Outcome::Failed(format!("refused by the actor: {more} would stop with {}", stop.unit).into());
+    }
+    systemd.take_down(&stop.unit, deadline).await.outcome
+}
+
+/// All that did not go well, in one word.
+fn worst(outcomes: Vec<(UnitName, Outcome)>) -> Outcome {
+    let mut failed = Vec::new();
+    let mut lost = Vec::new();
+    for (unit, outcome) in outcomes {
+        match outcome {
+            Outcome::Ok => {}
+            Outcome::Failed(why) => failed.push(format!("{unit}: {why}")),
+            Outcome::Lost(why) => lost.push(format!("{unit}: {why}")),
+        }
+    }
+    match (failed.is_empty(), lost.is_empty()) {
+        (true, true) => Outcome::Ok,
+        (false, _) => Outcome::Failed(failed.join("; ").into()),
+        (true, false) => Outcome::Lost(lost.join("; ").into()),
+    }
+}
+
+fn said<E: std::fmt::Display>(done: Result<(), E>) -> Outcome {
+    done.map_or_else(|e| Outcome::Failed(e.to_string().into()), |()| Outcome::Ok)
 }

@@ -87,13 +87,49 @@ pub(crate) enum Verb {
         /// Only the newest N records
         #[arg(long, value_name = "N")]
         last: Option<usize>,
+        /// What each remedy was worth: attempts, cleared, relapsed, by itself, median time to clear
+        #[arg(long, conflicts_with = "last")]
+        stats: bool,
     },
     /// Create the sentinel of the host, or of one watch: it may act from now on
     Enable { watch: Option<String> },
     /// Remove the sentinel of the host, or of one watch: it only observes from now on
     Disable { watch: Option<String> },
-    /// Count caps again after a damaged ledger was looked at
-    Clear,
+    /// Say that you have looked: at what is stuck of one watch, or at all of it and at a damaged ledger
+    #[command(after_help = "Examples:\n  hostward clear\n  hostward clear baseline.app")]
+    Clear { watch: Option<String> },
+    /// Hold a watch, or with --all every watch, for a while: it is observed, and nothing is done
+    #[command(after_help = "Examples:\n  hostward pause service.api --for 2h --reason 'moving the database'\n  \
+                            hostward pause --all --for 30min --reason 'kernel update'")]
+    Pause {
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        watch: Option<String>,
+        #[arg(long)]
+        all: bool,
+        /// It ends by itself after this: 90s, 30min, 2h, 3d; at most 30d
+        #[arg(long = "for", value_name = "SPAN", value_parser = hostward_config::span)]
+        span: hostward_core::time::Ms,
+        /// Shown wherever it holds something
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// End a pause before its time
+    #[command(after_help = "Examples:\n  hostward resume service.api\n  hostward resume --all")]
+    Resume {
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        watch: Option<String>,
+        #[arg(long)]
+        all: bool,
+    },
+    /// Carry out the very plan that `plan` or `status` showed, if all that it rests on still holds
+    #[command(after_help = "Example:\n  hostward plan baseline.app\n  hostward apply 4c0ffee4c0ff")]
+    Apply {
+        /// The plan's hash
+        plan: String,
+        /// How long to wait for its end
+        #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+        wait: u64,
+    },
     /// Load the configuration anew; one that does not load never replaces the one in force
     Reload,
     /// Check or show the configuration

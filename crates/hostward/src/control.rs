@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use hostward_core::command::{Applied, Command};
 use hostward_core::id::WatchId;
-use hostward_core::time::Ms;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -27,16 +27,18 @@ const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Call {
     Status,
-    Look { watch: Option<WatchId> },
-    Cycle { watch: WatchId, patience: Ms },
+    Look {
+        watch: Option<WatchId>,
+    },
     Reload,
-    Clear,
+    /// Anything else that changes something.
+    Order(Command),
 }
 
 impl Call {
     /// Looking is anybody's.
     fn changes(&self) -> bool {
-        matches!(self, Call::Cycle { .. } | Call::Reload | Call::Clear)
+        matches!(self, Call::Reload | Call::Order(_))
     }
 }
 
@@ -55,6 +57,7 @@ pub(crate) enum Response {
         asked: WatchId,
         known: Vec<WatchId>,
     },
+    Applied(Box<Applied>),
     Refused {
         why: String,
     },

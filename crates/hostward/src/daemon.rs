@@ -267,8 +267,7 @@ impl Daemon {
         let command = match call {
             Call::Status => Command::View,
             Call::Look { watch } => Command::Look { watch },
-            Call::Cycle { watch, patience } => Command::Cycle { watch, patience },
-            Call::Clear => Command::Clear,
+            Call::Order(command) => command,
             Call::Reload => {
                 // A caller that went away reads it in the journal.
                 let _ = respond.send(self.reload(events));
@@ -284,6 +283,8 @@ impl Daemon {
             let response = match reply.try_recv() {
                 Ok(Reply::View(view)) => Response::Status(Box::new(self.status(*view))),
                 Ok(Reply::NoSuchWatch { asked, known }) => Response::NoSuchWatch { asked, known },
+                Ok(Reply::Refused { why }) => Response::Refused { why: why.to_string() },
+                Ok(Reply::Applied(applied)) => Response::Applied(applied),
                 Err(oneshot::error::TryRecvError::Closed) => continue,
                 Err(oneshot::error::TryRecvError::Empty) => {
                     if !respond.is_closed() {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use hostward_core::command::{Command, OrderId, Reply};
 use hostward_core::engine::{Begin, Effect, Engine, Event};
 use hostward_core::ledger::Record;
+use hostward_core::starvation::STARVED;
+use hostward_core::time::Ms;
 use hostward_core::view::View;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -14,6 +16,13 @@ use crate::edge::{Edge, Written};
 
 /// The loop turns at least this often: the watchdog is fed by a turn and by nothing else.
 const TURN_AT_LEAST: Duration = Duration::from_secs(15);
+
+/// How late a sleep of ours ended. Begun afresh by each turn, so that our own work does not count.
+async fn slept(span: Duration) -> Ms {
+    let due = tokio::time::Instant::now() + span;
+    tokio::time::sleep_until(due).await;
+    Ms(u64::try_from(due.elapsed().as_millis()).unwrap_or(u64::MAX))
+}
 
 pub(crate) struct Drive {
     engine: Engine,
@@ -57,7 +66,12 @@ impl Drive {
             }
             // Cancel-safe by its documentation.
             Some(event) = self.events.recv() => event,
-            () = tokio::time::sleep(wake.min(TURN_AT_LEAST)) => Event::Wake,
+            late = slept(wake.min(TURN_AT_LEAST)) => {
+                if late >= STARVED {
+                    self.edge.measure(late);
+                }
+                Event::Wake
+            }
         }
     }
 

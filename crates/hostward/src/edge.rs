@@ -5,20 +5,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostward_core::ask::{Answer, AskKey, Fault, GateQ, Question, Reading};
+use hostward_core::ask::{Active, Answer, AskKey, ClosureReading, Fault, GateQ, Question, Reading};
 use hostward_core::command::{OrderId, Reply};
 use hostward_core::engine::{Effect, Event};
+use hostward_core::id::{RunId, UnitName};
 use hostward_core::ledger::Record;
-use hostward_core::plan::Plan;
+use hostward_core::plan::{Arm, Plan};
 use hostward_core::run::Ticket;
+use hostward_core::starvation::Lag;
 use hostward_core::time::{Ms, Now};
 use hostward_host::ledger::{AppendError, LedgerEvent, Writer};
-use hostward_host::{child, gate, http, python};
+use hostward_host::systemd::ClosureError;
+use hostward_host::{child, gate, http, mounts, python, reach};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::actor::Actor;
 use crate::bus::Bus;
+use crate::echo;
 
 /// Events on their way to the engine. A full queue makes probes wait, never the loop.
 pub(crate) const EVENTS_MAX: usize = 1024;
@@ -90,7 +94,9 @@ impl Edge {
                     let _ = waiting.send(reply);
                 }
             }
-            Effect::Perform { ticket, plan } => self.begin(ticket, plan),
+            Effect::Perform { ticket, plan, arm } => self.begin(ticket, plan, arm),
+            Effect::Arm(arm) => self.with_actor(|actor| async move { actor.arm(&arm).await }),
+            Effect::Disarm(run) => self.with_actor(|actor| async move { actor.disarm(run).await }),
             Effect::Cancel(ticket) => {
                 if let Some(abort) = self.hands.as_mut().and_then(|hands| hands.performing.remove(&ticket)) {
                     abort.abort();
@@ -98,7 +104,7 @@ impl Edge {
                 self.release(ticket);
             }
             Effect::Release(ticket) => self.release(ticket),
-            Effect::Adopt(tickets) => self.adopt(tickets),
+            Effect::Adopt { tickets, runs } => self.adopt(tickets, runs),
         }
     }
 
@@ -114,6 +120,14 @@ impl Edge {
         });
     }
 
+    /// Tells the engine how starved this host is. What waits for the answer is not the loop.
+    pub(crate) fn measure(&self, late: Ms) {
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let _ = events.send(Event::Lag(Lag { late, echo: echo::echo().await })).await;
+        });
+    }
+
     fn append(&mut self, record: &Record) {
         let Some(hands) = &mut self.hands else { return };
         if hands.overflowed {
@@ -126,11 +140,11 @@ impl Edge {
         hands.overflowed = appended.is_err();
     }
 
-    fn begin(&mut self, ticket: Ticket, plan: Arc<Plan>) {
+    fn begin(&mut self, ticket: Ticket, plan: Arc<Plan>, arm: Option<Arm>) {
         let Some(hands) = &mut self.hands else { return };
         let (actor, events) = (hands.actor.clone(), self.events.clone());
         let task = tokio::spawn(async move {
-            let outcome = actor.perform(ticket, &plan).await;
+            let outcome = actor.perform(ticket, &plan, arm.as_ref()).await;
             let _ = events.send(Event::Ended(ticket, outcome)).await;
         });
         hands.performing.retain(|_, task| !task.is_finished());
@@ -138,17 +152,22 @@ impl Edge {
     }
 
     fn release(&self, ticket: Ticket) {
-        let Some(hands) = &self.hands else { return };
-        let actor = hands.actor.clone();
-        tokio::spawn(async move { actor.release(ticket).await });
+        self.with_actor(|actor| async move { actor.release(ticket).await });
     }
 
-    fn adopt(&self, tickets: Vec<(Ticket, Arc<Plan>)>) {
+    fn with_actor<F: Future<Output = ()> + Send + 'static>(&self, act: impl FnOnce(Actor) -> F) {
+        if let Some(hands) = &self.hands {
+            tokio::spawn(act(hands.actor.clone()));
+        }
+    }
+
+    fn adopt(&self, tickets: Vec<(Ticket, Arc<Plan>)>, runs: Vec<RunId>) {
         let Some(hands) = &self.hands else { return };
         let (actor, events) = (hands.actor.clone(), self.events.clone());
         tokio::spawn(async move {
             let kept: Vec<Ticket> = tickets.iter().map(|(ticket, _)| *ticket).collect();
             actor.release_others(&kept).await;
+            actor.disarm_others(&runs).await;
             for (ticket, plan) in tickets {
                 let (actor, events) = (actor.clone(), events.clone());
                 tokio::spawn(async move {
@@ -164,15 +183,31 @@ async fn answer(bus: &Bus, files: &Files, question: &Arc<Question>, deadline: Ms
     match &**question {
         Question::Unit(unit) => bus.link().await?.unit(unit).await,
         Question::Http(http) => http::get(http, deadline.into()).await,
-        Question::Python(_) => in_files(files, question, deadline).await,
+        Question::Closure(unit) => closure(bus, unit).await,
+        Question::Python(_) | Question::Mount(_) => in_files(files, question, deadline).await,
         Question::Gate(gate) => {
             let Reading::Gate(mut reading) = in_files(files, question, deadline).await? else {
                 return Err(Fault::Probe("another question's answer".into()));
             };
-            look_at_system(bus, gate, &mut reading).await?;
+            let (system, unreachable) =
+                tokio::join!(look_at_system(bus, gate, &mut reading), reach::look(gate.reach.as_deref()));
+            system?;
+            reading.unreachable = unreachable?;
             Ok(Reading::Gate(reading))
         }
     }
+}
+
+async fn closure(bus: &Bus, unit: &UnitName) -> Answer {
+    let systemd = bus.link().await?;
+    let active = match systemd.unit(unit).await? {
+        Reading::Unit(reading) => reading.running() || reading.active == Active::Activating,
+        _ => return Err(Fault::Probe("another question's answer".into())),
+    };
+    let unreadable = |e: ClosureError| Fault::Unreadable(e.to_string().into());
+    let closure = systemd.closure(unit).await.map_err(unreadable)?;
+    let (members, one_way, stop_timeout) = (closure.members, closure.one_way, closure.stop_timeout);
+    Ok(Reading::Closure(ClosureReading { active, members, one_way, stop_timeout }))
 }
 
 async fn look_at_system(bus: &Bus, gate: &GateQ, reading: &mut hostward_core::ask::GateReading) -> Result<(), Fault> {
@@ -192,7 +227,10 @@ async fn in_files(files: &Files, question: &Arc<Question>, deadline: Ms) -> Answ
             let look = move || match &*question {
                 Question::Python(python) => python::read(python),
                 Question::Gate(gate) => gate::read(gate).map(Reading::Gate),
-                Question::Unit(_) | Question::Http(_) => Err(Fault::Probe("not a question about files".into())),
+                Question::Mount(path) => mounts::reading(path),
+                Question::Unit(_) | Question::Http(_) | Question::Closure(_) => {
+                    Err(Fault::Probe("not a question about files".into()))
+                }
             };
             tokio::task::spawn_blocking(look).await.unwrap_or_else(|e| Err(Fault::Probe(e.to_string().into())))
         }

@@ -7,6 +7,7 @@ mod clock;
 mod control;
 mod daemon;
 mod drive;
+mod echo;
 mod edge;
 mod exit;
 mod export;
@@ -64,10 +65,16 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Verb::Explain { watch } => verb::look::explain(&paths, out, &watch).await,
             Verb::Plan { watch } => verb::look::plan(&paths, out, &watch).await,
             Verb::Trigger { watch, wait } => verb::trigger::trigger(&paths, out, &watch, wait).await,
-            Verb::History { watch, last } => verb::history::history(&paths, out, watch.as_deref(), last),
+            Verb::History { watch, stats: true, .. } => verb::history::stats(&paths, out, watch.as_deref()),
+            Verb::History { watch, last, .. } => verb::history::history(&paths, out, watch.as_deref(), last),
             Verb::Enable { watch } => verb::gate::enable(&paths, watch.as_deref()),
             Verb::Disable { watch } => verb::gate::disable(&paths, watch.as_deref()),
-            Verb::Clear => verb::ask::clear(&paths).await,
+            Verb::Clear { watch } => verb::ask::clear(&paths, out, watch.as_deref()).await,
+            Verb::Pause { watch, span, reason, .. } => {
+                verb::ask::pause(&paths, out, watch.as_deref(), span, &reason).await
+            }
+            Verb::Resume { watch, .. } => verb::ask::resume(&paths, out, watch.as_deref()).await,
+            Verb::Apply { plan, wait } => verb::apply::apply(&paths, out, &plan, wait).await,
             Verb::Reload => verb::ask::reload(&paths).await,
             Verb::Config(which) => verb::config::config(&paths, out, &which),
             Verb::Doctor => verb::doctor::doctor(&paths, out).await,

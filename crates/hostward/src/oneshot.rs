@@ -51,6 +51,8 @@ pub(crate) fn status_of(reply: Reply) -> Result<Status> {
             Ok(Status { version: status::VERSION, daemon: None, idle: None, health: Health::default(), view: *view })
         }
         Reply::NoSuchWatch { asked, known } => Err(no_such_watch(&asked, &known)),
+        Reply::Refused { why } => Err(anyhow::anyhow!("{why}")),
+        Reply::Applied(_) => Err(anyhow::anyhow!("the engine answered another order")),
     }
 }
 
@@ -63,13 +65,14 @@ pub(crate) fn no_such_watch(
     anyhow::anyhow!("no watch '{asked}' is configured; there are: {}", known.join(", "))
 }
 
-/// One whole cycle with the same engine, lock and ledger as the daemon's.
-pub(crate) async fn cycle(
+/// One order carried out with the same engine, lock and ledger as the daemon's: a whole cycle, most often. Gives the
+/// engine's reply, and what is known after it.
+pub(crate) async fn carry_out(
     paths: &Paths,
     lock: &EngineLock,
     loaded: hostward_config::Loaded,
     command: Command,
-) -> Result<Status> {
+) -> Result<(Reply, Status)> {
     let (tell, written) = edge::ledger_word();
     let opened = store::open_ledger(paths, lock, tell)?;
     let (clock, boot_id) = store::clock(&opened.folded.state)?;
@@ -102,7 +105,8 @@ pub(crate) async fn cycle(
     if let Err(error) = store::save_memory(paths, &drive.memory()) {
         eprintln!("hostward: the evidence could not be kept: {error:#}");
     }
-    let status = status_of(reply?)?;
+    let reply = reply?;
+    let status = status_of(Reply::View(Box::new(drive.view())))?;
     if let Some(textfile) = &loaded.export.textfile {
         let health = Health { textfile_ok: Some(true), ..Health::default() };
         let text = metrics::text(&status.view, &health)?;
@@ -112,5 +116,5 @@ pub(crate) async fn cycle(
     }
     let unwritten = drive.stop(&mut say);
     anyhow::ensure!(unwritten == 0, "{unwritten} records could not be written to the ledger");
-    Ok(status)
+    Ok((reply, status))
 }

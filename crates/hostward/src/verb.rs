@@ -1,5 +1,6 @@
 //! One file a group of verbs.
 
+pub(crate) mod apply;
 pub(crate) mod ask;
 pub(crate) mod config;
 pub(crate) mod doctor;
@@ -15,6 +16,7 @@ use std::io::Write;
 use anyhow::{Context, Result};
 use hostward_config::Loaded;
 use hostward_core::id::WatchId;
+use hostward_host::ledger::{EngineLock, LockError, engine_lock};
 use serde::Serialize;
 
 use crate::store::Paths;
@@ -45,6 +47,18 @@ pub(crate) fn load(paths: &Paths) -> Result<Loaded> {
     use std::io::IsTerminal;
     crate::store::load_config(&paths.config)
         .map_err(|error| anyhow::anyhow!("{}", error.render(std::io::stderr().is_terminal()).trim_end().to_owned()))
+}
+
+/// The engine's lock; none while another process has it, which is said.
+pub(crate) fn lock(paths: &Paths) -> Result<Option<EngineLock>> {
+    match engine_lock(&paths.state) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(busy @ LockError::Busy { .. }) => {
+            eprintln!("hostward: {busy}");
+            Ok(None)
+        }
+        Err(error) => Err(error).context("take the engine's lock (are you root?)"),
+    }
 }
 
 /// `service.api`; a bare `api` is what its kind makes unambiguous.

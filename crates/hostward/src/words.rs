@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hostward_core::id::RunId;
+use hostward_core::id::{RunId, WatchId};
 use hostward_core::ledger::{Body, Closing, Origin, Record, Settlement, Turn};
 use hostward_core::plan::Plan;
 use hostward_core::run::StepEnd;
@@ -30,7 +30,10 @@ impl Words {
             _ => {}
         }
         let run = match &record.body {
-            Body::Began { run, .. } | Body::Ended { run, .. } => Some(run),
+            Body::Began { run, .. }
+            | Body::Ended { run, .. }
+            | Body::Returning { run, .. }
+            | Body::Returned { run, .. } => Some(run),
             _ => None,
         };
         let plan = run.and_then(|run| self.plans.get(run));
@@ -60,13 +63,15 @@ fn of(record: &Record, plan: Option<&Plan>) -> (Level, Option<String>, String) {
             let (level, says) = turned(to, *incident);
             (level, Some(target.watch.to_string()), says)
         }
-        Body::Held { target, holds } => {
-            (Level::Notice, Some(target.watch.to_string()), format!("held: {}", holds.join(", ")))
+        Body::Held { target, holds, would } => {
+            let would = would.as_ref().map(|rung| format!("; it would be: {rung}")).unwrap_or_default();
+            (Level::Notice, Some(target.watch.to_string()), format!("held: {}{would}", holds.join(", ")))
         }
         Body::Opened { plan, origin } => {
             let by = match origin {
                 Origin::Daemon | Origin::Look => "",
                 Origin::Trigger => ", triggered",
+                Origin::Apply => ", applied by an operator",
             };
             let says = format!("run {} begins: {}, plan {}{by}. {}", record.seq, plan.rung, plan.hash(), plan.why);
             (Level::Warning, Some(plan.watch.to_string()), says)
@@ -76,12 +81,15 @@ fn of(record: &Record, plan: Option<&Plan>) -> (Level, Option<String>, String) {
             (Level::Info, None, format!("run {run} step {}{}{again}", step + 1, act(plan, *step)))
         }
         Body::Ended { run, step, end } => {
-            let (level, says) = match end {
-                StepEnd::Done => (Level::Info, "is proved".to_owned()),
-                StepEnd::Unproved(why) => (Level::Warning, format!("is not proved: {why}")),
-                StepEnd::Held(holds) => (Level::Warning, format!("is held: {}", holds.join("; "))),
-            };
+            let (level, says) = ended(end, Level::Warning);
             (level, None, format!("run {run} step {} {says}", step + 1))
+        }
+        Body::Returning { run, step } => {
+            (Level::Notice, None, format!("run {run} gives back what step {} took{}", step + 1, back(plan, *step)))
+        }
+        Body::Returned { run, step, end } => {
+            let (level, says) = ended(end, Level::Error);
+            (level, None, format!("run {run}, the return of what step {} took: it {says}", step + 1))
         }
         Body::Closed { run, result } => {
             let (level, says) = match result {
@@ -90,6 +98,13 @@ fn of(record: &Record, plan: Option<&Plan>) -> (Level, Option<String>, String) {
                 Closing::Held { step, holds } => {
                     (Level::Warning, format!("ends before step {}: {}", step + 1, holds.join("; ")))
                 }
+                Closing::Stuck { step, why } => (
+                    Level::Error,
+                    format!(
+                        "is stuck at step {}: {why}; nothing it touched is touched again before `hostward clear`",
+                        step + 1
+                    ),
+                ),
             };
             (level, None, format!("run {run} {says}"))
         }
@@ -98,6 +113,8 @@ fn of(record: &Record, plan: Option<&Plan>) -> (Level, Option<String>, String) {
                 Settlement::Cleared => (Level::Notice, "cleared it"),
                 Settlement::NotCleared => (Level::Warning, "did not clear it"),
                 Settlement::Relapsed => (Level::Warning, "had cleared it, and it is down again"),
+                Settlement::Undone => (Level::Warning, "did not clear it, and put everything back"),
+                Settlement::UndoFailed => (Level::Error, "did not clear it, and could not put everything back"),
             };
             (level, Some(target.watch.to_string()), format!("run {run} {says}"))
         }
@@ -106,8 +123,39 @@ fn of(record: &Record, plan: Option<&Plan>) -> (Level, Option<String>, String) {
             None,
             format!("the ledger before this was damaged and set aside: {why}; caps count as spent"),
         ),
+        Body::Paused { watch, span, reason } => {
+            let says = format!("{}paused for {span}: {reason}", every(watch.as_ref()));
+            (Level::Notice, watch.as_ref().map(ToString::to_string), says)
+        }
+        Body::Resumed { watch } => {
+            let says = format!("{}no longer paused", every(watch.as_ref()));
+            (Level::Notice, watch.as_ref().map(ToString::to_string), says)
+        }
+        Body::Unstuck { watch } => {
+            let says = format!("{}an operator looked at what was stuck", every(watch.as_ref()));
+            (Level::Notice, watch.as_ref().map(ToString::to_string), says)
+        }
         Body::Cleared => (Level::Notice, None, "an operator cleared the damage; caps count again".into()),
     }
+}
+
+fn every(watch: Option<&WatchId>) -> &'static str {
+    if watch.is_none() { "every watch: " } else { "" }
+}
+
+/// What a step or a return came to; `bad` is how much it matters when that is not good.
+fn ended(end: &StepEnd, bad: Level) -> (Level, String) {
+    match end {
+        StepEnd::Done => (Level::Info, "is proved".to_owned()),
+        StepEnd::Unproved(why) => (bad, format!("is not proved: {why}")),
+        StepEnd::Lost(why) => (bad, format!("is lost: {why}")),
+        StepEnd::Held(holds) => (bad, format!("is held: {}", holds.join("; "))),
+    }
+}
+
+fn back(plan: Option<&Plan>, step: u16) -> String {
+    let back = plan.and_then(|plan| plan.steps.get(usize::from(step))?.back.as_ref());
+    back.map(|back| format!(": {}", back.act)).unwrap_or_default()
 }
 
 fn turned(to: &Turn, incident: Option<u64>) -> (Level, String) {

@@ -48,7 +48,8 @@ fn the_least_configuration_has_every_default() {
         respect_stop: Ms::mins(30),
         ladder: vec![Step::Restart, Step::Notify],
     });
-    let watch = Watch { app: None, mode: Mode::Act, sentinel: None, compat: None, brakes, spec };
+    let watch =
+        Watch { app: None, mode: Mode::Act, sentinel: None, compat: None, brakes, needs: vec![], reach: None, spec };
     assert_eq!(policy.watches.into_iter().collect::<Vec<_>>(), [(WatchId::new("service.api"), watch)]);
 }
 
@@ -99,6 +100,7 @@ fn the_commented_example_reads_as_it_says() {
             dir: Some("/opt/example".into()),
             deadline: Ms::mins(15),
             when: When::UnitDown,
+            quiesce: vec![],
             restart: vec![UnitName::new("example-api.service")],
             prove: Some(WatchId::new("service.api")),
             prove_within: Ms::mins(2),

@@ -79,7 +79,7 @@ fn services() {
             "metrics.compat = \"healtharchive\"",
             "3:18 `healtharchive` is no family that Hostward can fill | write healtharchive_drift_auto_reconcile",
         ),
-        ("brakes = { per_hour = 0 }", "3:23 `per_hour` is out of range: `0` | from 1 to 1000"),
+        ("brakes = { per_hour = 0 }", "3:23 `per_hour` is out of range: `0` | from 1 to 64"),
         (
             "brakes = { cooldown = \"1h\" }",
             "3:1 the plateau (30m) is shorter than the cooldown (1h) | the cooldown doubles up to the plateau: set the plateau as well",

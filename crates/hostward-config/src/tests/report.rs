@@ -47,7 +47,7 @@ fn one_run_finds_every_error() {
             "9:7 there is no [app.exmaple] | did you mean `example`?",
             "10:8 `example-api` is not a unit's name | did you mean `example-api.service`?",
             "11:1 unknown key `intervall` in [service.api] | did you mean `interval`?",
-            "12:23 `per_hour` is out of range: `0` | from 1 to 1000",
+            "12:23 `per_hour` is out of range: `0` | from 1 to 64",
             "15:7 `https://127.0.0.1/health` cannot be probed | https is not supported here; probe the service itself \
              over http",
             "16:17 `status` must be a number, not text | write a whole number from 100 to 599, without quotes",

@@ -6,7 +6,7 @@ use crate::id::{Rung, WatchId};
 use crate::plan::{Command, Heal, Proof, Want};
 use crate::policy::{Brakes, Mode, Watch};
 use crate::time::Ms;
-use crate::watch::service;
+use crate::watch::{Spec, service};
 
 const UNIT: &str = "example-api.service";
 
@@ -26,8 +26,13 @@ fn policy() -> Policy {
         ladder: vec![service::Step::Restart],
     });
     let brakes = Brakes { cooldown: Ms::secs(60), plateau: Ms::mins(30), per_hour: 3, per_day: 6, soak: Ms::mins(5) };
-    let api = Watch { app: None, mode: Mode::Act, sentinel: None, compat: None, brakes, spec };
+    let api =
+        Watch { app: None, mode: Mode::Act, sentinel: None, compat: None, brakes, needs: vec![], reach: None, spec };
     Policy { watches: [(watch(), api)].into(), ..Policy::default() }
+}
+
+fn step(act: Option<Act>, deadline: Ms, proof: Proof) -> Step {
+    Step { act, deadline, proof: Some(proof), crash: OnCrash::Again, back: None, fail: OnFail::Unwind }
 }
 
 fn plan() -> Plan {
@@ -39,15 +44,12 @@ fn plan() -> Plan {
     Plan {
         watch: watch(),
         rung: Rung::new("restart"),
-        heals: vec![Heal { target, rung: Rung::new("restart") }],
+        heals: vec![Heal { target, rung: Rung::new("restart"), reason: "failed".into() }],
         touches: vec![Resource::Unit(unit.clone())],
         cost: 1,
         basis: Vec::new(),
         why: "it is down".into(),
-        steps: vec![
-            Step { act: Some(Act::Restart(unit)), deadline: Ms::secs(90), proof: Some(proof), crash: OnCrash::Again },
-            Step { act: None, deadline: Ms::ZERO, proof: Some(wait), crash: OnCrash::Again },
-        ],
+        steps: vec![step(Some(Act::Restart(unit)), Ms::secs(90), proof), step(None, Ms::ZERO, wait)],
     }
 }
 
@@ -76,7 +78,7 @@ fn each_flaw_is_found() {
     assert_eq!(flaw(|p| p.steps.clear()), Flaw::StepCount(0));
     assert_eq!(flaw(|p| p.steps = vec![p.steps[1].clone(); STEPS_MAX + 1]), Flaw::StepCount(STEPS_MAX + 1));
     assert_eq!(flaw(|p| p.steps[1].proof = None), Flaw::Unproved(1));
-    assert_eq!(flaw(|p| (p.steps[0].proof, p.steps[0].crash) = (None, OnCrash::Stop)), Flaw::NotRepeatable(0));
+    assert_eq!(flaw(|p| (p.steps[0].proof, p.steps[0].crash) = (None, OnCrash::Unwind)), Flaw::NotRepeatable(0));
     assert_eq!(flaw(|p| (p.steps[0].act, p.steps[0].proof) = (None, None)), Flaw::Empty(0));
     assert_eq!(flaw(|p| p.steps[0].deadline = Ms::ZERO), Flaw::Unbounded(0));
     assert_eq!(flaw(|p| proof(p, 0).checks.clear()), Flaw::Unbounded(0));
@@ -87,7 +89,7 @@ fn each_flaw_is_found() {
         Flaw::NotDeclared(0, format!("restart {other}"))
     );
     assert_eq!(flaw(|p| p.steps[0].act = Some(command)), Flaw::NotDeclared(0, "run `/bin/true`".into()));
-    assert_eq!(flaw(|p| p.touches.clear()), Flaw::NotClaimed(0, UnitName::new(UNIT)));
+    assert_eq!(flaw(|p| p.touches.clear()), Flaw::NotClaimed(0, UNIT.into()));
     assert_eq!(
         flaw(|p| proof(p, 1).checks = vec![Check::Target(nobody.clone())]),
         Flaw::NoSuchProof(1, nobody.clone())

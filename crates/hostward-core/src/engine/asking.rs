@@ -8,6 +8,7 @@ use crate::ask::{Answer, AskKey, Fault, Question};
 use crate::id::{RunId, WatchId};
 use crate::judge::{Target, Verdict};
 use crate::policy::Policy;
+use crate::starvation::STRETCH_MAX;
 use crate::time::{Ms, Now};
 
 /// Sentinel, lock and operators while nothing is wrong: only metrics read them, and inotify tells of the sentinel.
@@ -74,7 +75,7 @@ impl Asks {
             .filter_map(|ask| match ask.out {
                 // Given up on: only its answer brings it back.
                 Some(_) if ask.silent => None,
-                Some(out) => Some(out.up + ask.deadline + SILENT_AFTER),
+                Some(out) => Some(out.up + ask.deadline * STRETCH_MAX + SILENT_AFTER),
                 None => ask.due,
             })
             .min()
@@ -186,7 +187,7 @@ impl Engine {
             AskKey::Probe(id, n) => {
                 let Some(watch) = self.world.policy.watches.get(id).cloned() else { return };
                 let Some(live) = self.world.live.get_mut(id) else { return };
-                let sights = watch.spec.read(&mut live.memo, *n, asked, &answer);
+                let sights = watch.spec.read(&mut live.memo, *n, asked, &answer, &self.world.starvation);
                 self.see(id, *n, asked, sights);
             }
             AskKey::Gate(id) => {
@@ -223,7 +224,7 @@ impl Engine {
         let mut silent = Vec::new();
         for (key, ask) in &mut self.asks.asks {
             match ask.out {
-                Some(out) if !ask.silent && now.since(out) >= ask.deadline + SILENT_AFTER => {
+                Some(out) if !ask.silent && now.since(out) >= ask.deadline * STRETCH_MAX + SILENT_AFTER => {
                     ask.silent = true;
                     silent.push((key.clone(), out));
                 }
@@ -234,7 +235,7 @@ impl Engine {
                         key: key.clone(),
                         asked: now,
                         question: Arc::clone(&ask.question),
-                        deadline: ask.deadline,
+                        deadline: self.world.starvation.stretch(now, ask.deadline),
                     });
                 }
                 _ => {}

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::ask::AskKey;
-use crate::hold::{self, Hold, Lift};
+use crate::hold::{self, Hold, Lift, Storm};
 use crate::id::{RunId, Str, TargetId, WatchId};
 use crate::judge::{Target, Verdict};
 use crate::ledger::{Body, Origin, Settlement};
@@ -41,20 +41,15 @@ impl Engine {
     /// Looks at every target that is, or looks, down: begins what nothing holds, records what does.
     pub(super) fn consider(&mut self) {
         self.lift = None;
-        let ill: Vec<TargetId> = self
-            .world
-            .targets()
-            .filter(|(_, target)| target.verdict.down().is_some() || target.suspect().is_some())
-            .map(|(id, _)| id)
-            .collect();
-        for id in ill {
+        self.world.storm = Storm::of(&self.world);
+        for id in self.world.ill() {
             if self.world.claims().any(|plan| plan.heals.iter().any(|heal| heal.target == id)) {
                 continue;
             }
             let Some(proposal) = self.world.propose(&id) else { continue };
             self.wait_for(&proposal);
             match proposal.plan {
-                Some(plan) if proposal.holds.is_empty() => self.open(plan),
+                Some(plan) if proposal.holds.is_empty() => self.open(plan, self.origin),
                 _ => self.record_held(&proposal),
             }
         }
@@ -81,7 +76,7 @@ impl Engine {
     }
 
     /// Only on a fresh gate, and only after the independent checker.
-    pub(super) fn open(&mut self, plan: Plan) {
+    pub(super) fn open(&mut self, plan: Plan, origin: Origin) {
         if self.origin == Origin::Look {
             return;
         }
@@ -96,7 +91,6 @@ impl Engine {
         }
         let flaw = crate::check::check(&self.world.policy, &plan).err();
         assert!(flaw.is_none(), "drafted a plan that its checker refuses: {flaw:?}");
-        let origin = self.origin;
         let seq = self.record(Body::Opened { plan: Box::new(plan), origin });
         self.runs.check(RunId(seq), now);
     }
@@ -116,6 +110,12 @@ impl Engine {
             return;
         }
         self.held_at.insert(proposal.target.clone(), now);
-        self.record(Body::Held { target: proposal.target.clone(), holds: labels });
+        if let Some(plan) = &proposal.plan {
+            self.show(plan);
+        }
+        let leave = |hold: Hold| matches!(hold, Hold::NoSentinel | Hold::ObserveOnly | Hold::ProposeOnly);
+        let only_leave = proposal.holds.iter().all(|held| leave(held.hold));
+        let would = proposal.plan.as_ref().filter(|_| only_leave).map(|plan| plan.rung.clone());
+        self.record(Body::Held { target: proposal.target.clone(), holds: labels, would });
     }
 }

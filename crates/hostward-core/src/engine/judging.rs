@@ -9,6 +9,8 @@ use crate::time::{Ms, Now};
 
 /// Facts recorded a minute and target; more are counted.
 const NOTES_A_MINUTE: usize = 10;
+/// A target that stays down is recorded with another reason at most this often.
+const REASON_EVERY: Ms = Ms::mins(1);
 
 impl Engine {
     /// Verdicts that nobody renewed become unknown.
@@ -90,8 +92,12 @@ impl Engine {
                 Turn::Down { reason: reason.code.label().into(), detail: reason.detail, blame: self.world.blame(id) }
             }
         };
-        let last = self.world.state.targets.get(id).and_then(|brake| brake.turn.as_ref()).map(|(turn, _)| turn);
-        if last.is_some_and(|last| same_turn(last, &turn)) {
+        let last = self.world.state.targets.get(id).and_then(|brake| brake.turn.as_ref());
+        let (last, at) = (last.map(|(turn, _)| turn), last.map(|(_, at)| *at));
+        // One that gives another reason at each look is news once a minute.
+        let flaps =
+            at.is_some_and(|at| now.since(at) < REASON_EVERY) && last.is_some_and(|last| same_class(last, &turn));
+        if last.is_some_and(|last| same_turn(last, &turn)) || flaps && !names_cause(last, &turn) {
             return;
         }
         let incident = match &turn {
@@ -114,10 +120,9 @@ impl Engine {
     /// record that opens it.
     pub(super) fn incident(&self, id: &TargetId) -> u64 {
         let open = |other: &TargetId| self.world.state.targets.get(other).and_then(|brake| brake.incident);
-        let dependents = || self.world.targets().filter(|(other, _)| self.world.causes(other).contains(id));
         open(id)
             .or_else(|| self.world.causes(id).iter().find_map(open))
-            .or_else(|| dependents().find_map(|(other, _)| open(&other)))
+            .or_else(|| self.world.dependents(id).iter().find_map(open))
             .unwrap_or(self.world.state.seq + 1)
     }
 
@@ -134,6 +139,15 @@ impl Engine {
             self.record(Body::Settled { run, target: id.clone(), result: Settlement::Relapsed });
         }
     }
+}
+
+fn same_class(last: &Turn, to: &Turn) -> bool {
+    std::mem::discriminant(last) == std::mem::discriminant(to)
+}
+
+/// The cause of what is down was not known before.
+fn names_cause(last: Option<&Turn>, to: &Turn) -> bool {
+    matches!((last, to), (Some(Turn::Down { blame: None, .. }), Turn::Down { blame: Some(_), .. }))
 }
 
 /// Nothing new. A cause is often seen only after its dependent fell: its name is news, its going is not.

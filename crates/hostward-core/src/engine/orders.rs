@@ -1,12 +1,13 @@
 //! Orders: a look or a whole cycle that somebody waits for.
 
-use super::Engine;
+use super::{Effect, Engine};
 use crate::ask::AskKey;
-use crate::command::{Command, OrderId, Reply};
+use crate::command::{Command, OrderId, PAUSE_MAX, Reply};
 use crate::hold::{Hold, Lift};
-use crate::id::{TargetId, WatchId};
+use crate::id::{Str, TargetId, WatchId};
 use crate::judge::{Target, Verdict};
 use crate::ledger::{Body, Origin};
+use crate::plan::Plan;
 use crate::time::{Ms, Now};
 use crate::watch::Memo;
 
@@ -34,12 +35,10 @@ impl Engine {
         let now = self.world.now;
         let (scope, patience, cycle) = match command {
             Command::View => return self.reply(id),
-            Command::Clear => {
-                if self.world.state.damaged.is_some() {
-                    self.record(Body::Cleared);
-                }
-                return self.reply(id);
-            }
+            Command::Clear { watch } => return self.clear(id, watch),
+            Command::Pause { watch, span, reason } => return self.pause(id, watch, span, reason),
+            Command::Resume { watch } => return self.resume(id, watch),
+            Command::Apply { plan, patience } => return self.apply(id, plan, patience),
             Command::Look { watch: None } => {
                 (self.world.policy.watches.keys().cloned().collect(), LOOK_PATIENCE, false)
             }
@@ -53,10 +52,7 @@ impl Engine {
             }
         };
         if let Some(asked) = scope.iter().find(|id| !self.world.policy.watches.contains_key(id)) {
-            let known = self.world.policy.watches.keys().cloned().collect();
-            let reply = Reply::NoSuchWatch { asked: asked.clone(), known };
-            self.out.push(super::Effect::Reply(id, reply));
-            return;
+            return self.no_such_watch(id, asked);
         }
         for watch in &scope {
             self.demand_watch(watch, now);
@@ -65,9 +61,57 @@ impl Engine {
         self.orders.push(Order { id, since: now, until: now.up + patience, scope, cycle });
     }
 
+    fn clear(&mut self, id: OrderId, watch: Option<WatchId>) {
+        if watch.is_none() && self.world.state.damaged.is_some() {
+            self.record(Body::Cleared);
+        }
+        let meant = |of: &WatchId| watch.as_ref().is_none_or(|watch| watch == of);
+        let state = &self.world.state;
+        let frozen = state.stuck.iter().any(|stuck| meant(&stuck.watch));
+        if frozen || state.runs.values().any(|run| run.stuck().is_some() && meant(&run.plan.watch)) {
+            self.record(Body::Unstuck { watch });
+        }
+        self.reply(id);
+    }
+
+    fn pause(&mut self, id: OrderId, watch: Option<WatchId>, span: Ms, reason: Str) {
+        if let Some(asked) = self.unknown(watch.as_ref()) {
+            return self.no_such_watch(id, &asked);
+        }
+        if span == Ms::ZERO || span > PAUSE_MAX || reason.trim().is_empty() {
+            let why = format!("a pause has a reason, and an end within {PAUSE_MAX}").into();
+            self.out.push(Effect::Reply(id, Reply::Refused { why }));
+            return;
+        }
+        self.record(Body::Paused { watch, span, reason });
+        self.reply(id);
+    }
+
+    /// Also of a watch that is gone from the configuration: its pause is not.
+    fn resume(&mut self, id: OrderId, watch: Option<WatchId>) {
+        let paused = self.world.state.pauses.iter().any(|pause| pause.watch == watch);
+        match self.unknown(watch.as_ref()) {
+            Some(asked) if !paused => return self.no_such_watch(id, &asked),
+            _ => {}
+        }
+        if paused {
+            self.record(Body::Resumed { watch });
+        }
+        self.reply(id);
+    }
+
+    fn unknown(&self, watch: Option<&WatchId>) -> Option<WatchId> {
+        watch.filter(|watch| !self.world.policy.watches.contains_key(watch)).cloned()
+    }
+
+    fn no_such_watch(&mut self, id: OrderId, asked: &WatchId) {
+        let known = self.world.policy.watches.keys().cloned().collect();
+        self.out.push(Effect::Reply(id, Reply::NoSuchWatch { asked: asked.clone(), known }));
+    }
+
     fn reply(&mut self, id: OrderId) {
         let reply = Reply::View(Box::new(self.view()));
-        self.out.push(super::Effect::Reply(id, reply));
+        self.out.push(Effect::Reply(id, reply));
     }
 
     pub(super) fn answer_orders(&mut self) {
@@ -83,7 +127,9 @@ impl Engine {
         let late = self.world.now.up >= order.until;
         if order.cycle {
             // Nobody but us would see it through: a process that ends leaves no run behind.
-            let alone = self.origin == Origin::Trigger && self.world.claims().next().is_some();
+            // What it owes and cannot give back is left to PID 1's timer and to the next process.
+            let alone =
+                self.origin == Origin::Trigger && self.world.state.runs.values().any(|run| run.stuck().is_none());
             // A run that has begun is seen through: its steps have deadlines of their own.
             !alone && !self.running(&order.scope) && (late || self.looked(order) && !self.waiting(order))
         } else {
@@ -101,7 +147,8 @@ impl Engine {
     }
 
     fn running(&self, scope: &[WatchId]) -> bool {
-        self.world.claims().any(|plan| plan.heals.iter().any(|heal| scope.contains(&heal.target.watch)))
+        let healed = |plan: &Plan| plan.heals.iter().any(|heal| scope.contains(&heal.target.watch));
+        self.world.state.runs.values().any(|run| run.stuck().is_none() && healed(&run.plan))
     }
 
     /// Something in scope is about to be decided before the order's time is over.

@@ -3,28 +3,30 @@
 //! | phase | event | record | next |
 //! | --- | --- | --- | --- |
 //! | Checking | a fresh gate and basis, nothing holds | Began | Intending |
-//! | Checking | an ending hold | Ended(Held) | closed |
-//! | Intending | durable | - | Performing; Proving when the step only waits |
-//! | Intending | ledger bad | Ended(Held) | closed |
+//! | Checking | an ending hold | Ended(Held) | what the records say |
+//! | Intending | durable, and the leave is fresh | - | Performing; Proving when the step only waits |
+//! | Intending | durable too late | - | Checking once more |
+//! | Intending | ledger bad | Ended(Held) | what the records say |
 //! | Performing | outcome ok | - | Proving, its whole time |
 //! | Performing | any other outcome, or deadline + 20 s | - | Proving, one fresh look |
-//! | Proving | proved | Ended(Done) | the next step |
-//! | Proving | not proved, outcome lost, may run again | Began again | Checking |
-//! | Proving | not proved | Ended(Unproved) | closed |
+//! | Proving | proved | Ended(Done) | what the records say |
+//! | Proving | not proved, outcome lost, may run again | - | Checking, then Began again |
+//! | Proving | not proved | Ended(Unproved), Ended(Lost) | what the records say |
+//! | Resting | its backoff is over | Returning | Performing: no holds, no wait for the disk |
 //! | start | amid an act | - | Performing, adopted |
 //! | start | amid a wait | - | Proving |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Effect, Engine};
-use crate::ask::AskKey;
-use crate::hold::{self, Hold, Permit};
-use crate::id::{RunId, Str};
-use crate::ledger::Body;
-use crate::plan::{Check, Plan, Step};
+use crate::ask::{AskKey, Question, Reading};
+use crate::hold::{self, Held, Hold, Lift, Permit};
+use crate::id::{RunId, Str, UnitName};
+use crate::ledger::{Body, Closing};
+use crate::plan::{Act, Check, Proof};
 use crate::prove::{Proving, Round, Said};
-use crate::run::{Next, Outcome, StepEnd, Ticket};
+use crate::run::{Amid, At, Next, Outcome, StepEnd, Ticket};
 use crate::time::{Ms, Now};
 
 /// systemd ends a step at its deadline, and what ignores SIGTERM 10 s later; after this its word is no longer waited for.
@@ -32,35 +34,54 @@ const WORD_SLACK: Ms = Ms::secs(20);
 /// A gate that cannot be read holds a forward step, and what a plan rests on may have moved; this long their looks are
 /// waited for first.
 const LOOK_PATIENCE: Ms = Ms::secs(25);
+/// The numbers of the questions whether what a run stopped still stands still: behind those of any proof.
+const STILL: u16 = 1 << 12;
 
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     phases: BTreeMap<RunId, Phase>,
     /// To be released once the record that ended them is durable.
     releases: Vec<(u64, Ticket)>,
+    /// Those whose undo is armed with PID 1.
+    pub(super) armed: BTreeSet<RunId>,
 }
 
 #[derive(Debug)]
 enum Phase {
-    Checking { since: Now, again: bool },
-    Intending { seq: u64 },
+    Checking { since: Now, goal: Goal },
+    Intending { seq: u64, since: Now },
     Performing { ticket: Ticket, until: Ms },
     Proving(Proving),
+    Resting { until: Ms },
+}
+
+/// What a fresh leave is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    Begin,
+    /// The outcome of the first try was lost.
+    Again,
+    /// The intent became durable too late for the looks before it.
+    Act,
 }
 
 impl Runs {
     pub(super) fn check(&mut self, run: RunId, now: Now) {
-        self.phases.insert(run, Phase::Checking { since: now, again: false });
+        self.phases.insert(run, Phase::Checking { since: now, goal: Goal::Begin });
     }
 
     pub(super) fn next_due(&self) -> Option<Ms> {
         let due = |phase: &Phase| match phase {
             Phase::Checking { since, .. } => Some(since.up + LOOK_PATIENCE),
             Phase::Intending { .. } => None,
-            Phase::Performing { until, .. } => Some(*until),
+            Phase::Performing { until, .. } | Phase::Resting { until } => Some(*until),
             Phase::Proving(proving) => Some(proving.until),
         };
         self.phases.values().filter_map(due).min()
+    }
+
+    pub(super) fn perform(&mut self, ticket: Ticket, until: Ms) {
+        self.phases.insert(ticket.run, Phase::Performing { ticket, until: until + WORD_SLACK });
     }
 }
 
@@ -70,26 +91,26 @@ impl Engine {
         let now = self.world.now;
         let mut adopt = Vec::new();
         let open: Vec<RunId> = self.world.state.runs.keys().copied().collect();
-        for id in open {
-            let Some(run) = self.world.state.runs.get(&id) else { continue };
-            let phase = match run.next() {
-                Next::Begin(_) | Next::Close(_) => Phase::Checking { since: now, again: false },
-                Next::Amid(n) => match (run.step(n), run.step_run(n)) {
-                    (Some(Step { act: Some(_), deadline, .. }), Some(begun)) => {
-                        let ticket = Ticket { run: id, step: n, tries: begun.tries };
-                        adopt.push((ticket, Arc::new(run.plan.clone())));
-                        let left = deadline.saturating_sub(now.since(begun.began)).max(Ms::secs(30));
-                        Phase::Performing { ticket, until: now.up + left + WORD_SLACK }
-                    }
-                    (Some(Step { proof: Some(proof), .. }), _) => Phase::Proving(Proving::new(now, proof, None)),
-                    _ => Phase::Checking { since: now, again: false },
-                },
+        for id in &open {
+            let Some(run) = self.world.state.runs.get(id) else { continue };
+            let phase = match run.amid() {
+                Some(Amid { act: Some(_), at, tries, began, deadline, .. }) => {
+                    let ticket = Ticket { run: *id, at, tries };
+                    adopt.push((ticket, Arc::new(run.plan.clone())));
+                    let left = deadline.saturating_sub(now.since(began)).max(Ms::secs(30));
+                    Phase::Performing { ticket, until: now.up + left + WORD_SLACK }
+                }
+                Some(Amid { proof: Some(proof), .. }) => Phase::Proving(Proving::new(now, &proof, None)),
+                _ => Phase::Checking { since: now, goal: Goal::Begin },
             };
-            self.runs.phases.insert(id, phase);
-            self.touch(id);
+            self.runs.phases.insert(*id, phase);
+            self.touch(*id);
         }
-        // An empty list is still said: whatever else of ours runs was left by an engine that is no more.
-        self.out.push(Effect::Adopt(adopt));
+        // An empty list is still said: whatever else of ours runs, or is armed, was left by an engine that is no more.
+        self.out.push(Effect::Adopt { tickets: adopt, runs: open.clone() });
+        for id in open {
+            self.arm(id);
+        }
     }
 
     pub(super) fn drive_runs(&mut self) {
@@ -108,14 +129,21 @@ impl Engine {
             self.runs.phases.remove(&id);
             return;
         };
-        if let Next::Close(result) = run.next() {
-            self.close(id, result);
-            return;
+        match run.next() {
+            Next::Close(result) => return self.close(id, result),
+            Next::Back(due) => {
+                if let Some(until) = self.give_back(id, &due) {
+                    self.runs.phases.insert(id, Phase::Resting { until });
+                }
+                return;
+            }
+            Next::Begin(_) | Next::Amid(_) => {}
         }
         match self.runs.phases.get(&id) {
             None => {}
-            Some(Phase::Checking { since, again }) => self.checking(id, *since, *again),
-            Some(Phase::Intending { seq }) => self.intending(id, *seq),
+            Some(Phase::Resting { .. }) => self.runs.check(id, self.world.now),
+            Some(Phase::Checking { since, goal }) => self.checking(id, *since, *goal),
+            Some(Phase::Intending { seq, since }) => self.intending(id, *seq, *since),
             Some(Phase::Performing { ticket, until }) => {
                 let (ticket, until) = (*ticket, *until);
                 if self.world.now.up >= until {
@@ -127,59 +155,110 @@ impl Engine {
         }
     }
 
-    fn checking(&mut self, id: RunId, since: Now, again: bool) {
+    fn checking(&mut self, id: RunId, since: Now, goal: Goal) {
         let Some(run) = self.world.state.runs.get(&id) else { return };
-        let step = match run.next() {
-            Next::Begin(n) | Next::Amid(n) => n,
-            Next::Close(_) => return,
-        };
-        let plan = run.plan.clone();
+        let (Next::Begin(step) | Next::Amid(At::Go(step))) = run.next() else { return };
+        let (plan, origin, mut stopped) = (run.plan.clone(), run.origin, run.stopped());
+        // What this very step is to stop need not stand still yet.
+        if let Some(Act::Stop(stop)) = run.step(step).and_then(|step| step.act.as_ref()) {
+            stopped.retain(|unit| stop.units().all(|own| own != unit));
+        }
+        for (n, unit) in (STILL..).zip(&stopped) {
+            self.asks.add_proof(id, n, &Arc::new(Question::Unit(unit.clone())));
+        }
         let watch = self.world.policy.watches.get(&plan.watch);
         let rests_on = watch.and_then(|watch| watch.spec.rests_on());
         let probe = rests_on.map(|n| AskKey::Probe(plan.watch.clone(), n));
         let gates = plan.permitted_by().into_iter().map(|watch| AskKey::Gate(watch.clone()));
-        let keys = gates.chain(probe);
-        let missing: Vec<AskKey> = keys.filter(|key| !self.asks.since(key, since)).collect();
+        let still = (STILL..).zip(&stopped).map(|(n, _)| AskKey::Proof(id, n));
+        let missing: Vec<AskKey> =
+            gates.chain(probe).chain(still).filter(|key| !self.asks.since(key, since)).collect();
         if !missing.is_empty() && self.world.now.since(since) < LOOK_PATIENCE {
             for key in &missing {
                 self.demand(key, since);
             }
             return;
         }
-        match hold::permit(&self.world, &plan, step, since) {
-            Ok(permit) => self.begin_step(id, &permit, again),
-            Err(held) => {
+        let mut held = Vec::new();
+        let permit = hold::permit(&self.world, &plan, step, since, origin).map_err(|found| held.extend(found)).ok();
+        held.extend(self.no_longer_stopped(id, &stopped));
+        match permit {
+            Some(permit) if held.is_empty() => match goal {
+                Goal::Begin | Goal::Again => self.begin_step(id, &permit, goal == Goal::Again),
+                Goal::Act => self.act(id),
+            },
+            _ => {
                 let holds = held.into_iter().map(|h| format!("{}: {}", h.hold.label(), h.value).into()).collect();
-                self.end_step(id, step, StepEnd::Held(holds));
+                self.hold_step(id, step, holds, goal == Goal::Again);
             }
         }
+    }
+
+    /// What we stopped and somebody started again: the rest of the plan counts on its standing still.
+    fn no_longer_stopped(&self, id: RunId, stopped: &[UnitName]) -> Option<Held> {
+        let runs = |n: u16| match self.asks.proof(id, n) {
+            Some((_, Ok(Reading::Unit(unit)))) => unit.running(),
+            _ => false,
+        };
+        let (_, unit) = (STILL..).zip(stopped).find(|(n, _)| runs(*n))?;
+        let value = format!("{unit} was started meanwhile");
+        Some(Held::new(Hold::BasisMoved, value, "what we stopped stands still", Lift::Fact("a new plan".into())))
+    }
+
+    /// Before the first act a held step owes nothing; after a lost one it may.
+    fn hold_step(&mut self, id: RunId, step: u16, holds: Vec<Str>, acted: bool) {
+        let lost = acted || self.amid(id).is_some_and(|amid| amid.tries > 1);
+        let end = if lost {
+            StepEnd::Lost(format!("its outcome was lost, and it was not begun again: {}", holds.join("; ")).into())
+        } else {
+            StepEnd::Held(holds)
+        };
+        self.end_step(id, At::Go(step), end);
     }
 
     /// The intent goes to the ledger; nothing is done before it is durable.
     fn begin_step(&mut self, id: RunId, permit: &Permit, again: bool) {
         let seq = self.record(Body::Began { run: id, step: permit.step(), again });
-        self.runs.phases.insert(id, Phase::Intending { seq });
+        self.runs.phases.insert(id, Phase::Intending { seq, since: self.world.now });
     }
 
-    fn intending(&mut self, id: RunId, seq: u64) {
-        let Some((n, step, plan, tries)) = self.amid(id) else { return };
+    fn intending(&mut self, id: RunId, seq: u64, since: Now) {
+        let Some(Amid { at: At::Go(n), .. }) = self.amid(id) else { return };
         if self.world.ledger_bad.is_some() {
-            self.end_step(id, n, StepEnd::Held(vec![Hold::LedgerUnwritable.label().into()]));
+            self.hold_step(id, n, vec![Hold::LedgerUnwritable.label().into()], false);
             return;
         }
         if self.durable < seq {
             return;
         }
         let now = self.world.now;
-        if step.act.is_some() {
-            let ticket = Ticket { run: id, step: n, tries };
-            self.touch(id);
-            let until = now.up + step.deadline + WORD_SLACK;
-            self.runs.phases.insert(id, Phase::Performing { ticket, until });
-            self.out.push(Effect::Perform { ticket, plan: Arc::new(plan) });
-        } else {
-            self.prove(id, n, &step, None);
+        // A disk that took its time: what was looked up before may have changed since.
+        if now.since(since) > hold::GATE_FRESH {
+            self.runs.phases.insert(id, Phase::Checking { since: now, goal: Goal::Act });
+            return;
         }
+        self.act(id);
+    }
+
+    fn act(&mut self, id: RunId) {
+        let Some(amid) = self.amid(id) else { return };
+        if amid.act.is_none() {
+            self.arm(id);
+            self.prove(id, &amid, None);
+            return;
+        }
+        self.perform_at(id, &amid);
+    }
+
+    pub(super) fn perform_at(&mut self, id: RunId, amid: &Amid) {
+        let Some(run) = self.world.state.runs.get(&id) else { return };
+        let plan = Arc::new(run.plan.clone());
+        let ticket = Ticket { run: id, at: amid.at, tries: amid.tries };
+        let arm = self.undo(id);
+        self.runs.armed.extend(arm.as_ref().map(|arm| arm.run));
+        self.touch(id);
+        self.runs.perform(ticket, self.world.now.up + amid.deadline);
+        self.out.push(Effect::Perform { ticket, plan, arm });
     }
 
     /// The actor's word. A bad one shortens the proof to one fresh look; it never decides by itself.
@@ -188,94 +267,102 @@ impl Engine {
         if !self.runs.phases.get(&ticket.run).is_some_and(ours) {
             return;
         }
-        let Some((n, step, _, _)) = self.amid(ticket.run) else { return };
+        let Some(amid) = self.amid(ticket.run) else { return };
         self.touch(ticket.run);
         let said = match outcome {
             Outcome::Ok => None,
             Outcome::Failed(why) => Some(Said::Failed(why)),
             Outcome::Lost(why) => Some(Said::Lost(why)),
         };
-        if step.proof.is_some() {
-            self.prove(ticket.run, n, &step, said);
-        } else {
-            match said {
-                None => self.end_step(ticket.run, n, StepEnd::Done),
-                Some(said) => self.unproved(ticket.run, n, Some(said), "its outcome was its only proof"),
-            }
+        match said {
+            said if amid.proof.is_some() => self.prove(ticket.run, &amid, said),
+            None => self.end_step(ticket.run, amid.at, StepEnd::Done),
+            Some(said) => self.unproved(ticket.run, &amid, Some(said), "its outcome was its only proof"),
         }
     }
 
-    fn prove(&mut self, id: RunId, n: u16, step: &Step, said: Option<Said>) {
-        let Some(proof) = &step.proof else { return };
+    fn prove(&mut self, id: RunId, amid: &Amid, said: Option<Said>) {
+        let Some(proof) = &amid.proof else { return };
         for (check, of) in (0u16..).zip(&proof.checks) {
             if let Check::Fact(question, _) = of {
                 self.asks.add_proof(id, check, question);
             }
         }
-        debug_assert!(self.amid(id).is_some_and(|(amid, ..)| amid == n));
         self.runs.phases.insert(id, Phase::Proving(Proving::new(self.world.now, proof, said)));
         self.proving(id);
     }
 
     fn proving(&mut self, id: RunId) {
-        let Some((n, step, _, _)) = self.amid(id) else { return };
-        let (Some(proof), Some(began)) = (&step.proof, self.began(id, n)) else { return };
+        let Some(amid) = self.amid(id) else { return };
+        let Some(proof) = &amid.proof else { return };
         let Some(Phase::Proving(proving)) = self.runs.phases.get_mut(&id) else { return };
         let mut proving = proving.clone();
-        let round = proving
-            .round(&self.world, proof, began, |check| self.asks.proof(id, u16::try_from(check).unwrap_or(u16::MAX)));
+        let round = proving.round(&self.world, proof, amid.began, |check| {
+            self.asks.proof(id, u16::try_from(check).unwrap_or(u16::MAX))
+        });
         let (since, said) = (proving.since, proving.said.clone());
         self.runs.phases.insert(id, Phase::Proving(proving));
         match round {
-            Round::Waiting => {
-                for (check, of) in (0u16..).zip(&proof.checks) {
-                    match of {
-                        Check::Fact(question, _) => {
-                            self.asks.add_proof(id, check, question);
-                            self.demand(&AskKey::Proof(id, check), since);
-                        }
-                        Check::Target(target) => self.demand_watch(&target.watch, since),
-                    }
-                }
-            }
-            Round::Proved => self.end_step(id, n, StepEnd::Done),
-            Round::Unproved(seen) => self.unproved(id, n, said, &seen),
+            Round::Waiting => self.ask_for(id, proof, since),
+            Round::Proved => self.end_step(id, amid.at, StepEnd::Done),
+            Round::Unproved(seen) => self.unproved(id, &amid, said, &seen),
         }
     }
 
-    fn unproved(&mut self, id: RunId, n: u16, said: Option<Said>, seen: &str) {
-        let again = matches!(said, Some(Said::Lost(_)))
-            && self.world.state.runs.get(&id).is_some_and(|run| run.may_begin_again(n));
+    fn ask_for(&mut self, id: RunId, proof: &Proof, since: Now) {
+        for (check, of) in (0u16..).zip(&proof.checks) {
+            match of {
+                Check::Fact(question, _) => {
+                    self.asks.add_proof(id, check, question);
+                    self.demand(&AskKey::Proof(id, check), since);
+                }
+                Check::Target(target) => self.demand_watch(&target.watch, since),
+            }
+        }
+    }
+
+    fn unproved(&mut self, id: RunId, amid: &Amid, said: Option<Said>, seen: &str) {
+        let again = match (amid.at, &said) {
+            (At::Go(n), Some(Said::Lost(_))) => {
+                self.world.state.runs.get(&id).is_some_and(|run| run.may_begin_again(n))
+            }
+            _ => false,
+        };
         if again {
             // Whatever is left of the lost try ends first: never two of them at once.
-            if let Some((_, Step { act: Some(_), .. }, _, tries)) = self.amid(id) {
-                self.out.push(Effect::Cancel(Ticket { run: id, step: n, tries }));
+            if amid.act.is_some() {
+                self.out.push(Effect::Cancel(Ticket { run: id, at: amid.at, tries: amid.tries }));
             }
-            self.runs.phases.insert(id, Phase::Checking { since: self.world.now, again: true });
+            self.runs.phases.insert(id, Phase::Checking { since: self.world.now, goal: Goal::Again });
             return;
         }
-        let why = match said {
-            None => Str::from(seen),
-            Some(Said::Failed(said) | Said::Lost(said)) => format!("{said}; {seen}").into(),
+        let end = match said {
+            None => StepEnd::Unproved(seen.into()),
+            Some(Said::Failed(said)) => StepEnd::Unproved(format!("{said}; {seen}").into()),
+            Some(Said::Lost(said)) => StepEnd::Lost(format!("{said}; {seen}").into()),
         };
-        self.end_step(id, n, StepEnd::Unproved(why));
+        self.end_step(id, amid.at, end);
     }
 
-    fn end_step(&mut self, id: RunId, n: u16, end: StepEnd) {
-        let ticket = self
-            .amid(id)
-            .and_then(|(_, step, _, tries)| step.act.is_some().then_some(Ticket { run: id, step: n, tries }));
-        let seq = self.record(Body::Ended { run: id, step: n, end });
+    fn end_step(&mut self, id: RunId, at: At, end: StepEnd) {
+        let ticket = self.amid(id).filter(|amid| amid.act.is_some());
+        let ticket = ticket.map(|amid| Ticket { run: id, at: amid.at, tries: amid.tries });
+        let seq = self.record(match at {
+            At::Go(step) => Body::Ended { run: id, step, end },
+            At::Back(step) => Body::Returned { run: id, step, end },
+        });
         self.runs.releases.extend(ticket.map(|ticket| (seq, ticket)));
         self.asks.drop_proofs(id);
-        self.runs.phases.insert(id, Phase::Checking { since: self.world.now, again: false });
+        self.disarm(id);
+        self.runs.check(id, self.world.now);
     }
 
-    fn close(&mut self, id: RunId, result: crate::ledger::Closing) {
+    fn close(&mut self, id: RunId, result: Closing) {
         self.touch(id);
         self.runs.phases.remove(&id);
         self.asks.drop_proofs(id);
         self.record(Body::Closed { run: id, result });
+        self.disarm(id);
     }
 
     /// Nothing seen before our own act is evidence: not of what the plan touches, nor of what needs that.
@@ -300,14 +387,8 @@ impl Engine {
         }
     }
 
-    /// The step that a run is in the middle of.
-    fn amid(&self, id: RunId) -> Option<(u16, Step, Plan, u16)> {
-        let run = self.world.state.runs.get(&id)?;
-        let Next::Amid(n) = run.next() else { return None };
-        Some((n, run.step(n)?.clone(), run.plan.clone(), run.step_run(n)?.tries))
-    }
-
-    fn began(&self, id: RunId, n: u16) -> Option<Now> {
-        Some(self.world.state.runs.get(&id)?.step_run(n)?.began)
+    /// The place that a run is in the middle of.
+    pub(super) fn amid(&self, id: RunId) -> Option<Amid> {
+        self.world.state.runs.get(&id)?.amid()
     }
 }

@@ -1,8 +1,9 @@
 //! What the edge last saw of everything that may forbid an act: sentinels, mode, lock, operators, the system's state.
 
 use super::{Held, Hold, Lift};
-use crate::ask::{Fault, GateQ, GateReading, LockState, Reading, SentinelState, SystemState};
+use crate::ask::{Fault, GateQ, GateReading, LockState, Operator, Reading, SentinelState, SystemState};
 use crate::id::WatchId;
+use crate::ledger::Origin;
 use crate::policy::Mode;
 use crate::time::{Ms, Now};
 use crate::world::World;
@@ -11,18 +12,26 @@ use crate::world::World;
 const START_PATIENCE: Ms = Ms::mins(10);
 /// A deploy ends within minutes; a lock held for longer is said to be stale, and still respected.
 const DEPLOY_LOCK_STALE: Ms = Ms::mins(30);
+/// A package manager that holds its lock for longer waits for an answer that nobody gives.
+const DPKG_LOCK_STALE: Ms = Ms::mins(30);
 
 /// Sentinels, mode, deploy lock, operators, system state: what the edge last saw.
-pub(super) fn gate(world: &World, id: &WatchId, since: Option<Now>, held: &mut Vec<Held>) {
+pub(super) fn gate(world: &World, id: &WatchId, since: Option<Now>, by: Origin, held: &mut Vec<Held>) {
     let Some(watch) = world.policy.watches.get(id) else { return };
+    for pause in world.state.pauses_of(id, world.now) {
+        let value = format!("paused: {}", pause.reason);
+        let lift = Lift::At(world.now.reach(pause.at, pause.span));
+        held.push(Held::new(Hold::Maintenance, value, "not paused; or `hostward resume`", lift));
+    }
     let mode = if world.rejected.is_some() { Mode::Observe } else { world.policy.mode(watch) };
     match mode {
         Mode::Act => {}
+        Mode::Propose if by == Origin::Apply => {}
         Mode::Propose => held.push(Held::new(
             Hold::ProposeOnly,
             "mode = propose",
             "mode = act",
-            Lift::Operator("set mode = \"act\" and reload".into()),
+            Lift::Operator("`hostward apply PLAN`, or set mode = \"act\" and reload".into()),
         )),
         Mode::Observe => {
             let value = world.rejected.clone().unwrap_or_else(|| "mode = observe".into());
@@ -39,6 +48,20 @@ pub(super) fn gate(world: &World, id: &WatchId, since: Option<Now>, held: &mut V
         },
         _ => gate_unknown(&Fault::Probe("not looked up yet".into()), held),
     }
+}
+
+/// A state of its unit that somebody chose. Not while a plan of ours has its hands on it: then it is our own doing.
+pub(super) fn operator(world: &World, id: &WatchId, held: &mut Vec<Held>) {
+    let Some((watch, live)) = world.watch(id) else { return };
+    let ours = watch.spec.unit().is_some_and(|unit| world.touches(unit));
+    if !ours {
+        held.extend(watch.spec.by_hand(live, world.now));
+    }
+}
+
+/// dpkg's lock, held for so long, was forgotten by somebody; a person is told, and the host is not left to itself.
+fn left_behind(operator: &Operator) -> bool {
+    operator.command.starts_with("dpkg") && operator.age.is_some_and(|age| age >= DPKG_LOCK_STALE)
 }
 
 fn gate_unknown(fault: &Fault, held: &mut Vec<Held>) {
@@ -81,7 +104,7 @@ fn gate_reading(now: Now, question: &GateQ, reading: &GateReading, held: &mut Ve
             ));
         }
     }
-    if let Some(operator) = reading.operators.first() {
+    if let Some(operator) = reading.operators.iter().find(|operator| !left_behind(operator)) {
         let value = format!("{} (pid {})", operator.command, operator.pid);
         let lift = Lift::Fact("it ends".into());
         held.push(Held::new(Hold::OperatorActive, value, "nobody changes the tree", lift));

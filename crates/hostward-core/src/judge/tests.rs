@@ -84,13 +84,21 @@ fn streaks_become_verdicts() {
         (TWICE, &[(0, up(), "up"), (5, down(ProbeSilent), "up"), (20, unknown(), "up"), (30, unknown(), "up")]),
         // Up again after two looks.
         (Confirm::AT_ONCE, &[(0, down(Failed), "failed"), (5, up(), "failed"), (10, up(), "up")]),
-        // Another reason is confirmed by itself, and the old one stands meanwhile.
+        // Being down is the streak, whatever reason is given: one that answers 502 and nothing in turn is down.
+        (
+            TWICE,
+            &[
+                (0, down(ProbeSilent), "pending"),
+                (5, down(ProbeStatus), "pending"),
+                (10, down(ProbeSilent), "probe_silent"),
+            ],
+        ),
         (
             TWICE,
             &[
                 (0, down(ProbeSilent), "pending"),
                 (10, down(ProbeSilent), "probe_silent"),
-                (15, down(ProbeStatus), "probe_silent"),
+                (15, down(ProbeStatus), "probe_status"),
                 (25, down(ProbeStatus), "probe_status"),
             ],
         ),

@@ -2,18 +2,27 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::WatchId;
-use crate::plan::{Heal, OnCrash, Step};
+use crate::plan::{Heal, OnCrash, OnFail, Step};
 
 fn target(n: u8) -> TargetId {
     TargetId::new(WatchId::new(format!("service.s{}", n % 3)), "it")
 }
 
 fn plan(n: u8) -> Plan {
-    let step = || Step { act: None, deadline: Ms::ZERO, proof: None, crash: OnCrash::Again };
+    let step = || Step {
+        act: None,
+        deadline: Ms::ZERO,
+        proof: None,
+        crash: OnCrash::Again,
+        back: None,
+        fail: OnFail::Unwind,
+    };
     Plan {
         watch: target(n).watch,
         rung: Rung::new("restart"),
-        heals: (0..=n % 2).map(|m| Heal { target: target(n % 3 + m), rung: Rung::new("restart") }).collect(),
+        heals: (0..=n % 2)
+            .map(|m| Heal { target: target(n % 3 + m), rung: Rung::new("restart"), reason: "failed".into() })
+            .collect(),
         touches: Vec::new(),
         cost: u32::from(n % 5),
         basis: Vec::new(),
@@ -34,7 +43,7 @@ fn body(kind: u8, n: u8, run: u64, step: u16) -> Body {
             let to = Turn::Down { reason: "failed".into(), detail: "it".into(), blame: Some(target(n % 3 + 1)) };
             Body::Turned { target: target(n), to, incident: Some(run.0) }
         }
-        5 => Body::Held { target: target(n), holds: vec!["cooldown".into()] },
+        5 => Body::Held { target: target(n), holds: vec!["cooldown".into()], would: None },
         6 | 7 => Body::Opened { plan: Box::new(plan(n)), origin: Origin::Daemon },
         8 => Body::Began { run, step, again: n.is_multiple_of(4) },
         9 => Body::Ended { run, step, end: StepEnd::Done },

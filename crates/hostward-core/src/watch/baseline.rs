@@ -1,24 +1,28 @@
 //! The baseline watch: an environment that must hold what its lock file says.
-
 //!
 //! Drift counts after two fresh passes over a tree that nobody is changing. The remedy rebuilds the environment of the
 //! *deployed* revision with the operator's commands; it never fetches a newer one and never migrates.
 //! (watches.md, "baseline", where each number comes from.)
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Draft, service};
-use crate::ask::{Answer, Fault, Interpreter, Probe, PythonQ, PythonReading, Question, Reading, WantList};
+use super::Draft;
+use super::steps::{prove_step, restart_step, stop_step};
+use crate::ask::{
+    Answer, ClosureReading, Fault, Interpreter, Probe, PythonQ, PythonReading, Question, Reading, WantList,
+};
 use crate::hold::{Held, Hold, Lift};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
 use crate::judge::{Code, Confirm, Quiet, Reason, Seen, Sight};
-use crate::plan::{Act, Basis, COST_RECONCILE, Check, Command, Heal, OnCrash, Plan, Proof, Step, Want, short_digest};
-use crate::policy::Watch;
-use crate::time::{Ms, Now};
-use crate::world::World;
+use crate::plan::{
+    self, Act, Basis, COST_RECONCILE, Check, Command, Heal, OnCrash, OnFail, Plan, Proof, Step, Stop, Want,
+};
+use crate::time::Ms;
+use crate::world::{Live, World};
 
 /// `[baseline.NAME]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +48,10 @@ pub struct Reconcile {
     /// For each command. Default 15 min.
     pub deadline: Ms,
     pub when: When,
+    /// Units that must not run while the environment changes below them: stopped first, with what stops along, and
+    /// started again whatever happens.
+    #[serde(default)]
+    pub quiesce: Vec<UnitName>,
     /// `then.restart`: those that are down are restarted afterwards.
     pub restart: Vec<UnitName>,
     /// `then.prove`: the watch that must be up at the end.
@@ -83,11 +91,16 @@ const KEY: &str = "python";
 const CONFIRM_EVERY: Ms = Ms::secs(5);
 /// A native pass over a venv takes milliseconds; a disk that needs longer is a fault of its own.
 const PASS_DEADLINE: Ms = Ms::secs(20);
+/// A handful of D-Bus calls.
+const CLOSURE_DEADLINE: Ms = Ms::secs(10);
 
 /// The last pass.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memo {
     pub last: Option<PythonReading>,
+    /// What stops with each unit of `quiesce`.
+    #[serde(default)]
+    closures: BTreeMap<UnitName, ClosureReading>,
 }
 
 impl Memo {
@@ -107,16 +120,39 @@ impl Spec {
     }
 
     pub(super) fn probes(&self) -> Vec<Probe> {
-        vec![Probe {
-            question: self.question(),
+        let probe = |question, deadline| Probe {
+            question,
             every: self.interval,
             confirm_every: CONFIRM_EVERY.min(self.interval),
-            deadline: PASS_DEADLINE,
-        }]
+            deadline,
+        };
+        let closure = |unit: &UnitName| probe(Arc::new(Question::Closure(unit.clone())), CLOSURE_DEADLINE);
+        std::iter::once(probe(self.question(), PASS_DEADLINE)).chain(self.quiesce().iter().map(closure)).collect()
     }
 
-    pub(super) fn read(&self, memo: &mut Memo, _asked: Now, answer: &Answer) -> Vec<Sight> {
+    fn quiesce(&self) -> &[UnitName] {
+        self.reconcile.as_ref().map_or(&[], |reconcile| &reconcile.quiesce)
+    }
+
+    pub(super) fn allows(&self, act: &Act) -> bool {
+        self.reconcile.as_ref().is_some_and(|reconcile| match act {
+            Act::Command(c) => reconcile.run.contains(&c.argv) && reconcile.user == c.user && reconcile.dir == c.dir,
+            Act::Restart(unit) => reconcile.restart.contains(unit),
+            Act::Stop(stop) => reconcile.quiesce.contains(&stop.unit),
+            _ => false,
+        })
+    }
+
+    pub(super) fn read(&self, memo: &mut Memo, n: u16, answer: &Answer) -> Vec<Sight> {
         let (seen, touched) = match answer {
+            // The environment is the first question; what stops with each quiesced unit follows, and is no verdict.
+            Ok(Reading::Closure(closure)) => {
+                if let Some(unit) = usize::from(n).checked_sub(1).and_then(|n| self.quiesce().get(n)) {
+                    memo.closures.insert(unit.clone(), closure.clone());
+                }
+                let seen = Some(Seen::Up);
+                return vec![Sight { key: KEY.into(), seen, confirm: Confirm::AT_ONCE, fact: None }];
+            }
             Ok(Reading::Python(reading)) => {
                 memo.last = Some(reading.clone());
                 (judge(reading), reading.touched)
@@ -129,7 +165,7 @@ impl Spec {
         vec![Sight { key: KEY.into(), seen: Some(seen), confirm, fact: None }]
     }
 
-    pub(super) fn draft(&self, world: &World, target: &TargetId, watch: &Watch, memo: &Memo) -> Draft {
+    pub(super) fn draft(&self, world: &World, target: &TargetId, live: &Live, memo: &Memo) -> Draft {
         let Some(reconcile) = &self.reconcile else {
             return Draft::none("no reconcile is declared for this baseline");
         };
@@ -137,30 +173,69 @@ impl Spec {
             return Draft::none("nothing is wrong");
         };
         let down: Vec<&UnitName> = reconcile.restart.iter().filter(|unit| world.unit_down(unit)).collect();
-        let mut basis = vec![Basis { what: "policy".into(), value: short_digest(watch) }];
+        let stops = match self.stops(memo) {
+            Ok(stops) => stops,
+            Err(none) => return *none,
+        };
+        let mut basis = vec![Basis { what: "policy".into(), value: live.digest.clone() }];
         basis.extend(memo.basis());
         let rung = Rung::new("reconcile");
+        let units = down.iter().copied().chain(stops.iter().flat_map(Stop::units));
+        let app = world.policy.watches.get(&target.watch).and_then(|watch| watch.app.clone());
         let touches = std::iter::once(Resource::Path(self.python.venv.clone()))
-            .chain(down.iter().map(|unit| Resource::Unit((*unit).clone())))
+            .chain(app.map(Resource::App))
+            .chain(units.map(|unit| Resource::Unit(unit.clone())))
             .collect();
+        let healthy = down.is_empty() && reconcile.when == When::UnitDown;
         let plan = Plan {
             watch: target.watch.clone(),
             rung: rung.clone(),
-            heals: vec![Heal { target: target.clone(), rung }],
+            heals: vec![Heal { target: target.clone(), rung, reason: reason.code.label().into() }],
             touches,
             cost: COST_RECONCILE,
             basis,
             why: format!("{} has drifted: {}", self.python.venv.display(), reason.detail).into(),
-            steps: self.steps(world, reconcile, &down),
+            steps: self.steps(world, reconcile, stops, &down, memo),
         };
-        let healthy = down.is_empty() && reconcile.when == When::UnitDown;
         Draft::plan(plan).held(healthy.then(units_healthy))
     }
 
-    /// The operator's commands; a restart for each unit that is down; the proof of all of it.
-    fn steps(&self, world: &World, reconcile: &Reconcile, down: &[&UnitName]) -> Vec<Step> {
+    /// The units to stop: those that are active, each once, with their closures.
+    fn stops(&self, memo: &Memo) -> Result<Vec<Stop>, Box<Draft>> {
+        let mut stops: Vec<Stop> = Vec::new();
+        for unit in self.quiesce() {
+            let unknown = || Box::new(Draft::unready(format!("what stops with {unit} is not known yet")));
+            let closure = memo.closures.get(unit).ok_or_else(unknown)?;
+            if let Some(lost) = closure.one_way.first() {
+                let why = format!("to stop {unit} would end {lost}, which no start brings back");
+                return Err(Box::new(Draft::none(why)));
+            }
+            let stopped: BTreeSet<&UnitName> = stops.iter().flat_map(Stop::units).collect();
+            if closure.active && !stopped.contains(unit) {
+                let members = closure.members.iter().filter(|member| !stopped.contains(member)).cloned().collect();
+                stops.push(Stop { unit: unit.clone(), closure: members });
+            }
+        }
+        Ok(stops)
+    }
+
+    /// What must stand still is stopped; then the operator's commands; a restart for each unit that is down; the proof of
+    /// all of it. What was stopped returns as soon as the environment is whole.
+    fn steps(
+        &self,
+        world: &World,
+        reconcile: &Reconcile,
+        stops: Vec<Stop>,
+        down: &[&UnitName],
+        memo: &Memo,
+    ) -> Vec<Step> {
         let no_drift = || Check::Fact(self.question(), Want::NoDrift);
         let last = reconcile.run.len().saturating_sub(1);
+        let whole = u16::try_from(stops.len() + last).unwrap_or(u16::MAX);
+        let stops = stops.into_iter().map(|stop| {
+            let timeout = memo.closures.get(&stop.unit).map(|closure| closure.stop_timeout);
+            stop_step(stop, timeout, plan::When::After(whole))
+        });
         let commands = reconcile.run.iter().enumerate().map(|(n, argv)| Step {
             act: Some(Act::Command(Command {
                 argv: argv.clone(),
@@ -178,14 +253,17 @@ impl Spec {
                 soak: Ms::ZERO,
             }),
             crash: OnCrash::Again,
+            back: None,
+            fail: OnFail::Unwind,
         });
-        let restarts = down.iter().map(|unit| service::restart_step(unit, stop_timeout(world, unit)));
+        let restarts = down.iter().map(|unit| restart_step(unit, stop_timeout(world, unit)));
         let proved = reconcile.prove.as_ref().and_then(|id| {
             let unit = world.policy.watches.get(id)?.spec.unit()?;
             Some(Check::Target(TargetId::new(id.clone(), unit.as_str())))
         });
         let checks = std::iter::once(no_drift()).chain(proved).collect();
-        commands.chain(restarts).chain([service::prove_step(checks, reconcile.prove_within)]).collect()
+        let end = prove_step(checks, reconcile.prove_within);
+        stops.chain(commands).chain(restarts).chain([end]).collect()
     }
 }
 
@@ -194,7 +272,7 @@ pub(super) fn draft_for(world: &World, baseline: &WatchId) -> Option<Draft> {
     let (watch, live) = world.watch(baseline)?;
     let target = TargetId::new(baseline.clone(), KEY);
     world.target(&target)?.verdict.down()?;
-    Some(watch.spec.draft(world, &target, watch, live))
+    Some(watch.spec.draft(world, &target, live))
 }
 
 fn units_healthy() -> Held {
@@ -214,6 +292,8 @@ fn stop_timeout(world: &World, unit: &UnitName) -> Option<Ms> {
             here.then_some(last.stop_timeout)
         }
         super::Memo::Baseline(_) => None,
+        #[cfg(feature = "toy")]
+        super::Memo::Toy(_) => None,
     })
 }
 

@@ -1,26 +1,25 @@
 //! The service watch: a unit that must run, and probes that say whether it serves.
-
 //!
 //! Down is one of: failed as read by a query; crash-looping, which systemd shows as "active" most of the time; inactive
 //! though wanted; or a required probe down. (watches.md, "service", where each number comes from.)
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::steps::{prove_step, restart_step};
 use super::{Draft, baseline};
 use crate::ask::{Active, Answer, Fault, HttpQ, HttpReading, Load, Probe, Question, Reading, UnitReading};
 use crate::expect::{self, Test};
-use crate::hold::{Held, Hold, Lift};
+use crate::hold::{Circuit, Held, Hold, Lift, circuit, tried};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
 use crate::judge::{Code, Confirm, Reason, Seen, Sight};
-use crate::plan::{
-    Act, Basis, COST_RESTART, Check, Heal, OnCrash, Plan, Proof, Step as PlanStep, Want, short_digest,
-};
+use crate::plan::{Basis, COST_RESTART, Check, Heal, Plan};
 use crate::policy::{Policy, Watch};
+use crate::starvation::Starvation;
 use crate::time::{Ms, Now};
-use crate::world::World;
+use crate::world::{Live, World};
 
 /// `[service.NAME]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,12 +83,10 @@ const LOOP_RESTARTS: u32 = 3;
 const LOOP_WINDOW: Ms = Ms::secs(60);
 /// A run longer than this is no part of a loop.
 const LOOP_RUN: Ms = Ms::secs(30);
+/// So long a time-out on a starved host is nobody's fault.
+const STARVED_PATIENCE: Ms = Ms::mins(5);
 /// Restarts remembered: more than the fastest loop shows between two looks.
 const RESTARTS_KEPT: usize = 32;
-/// A RestartUnit job may wait for the stop: TimeoutStopSec and its SIGKILL, four times over (safety.md), and 10 s.
-const STOP_FACTOR: u64 = 4;
-const STOP_SLACK: Ms = Ms::secs(10);
-const START_TIME: Ms = Ms::secs(90);
 
 /// What is remembered between looks at a unit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -106,6 +103,9 @@ pub struct Memo {
     last_end: String,
     /// When a clean stop was first seen.
     stopped: Option<Now>,
+    /// When each probe last answered at all, or was first asked.
+    #[serde(default)]
+    answered: BTreeMap<u16, Now>,
 }
 
 impl Spec {
@@ -129,7 +129,14 @@ impl Spec {
         self.unit.as_str().into()
     }
 
-    pub(super) fn read(&self, memo: &mut Memo, n: u16, asked: Now, answer: &Answer) -> Vec<Sight> {
+    pub(super) fn read(
+        &self,
+        memo: &mut Memo,
+        n: u16,
+        asked: Now,
+        answer: &Answer,
+        starvation: &Starvation,
+    ) -> Vec<Sight> {
         // The unit is the first question; its probes follow.
         let probe = usize::from(n).checked_sub(1).and_then(|n| self.http.get(n));
         let at_once = Confirm::AT_ONCE;
@@ -141,7 +148,9 @@ impl Spec {
             }
             (Ok(Reading::Http(reading)), Some(probe)) => {
                 let confirm = Confirm { runs: self.confirm_runs, age: self.confirm_age, quiet: None };
-                (self.judge_http(memo, asked, probe, reading), confirm, None)
+                let starved = memo.starved(n, asked, probe, reading, starvation);
+                let seen = if starved { None } else { self.judge_http(memo, asked, probe, reading) };
+                (seen, confirm, None)
             }
             (Ok(_), _) => (Some(Seen::Unknown(Fault::Probe("another question's answer".into()))), at_once, None),
         };
@@ -165,50 +174,80 @@ impl Spec {
         }
     }
 
-    pub(super) fn draft(&self, world: &World, target: &TargetId, watch: &Watch, memo: &Memo) -> Draft {
+    /// The least rung that fits what is wrong, that was tried least, and that still works against it.
+    pub(super) fn draft(&self, world: &World, target: &TargetId, live: &Live, memo: &Memo) -> Draft {
         let Some(reason) = world.target(target).and_then(|t| t.verdict.down().or(t.suspect())) else {
             return Draft::none("nothing is wrong");
         };
-        let by_hand = self.by_hand(memo, world.now);
         if matches!(reason.code, Code::NotFound | Code::BadUnit) {
             return Draft::none(format!("{} cannot be started: {}", self.unit, reason.detail));
         }
-        for step in &self.ladder {
-            match step {
-                // systemd restarts it already; one more changes nothing.
-                Step::Restart if reason.code == Code::CrashLooping => {}
-                Step::Restart => return Draft::plan(self.restart(target, watch, memo, reason)).held(by_hand),
-                Step::Reconcile(baseline) => {
-                    if let Some(mut draft) = baseline::draft_for(world, baseline) {
-                        if let (Some(plan), Some(rung)) = (&mut draft.plan, step.rung()) {
-                            plan.heals.push(Heal { target: target.clone(), rung });
-                        }
-                        return draft.held(by_hand);
-                    }
-                }
-                Step::Notify => break,
+        let ladder = self.ladder.iter().take_while(|step| **step != Step::Notify);
+        let fitting = ladder.filter_map(|step| self.rung(world, target, live, memo, step, reason));
+        let brake = world.state.targets.get(target);
+        let limits = world.policy.watches.get(&target.watch).map(|watch| watch.brakes);
+        let worn = |draft: &Draft| match (&draft.plan, brake, limits) {
+            (Some(plan), Some(brake), Some(limits)) => {
+                let own = plan.heals.iter().find(|heal| heal.target == *target);
+                own.map(|heal| {
+                    let circuit = circuit(world.now, brake, &heal.rung, &heal.reason, limits, plan.cost);
+                    (circuit, tried(world.now, brake, &heal.rung))
+                })
             }
-        }
-        Draft::none(format!("no rung of the ladder fits {}", reason.code.label())).held(by_hand)
+            _ => None,
+        };
+        let worn = |draft: &Draft| match worn(draft) {
+            Some((Circuit::Closed, tried)) => (Ms::ZERO, tried),
+            Some((Circuit::Open(until), tried)) => (until, tried),
+            None => (Ms::ZERO, 0),
+        };
+        fitting
+            .min_by_key(worn)
+            .unwrap_or_else(|| Draft::none(format!("no rung of the ladder fits {}", reason.code.label())))
     }
 
-    fn restart(&self, target: &TargetId, watch: &Watch, memo: &Memo, reason: &Reason) -> Plan {
+    /// One rung made concrete; none when it does not fit what is wrong.
+    fn rung(
+        &self,
+        world: &World,
+        target: &TargetId,
+        live: &Live,
+        memo: &Memo,
+        step: &Step,
+        reason: &Reason,
+    ) -> Option<Draft> {
+        match step {
+            // systemd restarts it already; one more changes nothing.
+            Step::Restart if reason.code == Code::CrashLooping => None,
+            Step::Restart => Some(Draft::plan(self.restart(target, live, memo, reason))),
+            Step::Reconcile(baseline) => {
+                let mut draft = baseline::draft_for(world, baseline)?;
+                let reason = reason.code.label().into();
+                draft.plan.as_mut()?.heals.push(Heal { target: target.clone(), rung: step.rung()?, reason });
+                Some(draft)
+            }
+            Step::Notify => None,
+        }
+    }
+
+    fn restart(&self, target: &TargetId, live: &Live, memo: &Memo, reason: &Reason) -> Plan {
         let mut steps = vec![restart_step(&self.unit, memo.last.as_ref().map(|u| u.stop_timeout))];
         steps.push(prove_step(vec![Check::Target(target.clone())], self.start_grace + Ms::mins(1)));
+        let rung = Rung::new("restart");
         Plan {
             watch: target.watch.clone(),
-            rung: Rung::new("restart"),
-            heals: vec![Heal { target: target.clone(), rung: Rung::new("restart") }],
+            rung: rung.clone(),
+            heals: vec![Heal { target: target.clone(), rung, reason: reason.code.label().into() }],
             touches: vec![Resource::Unit(self.unit.clone())],
             cost: COST_RESTART,
-            basis: vec![Basis { what: "policy".into(), value: short_digest(watch) }],
+            basis: vec![Basis { what: "policy".into(), value: live.digest.clone() }],
             why: format!("{} is down: {}", self.unit, reason.detail).into(),
             steps,
         }
     }
 
     /// A state that somebody chose is respected: a mask and a disabled unit until it is changed, a clean stop for a while.
-    fn by_hand(&self, memo: &Memo, now: Now) -> Option<Held> {
+    pub(super) fn by_hand(&self, memo: &Memo, now: Now) -> Option<Held> {
         let unit = memo.last.as_ref()?;
         let enable = |verb: &str| Lift::Operator(format!("systemctl {verb} {}", self.unit).into());
         if unit.load == Load::Masked {
@@ -227,25 +266,6 @@ impl Spec {
     }
 }
 
-/// A restart, proved by a main process that began after it.
-pub(super) fn restart_step(unit: &UnitName, stop_timeout: Option<Ms>) -> PlanStep {
-    // systemd says `infinity` as the largest number; no step waits for ever.
-    let stop = stop_timeout.unwrap_or(START_TIME).min(Ms::mins(5));
-    let check = Check::Fact(Arc::new(Question::Unit(unit.clone())), Want::StartedSince);
-    PlanStep {
-        act: Some(Act::Restart(unit.clone())),
-        deadline: stop * STOP_FACTOR + STOP_SLACK + START_TIME,
-        proof: Some(Proof { checks: vec![check], passes: 1, every: Ms(500), within: Ms::secs(30), soak: Ms::ZERO }),
-        crash: OnCrash::Again,
-    }
-}
-
-/// The end of a plan: a wait until everything is seen up, twice, and stays so for a moment.
-pub(super) fn prove_step(checks: Vec<Check>, within: Ms) -> PlanStep {
-    let proof = Proof { checks, passes: 2, every: Ms::secs(1), within, soak: Ms::secs(3) };
-    PlanStep { act: None, deadline: Ms::ZERO, proof: Some(proof), crash: OnCrash::Again }
-}
-
 /// The environments of its app: a service cannot run without them.
 pub(super) fn needs(policy: &Policy, watch: &Watch) -> Vec<Resource> {
     let Some(app) = &watch.app else { return Vec::new() };
@@ -254,11 +274,32 @@ pub(super) fn needs(policy: &Policy, watch: &Watch) -> Vec<Resource> {
         .filter_map(|other| match &other.spec {
             super::Spec::Baseline(spec) => Some(Resource::Path(spec.python.venv.clone())),
             super::Spec::Service(_) => None,
+            #[cfg(feature = "toy")]
+            super::Spec::Toy(_) => None,
         })
         .collect()
 }
 
 impl Memo {
+    /// A probe that ran out of time on a starved host says nothing of the service. It counts after five minutes without
+    /// one answer, if our own listener does answer: then it is not the host.
+    fn starved(
+        &mut self,
+        n: u16,
+        asked: Now,
+        probe: &HttpProbe,
+        reading: &HttpReading,
+        starvation: &Starvation,
+    ) -> bool {
+        if !matches!(reading, HttpReading::TimedOut(_)) {
+            self.answered.insert(n, asked);
+            return false;
+        }
+        let last = *self.answered.entry(n).or_insert(asked);
+        let patience = asked.since(last) < STARVED_PATIENCE || !starvation.echoes(probe.timeout);
+        starvation.starved(asked).is_some() && patience
+    }
+
     /// Takes a look at the unit in; says what happened, when something did.
     fn remember(&mut self, now: Now, unit: &UnitReading) -> Option<Str> {
         let last = self.last.replace(Box::new(unit.clone()));
@@ -414,6 +455,9 @@ fn judge_http(probe: &HttpProbe, reading: &HttpReading) -> Option<Reason> {
     let (status, picked, json, excerpt) = match reading {
         HttpReading::Silent(why) => {
             return Some(Reason::new(Code::ProbeSilent, format!("{}: {why}", probe.question.url)));
+        }
+        HttpReading::TimedOut(after) => {
+            return Some(Reason::new(Code::ProbeSilent, format!("{}: no answer in {after}", probe.question.url)));
         }
         HttpReading::Answered { status, picked, json, excerpt } => (*status, picked, *json, excerpt),
     };

@@ -83,7 +83,7 @@ fn operator(proc: &Path, pid: u32, trees: &[PathBuf]) -> Result<Option<Operator>
         return Ok(None);
     }
     let argv: Vec<String> = argv.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
-    Ok(Some(Operator { pid, command: mask::command(argv.iter().map(String::as_str)) }))
+    Ok(Some(Operator { pid, age: None, command: mask::command(argv.iter().map(String::as_str)) }))
 }
 
 /// ENOENT and ESRCH: the process has ended, or (its links) never had one.
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(operators(&argv, TREE, "0::/system.slice/hostward-step-12.service\n"), []);
         let found = operators(&argv, TREE, "0::/system.slice/ci.service\n");
         let command = "pip install --index-url=https://***@host/simple x".into();
-        assert_eq!(found, [Operator { pid: 42, command }]);
+        assert_eq!(found, [Operator { pid: 42, command, age: None }]);
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub async fn get(q: &HttpQ, deadline: Duration) -> Answer {
         Err(_) if resolving => Err(Fault::Timeout),
         Err(_) => {
             let waited = Ms(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
-            Ok(Reading::Http(HttpReading::Silent(format!("no answer within {waited}").into())))
+            Ok(Reading::Http(HttpReading::TimedOut(waited)))
         }
     }
 }

@@ -98,6 +98,24 @@ impl Systemd {
         absent(reset)
     }
 
+    /// Ends a step's unit and waits until it has: for at most as long as a step that is told to end may take.
+    pub async fn end_step(&self, name: &UnitName) -> Result<(), Fault> {
+        let Some(mut signals) = self.listen() else { return Err(Fault::BusAway("the bus is gone".into())) };
+        let until = Instant::now() + bounded(STOP_TIMEOUT + MARGIN);
+        self.release(name).await?;
+        loop {
+            let ended = match self.step(name).await {
+                Ok(Step::NotLoaded | Step::Ended(_)) => return Ok(()),
+                Ok(Step::Running) => Fault::Timeout,
+                Err(e) => e.into(),
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || !stirred(&mut signals, name, left.min(LOOK_EVERY)).await {
+                return Err(ended);
+            }
+        }
+    }
+
     /// Every step that systemd still holds, running or ended.
     pub async fn list_steps(&self) -> Result<Vec<UnitName>, Fault> {
         type Row = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);

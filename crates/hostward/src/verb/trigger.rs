@@ -1,10 +1,9 @@
 //! `trigger`: one whole cycle, as a timer asks for it. Through the daemon when one runs; else here, with the same engine,
 //! lock and ledger: same holds, same budgets, same exit codes.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use hostward_core::command::Command;
 use hostward_core::time::Ms;
-use hostward_host::ledger::{LockError, engine_lock};
 
 use super::{Out, load, look, resolve};
 use crate::control::Call;
@@ -20,15 +19,9 @@ pub(crate) async fn trigger(paths: &Paths, out: Out, name: &str, wait: u64) -> R
     } else {
         let loaded = load(paths)?;
         let watch = resolve(name, loaded.policy.watches.keys());
-        let lock = match engine_lock(&paths.state) {
-            Ok(lock) => lock,
-            Err(busy @ LockError::Busy { .. }) => {
-                eprintln!("hostward: {busy}");
-                return Ok(Exit::Busy);
-            }
-            Err(error) => return Err(error).context("take the engine's lock (are you root?)"),
-        };
-        oneshot::cycle(paths, &lock, loaded, Command::Cycle { watch, patience }).await?
+        let Some(lock) = super::lock(paths)? else { return Ok(Exit::Busy) };
+        let (reply, _) = oneshot::carry_out(paths, &lock, loaded, Command::Cycle { watch, patience }).await?;
+        oneshot::status_of(reply)?
     };
     let watch = resolve(name, status.view.watches.iter().map(|w| &w.id));
     out.print(&status, || render::status(&status, status.scope(Some(&watch))))?;
@@ -38,5 +31,5 @@ pub(crate) async fn trigger(paths: &Paths, out: Out, name: &str, wait: u64) -> R
 async fn through_daemon(paths: &Paths, name: &str, patience: Ms) -> Result<Option<Status>> {
     let Some(status) = look::ask(paths, &Call::Status).await? else { return Ok(None) };
     let watch = resolve(name, status.view.watches.iter().map(|w| &w.id));
-    look::ask(paths, &Call::Cycle { watch, patience }).await
+    look::ask(paths, &Call::Order(Command::Cycle { watch, patience })).await
 }

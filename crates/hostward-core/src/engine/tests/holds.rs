@@ -37,7 +37,8 @@ fn broken() -> World {
 fn an_operators_pip_holds() {
     twice(|| {
         let mut world = broken();
-        world.host.operators = vec![Operator { pid: 4711, command: "pip install -r requirements.lock".into() }];
+        world.host.operators =
+            vec![Operator { pid: 4711, command: "pip install -r requirements.lock".into(), age: None }];
         held_then_healed(world, &drift(), Hold::OperatorActive, Ms::mins(30), |w| w.host.operators.clear())
     });
 }
@@ -164,7 +165,22 @@ fn damage_counts_as_all_caps_spent_until_cleared() {
     world.boot();
     world.run_for(Ms::mins(1));
     world.host.fail();
-    held_then_healed(world, &api(), Hold::LedgerDamaged, Ms::hours(30), |w| w.order(1, Command::Clear)).finish();
+    held_then_healed(world, &api(), Hold::LedgerDamaged, Ms::mins(20), |w| {
+        w.order(1, Command::Clear { watch: None });
+    })
+    .finish();
+}
+
+#[test]
+fn damage_leaves_one_trial_a_plateau() {
+    let mut world = World::new(Ms::secs(5));
+    world.damaged = Some("record 17: checksum");
+    world.boot();
+    world.host.fail();
+    let damaged = world.now;
+    assert!(world.run_until(Ms::mins(40), |w| !w.performed.is_empty()));
+    assert_eq!(world.opened(damaged).first().map(|at| at.0 / 60_000), Some(30), "the plateau of a service");
+    world.finish();
 }
 
 fn third_abnormal_start() -> World {

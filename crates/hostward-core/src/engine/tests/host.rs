@@ -244,6 +244,7 @@ impl Host {
             Question::Http(_) => Reading::Http(HttpReading::Silent("connection refused".into())),
             Question::Python(_) => Reading::Python(self.python()?),
             Question::Gate(gate) => Reading::Gate(self.gate(gate)),
+            other => unreachable!("nobody asks {other:?} here"),
         })
     }
 
@@ -273,6 +274,7 @@ impl Host {
             system: self.system,
             old_actors: Vec::new(),
             rivals: Vec::new(),
+            unreachable: None,
         }
     }
 
@@ -299,6 +301,7 @@ impl Host {
                 self.restart();
                 STOP_TIME + Ms(50)
             }
+            other => unreachable!("{other} is in no plan here"),
         };
         let earlier = self.jobs.insert(ticket, Job { act: act.clone(), ended: None });
         assert!(earlier.is_none(), "{ticket:?} was performed twice");

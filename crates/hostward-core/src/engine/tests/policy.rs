@@ -36,6 +36,8 @@ pub(super) fn policy() -> Policy {
         sentinel: None,
         compat: None,
         brakes: Brakes { cooldown: Ms::secs(60), plateau: Ms::mins(30), per_hour: 3, per_day: 6, soak: SOAK },
+        needs: Vec::new(),
+        reach: None,
         spec: Spec::Service(service_spec()),
     };
     let baseline = Watch {
@@ -44,6 +46,8 @@ pub(super) fn policy() -> Policy {
         sentinel: Some(PathBuf::from(WATCH_SENTINEL)),
         compat: None,
         brakes: Brakes { cooldown: Ms::mins(15), plateau: Ms::hours(6), per_hour: 2, per_day: 4, soak: SOAK },
+        needs: Vec::new(),
+        reach: None,
         spec: Spec::Baseline(baseline_spec()),
     };
     Policy {
@@ -99,6 +103,7 @@ fn baseline_spec() -> baseline::Spec {
             dir: Some(PathBuf::from("/srv/example")),
             deadline: Ms::mins(15),
             when: baseline::When::UnitDown,
+            quiesce: Vec::new(),
             restart: vec![UnitName::new(UNIT)],
             prove: Some(api().watch),
             prove_within: Ms::mins(2),

@@ -14,7 +14,7 @@ use crate::judge::Verdict;
 use crate::ledger::{Attempt, Body, Closing, Origin, Record, State, Turn};
 use crate::plan::Act;
 use crate::policy::Policy;
-use crate::run::Ticket;
+use crate::run::{At, Ticket};
 use crate::time::{Ms, Now};
 use crate::view::View;
 
@@ -241,10 +241,12 @@ impl World {
                 self.asked.push((self.now.up, key.clone()));
                 if !(self.mute)(&key) {
                     let latency = match &*question {
-                        Question::Unit(_) => Ms(2),
+                        Question::Unit(_) | Question::Closure(_) | Question::Mount(_) => Ms(2),
                         Question::Gate(_) => self.gate_takes,
                         Question::Http(_) => Ms(5),
                         Question::Python(_) => Ms(8),
+                        #[cfg(feature = "toy")]
+                        Question::Toy(_) => Ms(2),
                     };
                     self.later(latency, Due::Sample(key, asked, question));
                 }
@@ -255,16 +257,17 @@ impl World {
                 self.later(Ms(6), Due::Durable(record.seq));
                 (self.on_record)(self, &record);
             }
-            Effect::Perform { ticket, plan } => {
-                let Some(act) = plan.steps.get(usize::from(ticket.step)).and_then(|step| step.act.clone()) else {
-                    panic!("{ticket:?} performs a step without an act");
-                };
+            Effect::Perform { ticket, plan, arm } => {
+                let Some((act, _)) = ticket.act(&plan) else { panic!("{ticket:?} performs a step without an act") };
+                let act = act.clone();
+                assert_eq!(arm, None, "nothing is stopped here");
                 self.check_permitted(ticket);
                 self.performed.push((self.now, act.clone()));
                 self.host.perform(ticket, &act);
             }
             Effect::Cancel(ticket) | Effect::Release(ticket) => self.host.forget(ticket),
-            Effect::Adopt(tickets) => {
+            Effect::Arm(_) | Effect::Disarm(_) => panic!("nothing is stopped here"),
+            Effect::Adopt { tickets, .. } => {
                 let tickets: Vec<Ticket> = tickets.into_iter().map(|(ticket, _)| ticket).collect();
                 for (ticket, outcome) in self.host.adopt(&tickets) {
                     self.later(Ms(4), Due::Event(Event::Ended(ticket, outcome)));
@@ -276,8 +279,7 @@ impl World {
 
     /// No act without its intent on disk, nor without every sentinel.
     fn check_permitted(&self, ticket: Ticket) {
-        let intent =
-            |r: &&Record| matches!(r.body, Body::Began { run, step, .. } if (run, step) == (ticket.run, ticket.step));
+        let intent = |r: &&Record| matches!(r.body, Body::Began { run, step, .. } if (run, At::Go(step)) == (ticket.run, ticket.at));
         let begun: Vec<u64> = self.records.iter().filter(intent).map(|r| r.seq).collect();
         assert_eq!(begun.len(), usize::from(ticket.tries), "{ticket:?} was not intended");
         assert!(begun.iter().all(|seq| *seq <= self.durable), "{ticket:?}: its intent is not durable");

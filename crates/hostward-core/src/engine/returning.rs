@@ -1,0 +1,57 @@
+//! Give-backs: what a run took goes back, try after try, whatever holds; and PID 1 does it when we are gone.
+//!
+//! A give-back asks no gate, waits for no disk and counts against no budget (safety.md, "Undo"). The undo timer is armed
+//! with the very act that stops something, pushed ahead by each later one, and removed once nothing is owed.
+
+use super::{Effect, Engine};
+use crate::id::RunId;
+use crate::ledger::Body;
+use crate::plan::Arm;
+use crate::run::{At, Next};
+use crate::time::Ms;
+
+/// PID 1 waits this much longer than the rest of the plan may take.
+const ARM_SLACK: Ms = Ms::secs(60);
+
+impl Engine {
+    /// Begins the first give-back whose backoff is over. Some: the boot time at which the next one's is.
+    pub(super) fn give_back(&mut self, id: RunId, due: &[u16]) -> Option<Ms> {
+        let now = self.world.now;
+        let run = self.world.state.runs.get(&id)?;
+        let ready = due.iter().find(|step| run.back_due(**step, now) <= now.up);
+        let Some(step) = ready.copied() else {
+            return due.iter().map(|step| run.back_due(*step, now)).min();
+        };
+        self.record(Body::Returning { run: id, step });
+        if let Some(amid) = self.amid(id).filter(|amid| amid.at == At::Back(step)) {
+            self.perform_at(id, &amid);
+        }
+        None
+    }
+
+    /// What PID 1 is to start when this run does not get to it.
+    pub(super) fn undo(&self, id: RunId) -> Option<Arm> {
+        let run = self.world.state.runs.get(&id)?;
+        let units = run.stopped();
+        let from = match run.next() {
+            Next::Begin(n) | Next::Amid(At::Go(n)) => n,
+            _ => u16::MAX,
+        };
+        (!units.is_empty()).then(|| Arm { run: id, units, after: run.plan.lasts(from) + ARM_SLACK })
+    }
+
+    /// Pushes the undo ahead: this run lives.
+    pub(super) fn arm(&mut self, id: RunId) {
+        if let Some(arm) = self.undo(id) {
+            self.runs.armed.insert(id);
+            self.out.push(Effect::Arm(arm));
+        }
+    }
+
+    /// Nothing is owed any more that PID 1 could give back.
+    pub(super) fn disarm(&mut self, id: RunId) {
+        if self.undo(id).is_none() && self.runs.armed.remove(&id) {
+            self.out.push(Effect::Disarm(id));
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Causes: what a target needs and what is down comes first; but nobody waits for ever for a cause that nobody can cure.
+
+use super::{Held, Hold, Lift};
+use crate::id::TargetId;
+use crate::judge::Target;
+use crate::plan::Heal;
+use crate::time::{Ms, Now};
+use crate::world::World;
+
+/// A cause that nobody cured for this long no longer holds its dependents.
+const CAUSE_PATIENCE: Ms = Ms::mins(10);
+
+/// A need that is down, looks so, or was not looked at since the target fell: the cause comes first.
+pub(crate) fn causes(world: &World, target: &TargetId, heals: &[Heal]) -> Vec<Held> {
+    let mut held = Vec::new();
+    let Some(fell) = world.target(target).and_then(Target::fell) else { return held };
+    for cause in world.causes(target) {
+        if heals.iter().any(|heal| heal.target == cause) {
+            continue;
+        }
+        let Some(state) = world.target(&cause) else { continue };
+        let unasked = state.aspects.is_empty() || state.aspects.values().any(|a| !a.asked.not_before(fell));
+        let value = match (state.verdict.down(), state.suspect()) {
+            (Some(reason), _) => format!("{} is down ({})", cause.watch, reason.detail),
+            (None, Some(reason)) => format!("{} looks down ({})", cause.watch, reason.detail),
+            // A cause that cannot be seen is not known to be one: after an answer, even "unknown", it no longer holds.
+            (None, None) if unasked => format!("{} was not looked at since", cause.watch),
+            _ => continue,
+        };
+        if given_up(world, &cause, state.verdict.down().is_some(), target, fell) {
+            continue;
+        }
+        let lift = Lift::Fact(format!("{} is up", cause.watch).into());
+        held.push(Held::new(Hold::DependencyDown, value, "the cause first", lift));
+    }
+    held
+}
+
+/// A cause that nobody can act on, or that was not cured in ten minutes, no longer holds: its dependent gets one attempt
+/// of its own ladder a plateau.
+fn given_up(world: &World, cause: &TargetId, judged: bool, target: &TargetId, fell: Now) -> bool {
+    let Some(watch) = world.policy.watches.get(&target.watch) else { return false };
+    let last = world.state.targets.get(target).and_then(|brake| brake.attempts.back());
+    let turn = last.is_none_or(|last| world.now.since(last.at) >= watch.brakes.plateau);
+    let waited = world.now.since(fell) >= CAUSE_PATIENCE;
+    let acting = world.claims().any(|plan| plan.heals.iter().any(|heal| heal.target == *cause));
+    turn && !acting && (waited || judged && !world.can_act_soon(cause))
+}

@@ -1,0 +1,101 @@
+//! What the host has only once: its ledger, its budget, its strength, and each thing that a plan touches.
+
+use super::{Held, Hold, Lift, storm};
+use crate::ask::Reading;
+use crate::id::{Resource, TargetId};
+use crate::ledger::CHARGES_KEPT;
+use crate::plan::{Act, Plan};
+use crate::time::Now;
+use crate::world::World;
+
+/// Plans that may run together, when they touch nothing in common.
+const PLANS_MAX: usize = 2;
+
+pub(super) fn host(world: &World, target: &TargetId, plan: &Plan, held: &mut Vec<Held>) {
+    damage(world, target, held);
+    stuck(world, plan, held);
+    claimed(world, plan, held);
+    budget(world, plan, held);
+    pressure(world, plan, held);
+    unreachable(world, plan, held);
+    storm::storm(world, target, held);
+}
+
+/// With the ledger the counters are gone: all caps count as spent, and one trial a plateau is left.
+fn damage(world: &World, target: &TargetId, held: &mut Vec<Held>) {
+    let Some((at, why)) = &world.state.damaged else { return };
+    let Some(watch) = world.policy.watches.get(&target.watch) else { return };
+    let last = world.state.targets.get(target).and_then(|brake| brake.attempts.back()).map(|attempt| attempt.at);
+    let since = last.filter(|last| last.not_before(*at)).unwrap_or(*at);
+    let plateau = watch.brakes.plateau;
+    if world.now.since(since) < plateau {
+        let threshold = format!("one trial each {plateau}, until `hostward clear`");
+        held.push(Held::new(Hold::LedgerDamaged, why.clone(), threshold, Lift::At(world.now.reach(since, plateau))));
+    }
+}
+
+fn stuck(world: &World, plan: &Plan, held: &mut Vec<Held>) {
+    let clash = |touches: &[Resource]| touches.iter().any(|a| plan.touches.iter().any(|b| a.clashes(b)));
+    let frozen = world.state.stuck.iter().find(|stuck| clash(&stuck.touches));
+    let frozen = frozen.map(|stuck| (&stuck.watch, stuck.run, &stuck.why));
+    let failing = || {
+        let mut open = world.state.runs.iter().filter(|(_, run)| clash(&run.plan.touches));
+        open.find_map(|(id, run)| Some((&run.plan.watch, *id, run.stuck()?.1)))
+    };
+    if let Some((watch, run, why)) = frozen.or_else(failing) {
+        let lift = Lift::Operator(format!("look at {watch}, then `hostward clear {watch}`").into());
+        held.push(Held::new(Hold::Stuck, format!("the undo of run {run} failed: {why}"), "nothing is owed", lift));
+    }
+}
+
+fn claimed(world: &World, plan: &Plan, held: &mut Vec<Held>) {
+    let app = world.policy.watches.get(&plan.watch).and_then(|watch| watch.app.as_ref());
+    let has_app = |other: &Plan| other.touches.iter().any(|t| matches!(t, Resource::App(name) if Some(name) == app));
+    let clash = world.claims().find(|other| other.clashes(plan) || has_app(other));
+    let full = || world.claims().nth(PLANS_MAX - 1);
+    let (value, threshold, other) = match (clash, full()) {
+        (Some(other), _) => (format!("{} touches the same", other.watch), "disjoint plans".to_owned(), other),
+        (None, Some(other)) => (format!("{PLANS_MAX} plans run"), format!("fewer than {PLANS_MAX}"), other),
+        (None, None) => return,
+    };
+    let lift = Lift::Fact(format!("the plan of {} ends", other.watch).into());
+    held.push(Held::new(Hold::Claimed, value, threshold, lift));
+}
+
+fn budget(world: &World, plan: &Plan, held: &mut Vec<Held>) {
+    let now = world.now;
+    let budget = world.policy.host.budget;
+    let charges: Vec<(Now, u32)> = world.state.charged_within(now, budget.per).collect();
+    let spent: u32 = charges.iter().map(|(_, cost)| cost).sum();
+    if spent + plan.cost <= budget.cost && charges.len() < CHARGES_KEPT {
+        return;
+    }
+    // Enough of the oldest must leave the window.
+    let mut left = spent;
+    let frees = charges.iter().find(|(_, cost)| {
+        left -= cost;
+        left + plan.cost <= budget.cost
+    });
+    let free_at = frees.map_or(now.up + budget.per, |(at, _)| now.reach(*at, budget.per));
+    let value = format!("{spent} spent, {} needed", plan.cost);
+    held.push(Held::new(Hold::BudgetSpent, value, format!("{} per {}", budget.cost, budget.per), Lift::At(free_at)));
+}
+
+/// A rebuild beside everything else that wants the processor makes an outage longer. A restart adds nothing: it may be
+/// the very cgroup that starves the rest.
+fn pressure(world: &World, plan: &Plan, held: &mut Vec<Held>) {
+    let adds_load = plan.steps.iter().any(|step| matches!(step.act, Some(Act::Command(_))));
+    if adds_load && let Some((late, until)) = world.starvation.starved(world.now) {
+        let threshold = format!("timers less than {} late", crate::starvation::STARVED);
+        held.push(Held::new(Hold::Pressure, format!("our own timers are {late} late"), threshold, Lift::At(until)));
+    }
+}
+
+/// What the remedy cannot do without does not answer: nothing is tried, so nothing is charged.
+fn unreachable(world: &World, plan: &Plan, held: &mut Vec<Held>) {
+    if let Some((_, Ok(Reading::Gate(gate)))) = world.gate(&plan.watch)
+        && let Some(why) = &gate.unreachable
+    {
+        held.push(Held::new(Hold::Unreachable, why.clone(), "it answers", Lift::Fact("it answers".into())));
+    }
+}

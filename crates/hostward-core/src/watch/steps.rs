@@ -1,0 +1,71 @@
+//! Steps that more than one kind takes: restart a unit, stop one for a while, wait for a proof.
+
+use std::sync::Arc;
+
+use crate::ask::Question;
+use crate::id::UnitName;
+use crate::plan::{Act, Back, Check, OnCrash, OnFail, Proof, Step, Stop, Want, When};
+use crate::time::Ms;
+
+/// A stop takes up to TimeoutStopSec and its SIGKILL, four times over, and 10 s (safety.md, "Undo").
+const STOP_FACTOR: u64 = 4;
+const STOP_SLACK: Ms = Ms::secs(10);
+/// DefaultTimeoutStartSec: what a unit's start may take that says nothing else; systemd-system.conf(5).
+const START_TIME: Ms = Ms::secs(90);
+
+/// A restart, proved by a main process that began after it.
+pub(super) fn restart_step(unit: &UnitName, stop_timeout: Option<Ms>) -> Step {
+    let check = Check::Fact(Arc::new(Question::Unit(unit.clone())), Want::StartedSince);
+    Step {
+        act: Some(Act::Restart(unit.clone())),
+        deadline: stop_deadline(stop_timeout) + START_TIME,
+        proof: Some(Proof { checks: vec![check], passes: 1, every: Ms(500), within: Ms::secs(30), soak: Ms::ZERO }),
+        crash: OnCrash::Again,
+        back: None,
+        fail: OnFail::Unwind,
+    }
+}
+
+/// The end of a plan: a wait until everything is seen up, twice, and stays so for a moment.
+pub(super) fn prove_step(checks: Vec<Check>, within: Ms) -> Step {
+    let proof = Proof { checks, passes: 2, every: Ms::secs(1), within, soak: Ms::secs(3) };
+    Step {
+        act: None,
+        deadline: Ms::ZERO,
+        proof: Some(proof),
+        crash: OnCrash::Again,
+        back: None,
+        fail: OnFail::Unwind,
+    }
+}
+
+/// A unit and its closure stand still until `when`, and return whatever happens.
+pub(super) fn stop_step(stop: Stop, stop_timeout: Option<Ms>, when: When) -> Step {
+    let looks = |want: Want| {
+        let fact = |unit: &UnitName| Check::Fact(Arc::new(Question::Unit(unit.clone())), want);
+        stop.units().map(fact).collect::<Vec<_>>()
+    };
+    let proof = |checks| Proof { checks, passes: 1, every: Ms(500), within: Ms::secs(30), soak: Ms::ZERO };
+    let units: Vec<UnitName> = stop.units().cloned().collect();
+    let back = Back {
+        when,
+        deadline: START_TIME * units.len() as u64,
+        act: Act::Start(units),
+        proof: proof(looks(Want::Returned)),
+        tries: 0,
+    };
+    let proof = proof(looks(Want::Stopped));
+    Step {
+        deadline: stop_deadline(stop_timeout),
+        act: Some(Act::Stop(stop)),
+        proof: Some(proof),
+        crash: OnCrash::Again,
+        back: Some(back),
+        fail: OnFail::Unwind,
+    }
+}
+
+/// systemd says `infinity` as the largest number; no step waits for ever.
+fn stop_deadline(stop_timeout: Option<Ms>) -> Ms {
+    stop_timeout.unwrap_or(START_TIME).min(Ms::mins(5)) * STOP_FACTOR + STOP_SLACK
+}
