@@ -123,7 +123,7 @@ fn ledger(found: &mut Findings, paths: &Paths) {
         Ok(folded) => match (folded.condition.unusable(), &folded.state.damaged) {
             (None, None) => found.ok("ledger", format!("{} records", folded.state.seq)),
             (Some(why), _) => {
-                found.add(Grade::Problem, "ledger", why.to_owned(), "the daemon sets it aside at its next start")
+                found.add(Grade::Problem, "ledger", why.to_owned(), "the daemon sets it aside at its next start");
             }
             (None, Some((_, why))) => {
                 found.add(
