@@ -287,6 +287,20 @@ impl Engine {
         Memory { watches: self.world.live.iter().map(remembered).collect() }
     }
 
+    /// How an engine would begin that is to go on from here: what a recording is begun with in the middle.
+    pub fn begin_here(&self) -> Begin {
+        Begin {
+            now: self.world.now,
+            boot_id: self.world.state.boot_id.as_str().into(),
+            policy: Arc::clone(&self.world.policy),
+            rejected: self.world.rejected.clone(),
+            state: self.world.state.clone(),
+            memory: self.memory(),
+            damaged: None,
+            origin: self.origin,
+        }
+    }
+
     fn recall(&mut self, memory: Memory) {
         let now = self.world.now;
         for (id, remembered) in memory.watches {

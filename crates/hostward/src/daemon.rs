@@ -23,6 +23,7 @@ use crate::exit::Exit;
 use crate::export::Exports;
 use crate::journal::{Journal, Level};
 use crate::metrics;
+use crate::recorder::Recording;
 use crate::sentinels::Sentinels;
 use crate::status::{self, Health, Status};
 use crate::store::{self, LastGood, Paths};
@@ -90,6 +91,7 @@ pub(crate) async fn run(paths: &Paths) -> Result<Exit> {
         hands: Some(Hands::new(actor.clone(), opened.writer)),
         files: Files::Child(program),
         replies: std::collections::BTreeMap::new(),
+        recording: record(paths, chosen.export.record),
     };
     let begin = Begin {
         now: clock.now(),
@@ -384,4 +386,15 @@ impl Daemon {
 
 fn signals(kind: SignalKind) -> Result<Signal> {
     signal(kind).context("listen for signals")
+}
+
+/// What is observed is kept when the configuration wants it. That it cannot be is no reason not to run.
+fn record(paths: &Paths, limit: Option<u64>) -> Option<Recording> {
+    match Recording::start(&paths.state, limit?) {
+        Ok(recording) => Some(recording),
+        Err(error) => {
+            eprintln!("hostward: host.record: {error}, ignoring");
+            None
+        }
+    }
 }

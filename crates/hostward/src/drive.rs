@@ -8,7 +8,7 @@ use hostward_core::engine::{Begin, Effect, Engine, Event};
 use hostward_core::id::Str;
 use hostward_core::ledger::Record;
 use hostward_core::starvation::STARVED;
-use hostward_core::time::Ms;
+use hostward_core::time::{Ms, Now};
 use hostward_core::view::View;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -47,6 +47,10 @@ impl Drive {
         written: watch::Receiver<Written>,
         tell: &mut dyn FnMut(&Record),
     ) -> Drive {
+        let mut edge = edge;
+        if let Some(recording) = &mut edge.recording {
+            recording.begin(begin.clone(), true);
+        }
         let (engine, effects) = Engine::new(begin);
         let mut drive = Drive { engine, clock, edge, events, written, orders: 0 };
         drive.perform(effects, tell);
@@ -89,12 +93,18 @@ impl Drive {
     pub(crate) fn turn(&mut self, event: Event, tell: &mut dyn FnMut(&Record)) {
         let now = self.clock.now();
         let durable = matches!(event, Event::LedgerGood).then(|| self.written.borrow().durable);
+        self.handle(now, event, tell);
+        if let Some(durable) = durable {
+            self.handle(now, Event::Durable(durable), tell);
+        }
+    }
+
+    fn handle(&mut self, now: Now, event: Event, tell: &mut dyn FnMut(&Record)) {
+        if let Some(recording) = &mut self.edge.recording {
+            recording.event(now, &event, || self.engine.begin_here());
+        }
         let effects = self.engine.handle(now, event);
         self.perform(effects, tell);
-        if let Some(durable) = durable {
-            let effects = self.engine.handle(now, Event::Durable(durable));
-            self.perform(effects, tell);
-        }
     }
 
     /// Gives an order; its reply comes through the channel.

@@ -23,6 +23,7 @@ use tokio::task::AbortHandle;
 use crate::actor::Actor;
 use crate::bus::Bus;
 use crate::echo;
+use crate::recorder::Recording;
 
 /// Events on their way to the engine. A full queue makes probes wait, never the loop.
 pub(crate) const EVENTS_MAX: usize = 1024;
@@ -68,6 +69,8 @@ pub(crate) struct Edge {
     pub(crate) hands: Option<Hands>,
     pub(crate) files: Files,
     pub(crate) replies: BTreeMap<OrderId, oneshot::Sender<Reply>>,
+    /// Where what is observed is kept, when the configuration wants it.
+    pub(crate) recording: Option<Recording>,
 }
 
 /// What an engine that may act has beside its eyes.

@@ -29,7 +29,7 @@ pub(crate) async fn look(paths: &Paths, policy: Policy, command: Command) -> Res
     let (clock, boot_id) = store::clock(&folded.state)?;
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let bus = Bus::start(events.clone());
-    let edge = Edge { events, bus, hands: None, files: Files::Here, replies: BTreeMap::new() };
+    let edge = Edge { events, bus, hands: None, files: Files::Here, replies: BTreeMap::new(), recording: None };
     let begin = Begin {
         now: clock.now(),
         boot_id,
@@ -83,7 +83,14 @@ pub(crate) async fn carry_out(
     // Not here: a thread that hangs in the kernel would keep this process, and with it the engine's lock.
     let program = std::env::current_exe().context("find our own program")?;
     let hands = Hands::new(actor, opened.writer);
-    let edge = Edge { events, bus, hands: Some(hands), files: Files::Child(program), replies: BTreeMap::new() };
+    let edge = Edge {
+        events,
+        bus,
+        hands: Some(hands),
+        files: Files::Child(program),
+        replies: BTreeMap::new(),
+        recording: None,
+    };
     let begin = Begin {
         now: clock.now(),
         boot_id,

@@ -8,6 +8,7 @@ pub(crate) mod gate;
 pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod look;
+pub(crate) mod replay;
 mod systemctl;
 pub(crate) mod trigger;
 

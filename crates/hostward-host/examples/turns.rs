@@ -2,6 +2,8 @@
 //!
 //! Prints one JSON object; times are the thread's own processor time, in microseconds.
 
+#![expect(clippy::cast_precision_loss, reason = "figures for people")]
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
