@@ -168,6 +168,14 @@ pub enum Settlement {
 }
 
 impl Settlement {
+    pub const ALL: [Settlement; 5] = [
+        Settlement::Cleared,
+        Settlement::NotCleared,
+        Settlement::Relapsed,
+        Settlement::Undone,
+        Settlement::UndoFailed,
+    ];
+
     pub fn label(self) -> &'static str {
         match self {
             Settlement::Cleared => "cleared",
@@ -249,6 +257,12 @@ pub struct Pause {
     pub at: Now,
     pub span: Ms,
     pub reason: Str,
+}
+
+impl Pause {
+    pub fn over(&self, now: Now) -> bool {
+        now.since(self.at) >= self.span
+    }
 }
 
 /// What a run touched when its undo was given up. No plan touches it before an operator has looked.
@@ -399,7 +413,7 @@ impl State {
 
     /// Also forgets every pause that is over: by the record's own stamp, so that the fold needs no clock.
     fn resumed(&mut self, watch: Option<&WatchId>, at: Now) {
-        self.pauses.retain(|pause| pause.watch.as_ref() != watch && at.since(pause.at) < pause.span);
+        self.pauses.retain(|pause| pause.watch.as_ref() != watch && !pause.over(at));
     }
 
     fn unstuck(&mut self, watch: Option<&WatchId>) {
@@ -411,7 +425,7 @@ impl State {
     /// Pauses of a watch that are not over.
     pub fn pauses_of<'a>(&'a self, watch: &'a WatchId, now: Now) -> impl Iterator<Item = &'a Pause> + 'a {
         let meant = move |pause: &&Pause| pause.watch.as_ref().is_none_or(|of| of == watch);
-        self.pauses.iter().filter(meant).filter(move |pause| now.since(pause.at) < pause.span)
+        self.pauses.iter().filter(meant).filter(move |pause| !pause.over(now))
     }
 
     /// Units that we stopped and that do not run again yet, whoever stopped them.

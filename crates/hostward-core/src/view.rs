@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ask::{LockState, Reading, SentinelState};
-use crate::hold::{Held, Hold};
-use crate::id::{AppName, RunId, Rung, Str, TargetId, WatchId};
+use crate::hold::{Held, Hold, Lift};
+use crate::id::{AppName, RunId, Rung, Str, TargetId, UnitName, WatchId};
 use crate::judge::{Reason, Seen, Target, Verdict};
-use crate::ledger::Settlement;
+use crate::ledger::{Efficacy, Pause, Settlement, Stuck, Tally};
 use crate::plan::{Plan, PlanHash};
 use crate::policy::{Mode, Watch};
 use crate::run::OpenRun;
-use crate::time::Now;
+use crate::time::{Ms, Now};
 use crate::watch::{Memo, Spec};
 use crate::world::{Start, World};
 
@@ -36,6 +36,15 @@ pub struct View {
     pub budget_remaining: u32,
     pub watches: Vec<WatchView>,
     pub runs: Vec<RunView>,
+    /// How late our own timers were of late; none on a host that is not starved.
+    #[serde(default)]
+    pub starved: Option<Ms>,
+    /// Maintenance that is not over.
+    #[serde(default)]
+    pub pauses: Vec<Pause>,
+    /// What no plan touches before an operator has looked.
+    #[serde(default)]
+    pub stuck: Vec<Stuck>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -55,6 +64,14 @@ pub struct WatchView {
     pub drift_items: Option<u32>,
     /// Baselines: the commit of the tree.
     pub revision: Option<Str>,
+    /// Units that a run of this watch stopped and that do not run again yet.
+    #[serde(default)]
+    pub stopped_by_us: Vec<UnitName>,
+    #[serde(default)]
+    pub paused: bool,
+    /// A give-back goes on failing, or was given up: an operator should look.
+    #[serde(default)]
+    pub stuck: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -77,6 +94,15 @@ pub struct TargetView {
     pub holds: Vec<Held>,
     pub attempts: BTreeMap<Rung, BTreeMap<Settlement, u64>>,
     pub last_attempt: Option<(RunId, Now, Option<Settlement>)>,
+    /// By rung, incidents in which it would have been taken, had there been leave to act.
+    #[serde(default)]
+    pub would: BTreeMap<Rung, u64>,
+    /// Times it came up again though nobody had tried anything, and how long that took.
+    #[serde(default)]
+    pub spontaneous: Tally,
+    /// What each rung was worth against each reason.
+    #[serde(default)]
+    pub efficacy: Vec<Efficacy>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -115,6 +141,9 @@ impl View {
                 .iter()
                 .map(|(id, run)| RunView { id: *id, hash: run.plan.hash(), run: run.clone() })
                 .collect(),
+            starved: world.starvation.starved(world.now).map(|(late, _)| late),
+            pauses: world.state.pauses.iter().filter(|pause| !pause.over(world.now)).cloned().collect(),
+            stuck: world.state.stuck.clone(),
         }
     }
 
@@ -166,6 +195,10 @@ fn watch_view(world: &World, id: &WatchId, watch: &Watch) -> WatchView {
         rungs: watch.spec.rungs(),
         drift_items: python.map(|reading| reading.unmet_total),
         revision: python.and_then(|reading| reading.revision.clone()),
+        stopped_by_us: of_runs(world, id).flat_map(OpenRun::stopped).collect(),
+        paused: world.state.pauses_of(id, world.now).next().is_some(),
+        stuck: of_runs(world, id).any(|run| run.stuck().is_some())
+            || world.state.stuck.iter().any(|s| s.watch == *id),
         targets: targets
             .into_iter()
             .map(|(key, target)| target_view(world, &watch.spec, TargetId::new(id.clone(), key.clone()), target))
@@ -173,9 +206,15 @@ fn watch_view(world: &World, id: &WatchId, watch: &Watch) -> WatchView {
     }
 }
 
+fn of_runs<'a>(world: &'a World, id: &'a WatchId) -> impl Iterator<Item = &'a OpenRun> + 'a {
+    world.state.runs.values().filter(move |run| run.plan.watch == *id)
+}
+
 fn target_view(world: &World, spec: &Spec, id: TargetId, target: &Target) -> TargetView {
     let proposal = world.propose(&id);
-    let (plan, holds) = proposal.map(|p| (p.plan, p.holds)).unwrap_or_default();
+    let (plan, mut holds) = proposal.map(|p| (p.plan, p.holds)).unwrap_or_default();
+    // What only a person lifts is what a person should read first.
+    holds.sort_by_key(|held| !matches!(held.lift, Lift::Operator(_)));
     let brake = world.state.targets.get(&id);
     let probes = spec.probes();
     let looks = target.aspects.iter().filter_map(|(n, aspect)| {
@@ -200,6 +239,9 @@ fn target_view(world: &World, spec: &Spec, id: TargetId, target: &Target) -> Tar
         holds,
         attempts: brake.map(|brake| brake.totals.clone()).unwrap_or_default(),
         last_attempt: brake.and_then(|b| b.attempts.back()).map(|a| (a.run, a.at, a.settled)),
+        would: brake.map(|brake| brake.would.clone()).unwrap_or_default(),
+        spontaneous: brake.map(|brake| brake.spontaneous.clone()).unwrap_or_default(),
+        efficacy: brake.map(|brake| brake.efficacy.clone()).unwrap_or_default(),
         id,
     }
 }

@@ -87,6 +87,9 @@ pub(crate) enum Verb {
         /// Only the newest N records
         #[arg(long, value_name = "N")]
         last: Option<usize>,
+        /// What each remedy was worth: attempts, cleared, relapsed, by itself, median time to clear
+        #[arg(long, conflicts_with = "last")]
+        stats: bool,
     },
     /// Create the sentinel of the host, or of one watch: it may act from now on
     Enable { watch: Option<String> },

@@ -47,7 +47,7 @@ pub(crate) fn of_watches<'a>(watches: impl IntoIterator<Item = &'a WatchView>) -
 fn of_target(target: &TargetView) -> Exit {
     let tried = target.last_attempt.as_ref().and_then(|(_, _, settled)| *settled);
     match &target.verdict {
-        Verdict::Down(_) if matches!(tried, Some(Settlement::NotCleared | Settlement::Relapsed)) => Exit::Failed,
+        Verdict::Down(_) if tried.is_some_and(|settled| settled != Settlement::Cleared) => Exit::Failed,
         Verdict::Down(_) => Exit::Held,
         _ if target.suspect.is_some() => Exit::Held,
         Verdict::Up => Exit::Ok,

@@ -69,6 +69,10 @@ fn flag(is: bool) -> f64 {
     if is { 1.0 } else { 0.0 }
 }
 
+fn count(n: usize) -> f64 {
+    f64::from(u32::try_from(n).unwrap_or(u32::MAX))
+}
+
 fn wall(at: Now) -> f64 {
     at.wall.as_secs_f64()
 }
@@ -95,6 +99,9 @@ fn whole(out: &Families, view: &View, health: &Health) -> Result<(), prometheus:
     )?;
     let budget = "What the host's budget still allows: a restart costs 1, a reconcile 5.";
     out.gauge("hostward_budget_remaining", budget, &[], f64::from(view.budget_remaining))?;
+    let late = "How late our own timers were within the last minute: 0 on a host that is not starved.";
+    let starved = view.starved.map_or(0.0, hostward_core::time::Ms::as_secs_f64);
+    out.gauge("hostward_starvation_seconds", late, &[], starved)?;
     let textfile = "0: the textfile could not be written.";
     if let Some(ok) = health.textfile_ok {
         out.gauge("hostward_textfile_ok", textfile, &[], flag(ok))?;
@@ -119,6 +126,11 @@ fn of_watch(out: &Families, watch: &WatchView) -> Result<(), prometheus::Error> 
         let labels = [("baseline", watch.id.name()), ("class", "python"), ("severity", "require")];
         out.gauge("hostward_drift_items", "Requirements that are not met.", &labels, f64::from(items))?;
     }
+    let stopped = "Units that a plan of this watch stopped and that do not run again yet.";
+    out.gauge("hostward_watch_stopped_by_us", stopped, &id, count(watch.stopped_by_us.len()))?;
+    out.gauge("hostward_watch_paused", "1: an operator paused it.", &id, flag(watch.paused))?;
+    let stuck = "1: an undo goes on failing or was given up; an operator should look.";
+    out.gauge("hostward_watch_stuck", stuck, &id, flag(watch.stuck))?;
     for hold in Hold::ALL {
         let labels = [("watch", watch.id.as_str()), ("hold", hold.label())];
         out.gauge("hostward_watch_hold", "1: a remedy is held for this reason.", &labels, flag(watch.holds(hold)))?;
@@ -144,8 +156,19 @@ fn of_target(out: &Families, watch: &WatchView, target: &TargetView) -> Result<(
         let help = "The oldest last answer among its questions.";
         out.gauge("hostward_watch_last_observation_timestamp_seconds", help, &[("watch", id)], wall(observed))?;
     }
+    let spontaneous = "Times it came up again though nobody had tried anything.";
+    out.counter(
+        "hostward_watch_spontaneous_recoveries_total",
+        spontaneous,
+        &[("watch", id)],
+        target.spontaneous.count,
+    )?;
     for rung in &watch.rungs {
-        for result in [Settlement::Cleared, Settlement::NotCleared, Settlement::Relapsed] {
+        let labels = [("watch", id), ("remedy", rung.as_str())];
+        let would = "Incidents in which this remedy would have been taken, had there been leave to act.";
+        let times = target.would.get(rung).copied().unwrap_or(0);
+        out.counter("hostward_watch_would_act_total", would, &labels, times)?;
+        for result in Settlement::ALL {
             let labels = [("watch", id), ("remedy", rung.as_str()), ("result", result.label())];
             let help = "Attempts, by what came of them.";
             let count = target.attempts.get(rung).and_then(|by| by.get(&result)).copied().unwrap_or(0);
@@ -179,7 +202,7 @@ fn drift_compat(out: &Families, prefix: &str, watch: &WatchView) -> Result<(), p
 fn drift_result(watch: &WatchView) -> Option<(&'static str, &'static str)> {
     let target = watch.targets.first()?;
     let disabled = watch.enabled == Some(false);
-    let failed = matches!(target.last_attempt, Some((_, _, Some(Settlement::NotCleared | Settlement::Relapsed))));
+    let failed = matches!(target.last_attempt, Some((_, _, Some(settled))) if settled != Settlement::Cleared);
     let cleared = matches!(target.last_attempt, Some((_, _, Some(Settlement::Cleared) | None)));
     Some(match &target.verdict {
         _ if disabled => ("skip", "disabled"),
@@ -187,7 +210,7 @@ fn drift_result(watch: &WatchView) -> Option<(&'static str, &'static str)> {
         Verdict::Up if cleared => ("ok", "reconciled_successfully"),
         Verdict::Up => ("ok", "no_dependency_drift"),
         Verdict::Pending | Verdict::Unknown(_) => return None,
-        Verdict::Down(_) if watch.holds(Hold::Cooldown) || watch.holds(Hold::TargetCap) => {
+        Verdict::Down(_) if braked(watch) => {
             if failed {
                 ("fail", "reconcile_script_failed")
             } else {
@@ -197,4 +220,8 @@ fn drift_result(watch: &WatchView) -> Option<(&'static str, &'static str)> {
         Verdict::Down(_) if failed => ("fail", "reconcile_script_failed"),
         Verdict::Down(_) => ("skip", "dry_run_would_reconcile"),
     })
+}
+
+fn braked(watch: &WatchView) -> bool {
+    [Hold::Cooldown, Hold::TargetCap, Hold::CircuitOpen].into_iter().any(|hold| watch.holds(hold))
 }

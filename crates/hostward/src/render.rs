@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 
 use hostward_core::hold::{Held, Lift};
+use hostward_core::id::TargetId;
 use hostward_core::judge::Verdict;
-use hostward_core::ledger::Record;
-use hostward_core::plan::{Plan, PlanHash, Step};
+use hostward_core::ledger::{Brake, Record, Settlement};
+use hostward_core::plan::{Plan, PlanHash, Step, When};
+use hostward_core::policy::Mode;
 use hostward_core::time::{Ms, Now};
 use hostward_core::view::{TargetView, View, WatchView};
 use owo_colors::{OwoColorize, Stream, Style};
@@ -109,6 +111,18 @@ fn head(out: &mut String, status: &Status) {
     if let Some(why) = &view.ledger_damaged {
         warn(&format!("the ledger was damaged and set aside ({why}): caps count as spent until `hostward clear`"));
     }
+    for stuck in &view.stuck {
+        let watch = &stuck.watch;
+        warn(&format!("stuck: an undo of {watch} was given up ({}); look, then `hostward clear {watch}`", stuck.why));
+    }
+    for pause in &view.pauses {
+        let what = pause.watch.as_ref().map_or("every watch", |watch| watch.as_str());
+        let left = pause.span.saturating_sub(view.at.since(pause.at));
+        warn(&format!("{what} is paused for another {left}: {}", pause.reason));
+    }
+    if let Some(late) = view.starved {
+        warn(&format!("this host is starved: our own timers are up to {late} late, so deadlines are stretched"));
+    }
     for problem in &status.health.problems {
         warn(problem);
     }
@@ -129,6 +143,13 @@ fn line(out: &mut String, view: &View, watch: &WatchView, target: &TargetView) {
     if let Some(blame) = &target.blame {
         let _ = writeln!(out, "  {:<24} because of {}", "", blame.watch);
     }
+    if !watch.stopped_by_us.is_empty() {
+        let units: Vec<&str> = watch.stopped_by_us.iter().map(hostward_core::id::UnitName::as_str).collect();
+        let _ = writeln!(out, "  {:<24} {}", "", odd(&format!("stopped by us: {}", units.join(", "))));
+    }
+    if watch.mode != Mode::Act || watch.enabled == Some(false) {
+        trust(out, target);
+    }
     let first = target.holds.first();
     if let Some(held) = first {
         let more = match target.holds.len() {
@@ -138,6 +159,44 @@ fn line(out: &mut String, view: &View, watch: &WatchView, target: &TargetView) {
         let _ =
             writeln!(out, "  {:<24} {}", "", faint(&format!("held: {}, {}{more}", held.hold.label(), held.value)));
     }
+}
+
+/// What it would have done so far, for whoever is about to trust it with more.
+fn trust(out: &mut String, target: &TargetView) {
+    let would: Vec<String> = target.would.iter().map(|(rung, times)| format!("{rung} {times}x")).collect();
+    if !would.is_empty() {
+        let _ = writeln!(out, "  {:<24} {}", "", faint(&format!("would have acted: {}", would.join(", "))));
+    }
+    if let (n @ 1.., Some(median)) = (target.spontaneous.count, target.spontaneous.median()) {
+        let says = format!("cleared by itself {n}x, after {median} (median)");
+        let _ = writeln!(out, "  {:<24} {}", "", faint(&says));
+    }
+}
+
+/// What remedies were worth: a line for each rung and reason.
+pub(crate) fn stats<'a>(targets: impl IntoIterator<Item = (&'a TargetId, &'a Brake)>) -> String {
+    let mut out = String::new();
+    for (id, brake) in targets {
+        if brake.efficacy.is_empty() && brake.spontaneous.count == 0 && brake.would.is_empty() {
+            continue;
+        }
+        let _ = writeln!(out, "{}", strong(&id.to_string()));
+        for worth in &brake.efficacy {
+            let tried: u64 = worth.settled.iter().filter(|(s, _)| **s != Settlement::Relapsed).map(|(_, n)| n).sum();
+            let settled: Vec<String> = worth.settled.iter().map(|(s, n)| format!("{} {n}", s.label())).collect();
+            let median = worth.clear.median().map(|span| format!(", cleared in {span} (median)")).unwrap_or_default();
+            let against = if worth.reason.is_empty() { String::new() } else { format!(" against {}", worth.reason) };
+            let _ = writeln!(out, "  {}{against}: {tried} attempts: {}{median}", worth.rung, settled.join(", "));
+        }
+        if let Some(median) = brake.spontaneous.median() {
+            let n = brake.spontaneous.count;
+            let _ = writeln!(out, "  by itself: {n}x, after {median} (median)");
+        }
+        for (rung, times) in &brake.would {
+            let _ = writeln!(out, "  {rung}: would have been taken {times}x, had there been leave to act");
+        }
+    }
+    if out.is_empty() { "nothing was tried yet\n".to_owned() } else { out }
 }
 
 /// Why it acts, or does not: everything about one watch.
@@ -257,6 +316,14 @@ fn steps(out: &mut String, n: usize, step: &Step) {
         for check in &proof.checks {
             let _ = writeln!(out, "     proved when {check}, {} within {}", times(proof.passes), proof.within);
         }
+    }
+    if let Some(back) = &step.back {
+        let when = match back.when {
+            When::Last => "at the end, whatever happens".to_owned(),
+            When::After(step) => format!("after step {}, whatever happens", step + 1),
+            When::Failed => "if the plan fails".to_owned(),
+        };
+        let _ = writeln!(out, "     given back {when}: {}", back.act);
     }
 }
 

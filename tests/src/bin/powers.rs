@@ -28,6 +28,7 @@ async fn call(systemd: &Systemd, words: &[&str]) -> Result<Value> {
                 "unit": closure.unit.as_str(),
                 "members": names(&closure.members),
                 "one_way": names(&closure.one_way),
+                "wakers": names(&closure.wakers),
                 "stop_timeout_ms": closure.stop_timeout.0,
             })
         }
@@ -51,6 +52,13 @@ async fn call(systemd: &Systemd, words: &[&str]) -> Result<Value> {
         ["armed"] => systemd.armed().await?.iter().map(undo).collect(),
         ["fence", path] => json!(systemd.fence(Path::new(path)).await?),
         ["unfence", path] => json!(systemd.unfence(Path::new(path)).await?),
+        ["fence-often", path, times] => {
+            for _ in 0..times.parse()? {
+                systemd.fence(Path::new(path)).await?;
+                systemd.unfence(Path::new(path)).await?;
+            }
+            Value::Null
+        }
         ["mount-at", path] => mount_at(Path::new(path))?
             .map(|mount| json!({ "fstype": mount.fstype, "source": mount.source, "options": mount.options }))
             .into(),

@@ -26,6 +26,9 @@ pub struct Closure {
     pub members: Vec<UnitName>,
     /// Those of them that no start brings back: scopes, transient units, units that refuse a start by hand.
     pub one_way: Vec<UnitName>,
+    /// Active units that start the unit, or one of its members, again while it should be down: sockets, timers and paths
+    /// that trigger it, and what upholds it.
+    pub wakers: Vec<UnitName>,
     /// How long the stop may take: the longest chain of stop timeouts among the unit and its members, for what is
     /// ordered is stopped one after another.
     pub stop_timeout: Ms,
@@ -53,6 +56,9 @@ const CLOSURE_WITHIN: Duration = Duration::from_secs(10);
 /// The properties that a stop travels along (`UNIT_ATOM_PROPAGATE_STOP`, systemd's unit-dependency-atom.c).
 const TAKES_ALONG: [&str; 5] = ["RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "PropagatesStopTo"];
 
+/// What starts a unit without being asked.
+const WAKES: [&str; 2] = ["TriggeredBy", "UpheldBy"];
+
 /// The deadline of a step that stops: four times the unit's TimeoutStopSec, for deadlines stretch with starvation, and
 /// 10 s for systemd itself. At most an hour and 10 s.
 pub fn stop_deadline(stop_timeout: Ms) -> Ms {
@@ -64,6 +70,7 @@ struct Node {
     name: UnitName,
     active: String,
     takes: Vec<UnitName>,
+    wakers: Vec<UnitName>,
     after: BTreeSet<UnitName>,
     stop_timeout: Ms,
     returns: bool,
@@ -87,8 +94,7 @@ impl Systemd {
     async fn walk(&self, unit: &UnitName) -> Result<Closure, ClosureError> {
         let failed = |e: CallError| ClosureError::Read { unit: unit.clone(), source: e.into() };
         let Some(root) = self.node(unit).await.map_err(failed)? else {
-            let (members, one_way) = (Vec::new(), Vec::new());
-            return Ok(Closure { unit: unit.clone(), members, one_way, stop_timeout: Ms::ZERO });
+            return Ok(fold(unit.clone(), &BTreeMap::new(), Vec::new()));
         };
         let name = root.name.clone();
         let mut next = root.takes.clone();
@@ -101,7 +107,7 @@ impl Systemd {
             }
             let Some(node) = self.node(&dependent).await.map_err(failed)? else { continue };
             // A stop of what is stopped is no job, and what it would have taken along is not stopped either.
-            if matches!(node.active.as_str(), "inactive" | "failed") {
+            if is_down(&node.active) {
                 continue;
             }
             next.extend(node.takes.iter().cloned());
@@ -110,7 +116,16 @@ impl Systemd {
                 return Err(ClosureError::TooMany { unit: unit.clone() });
             }
         }
-        Ok(fold(name, &found))
+        let mut wakers = Vec::new();
+        let named: BTreeSet<&UnitName> = found.values().flat_map(|node| &node.wakers).collect();
+        // One that goes down as well wakes nobody.
+        for waker in named.into_iter().filter(|waker| !found.contains_key(*waker)) {
+            let node = self.node(waker).await.map_err(failed)?;
+            if node.is_some_and(|node| !is_down(&node.active)) {
+                wakers.push(waker.clone());
+            }
+        }
+        Ok(fold(name, &found, wakers))
     }
 
     /// None: no such unit is loaded, and none can be.
@@ -130,6 +145,7 @@ impl Systemd {
             name: UnitName::new(all.text("Id")),
             active: all.text("ActiveState").to_owned(),
             takes: TAKES_ALONG.iter().flat_map(|property| all.units(property)).collect(),
+            wakers: WAKES.iter().flat_map(|property| all.units(property)).collect(),
             after: all.units("After").collect(),
             stop_timeout: stop_timeout(&all),
             returns: all.truth("CanStart") == Some(true) && all.truth("Transient") != Some(true),
@@ -144,8 +160,12 @@ fn stop_timeout(all: &Properties<'_>) -> Ms {
     span.min(STOP_TIMEOUT_MAX)
 }
 
+fn is_down(active: &str) -> bool {
+    matches!(active, "inactive" | "failed")
+}
+
 /// `found` has the unit itself, too.
-fn fold(unit: UnitName, found: &BTreeMap<UnitName, Node>) -> Closure {
+fn fold(unit: UnitName, found: &BTreeMap<UnitName, Node>, wakers: Vec<UnitName>) -> Closure {
     let graph = found.iter().map(|(name, node)| (name.clone(), node.after.clone())).collect();
     let stop_timeout = longest_chain(&graph, |name| found.get(name).map_or(Ms::ZERO, |node| node.stop_timeout));
     let runs = |name: &UnitName| found.get(name).is_some_and(|node| node.active != "deactivating");
@@ -153,7 +173,7 @@ fn fold(unit: UnitName, found: &BTreeMap<UnitName, Node>) -> Closure {
     let members = start_order(&members);
     let stays = |name: &&UnitName| found.get(*name).is_some_and(|node| !node.returns);
     let one_way = members.iter().filter(stays).cloned().collect();
-    Closure { unit, members, one_way, stop_timeout }
+    Closure { unit, members, one_way, wakers, stop_timeout }
 }
 
 /// Each after those of the others that it comes after; by name where that says nothing. A cycle is broken at the first

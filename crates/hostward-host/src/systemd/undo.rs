@@ -233,7 +233,9 @@ impl Systemd {
     ) -> Result<Outcome, CallError> {
         let Some(signals) = self.listen() else { return Err(CallError::Away(BUS_GONE.into())) };
         let started: u64 = self.property(MANAGER_PATH, MANAGER, "UserspaceTimestampMonotonic").await?;
-        let elapses = monotonic_micros().saturating_sub(started).saturating_add(after.0.saturating_mul(1000));
+        // systemd writes it down in whole milliseconds, and that is what it reads at a reload.
+        let now = monotonic_micros().saturating_sub(started).div_ceil(1000);
+        let elapses = now.saturating_add(after.0).saturating_mul(1000);
         let auxiliary = vec![(service_of(timer).to_string(), service(run, systemctl, units))];
         let body = (timer.as_str(), "fail", timer_settings(run, elapses), auxiliary);
         let job: OwnedObjectPath = self.manager("StartTransientUnit", &body).await?;

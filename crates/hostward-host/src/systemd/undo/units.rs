@@ -37,8 +37,7 @@ pub(super) fn service<'a>(run: &str, systemctl: &'a str, units: &'a [UnitName]) 
     settings
 }
 
-/// Without default dependencies, which would have the start of anything try again what failed at boot; so that it is
-/// said here that neither outlives the system.
+/// Without default dependencies: an undo waits for no target. So it is said here that neither unit outlives the system.
 fn common(run: &str) -> Settings<'static> {
     vec![
         ("Description", Variant::from(format!("Hostward: gives back what run {run} stopped"))),
