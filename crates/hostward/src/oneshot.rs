@@ -84,6 +84,7 @@ pub(crate) async fn carry_out(
     let program = std::env::current_exe().context("find our own program")?;
     let hands = Hands::new(actor, opened.writer);
     let edge = Edge { events, bus, hands: Some(hands), files: Files::Child(program), replies: BTreeMap::new() };
+    let mut words = Words::of_open(&opened.folded.state);
     let begin = Begin {
         now: clock.now(),
         boot_id,
@@ -94,7 +95,6 @@ pub(crate) async fn carry_out(
         damaged: opened.folded.damaged.map(Str::from),
         origin: Origin::Trigger,
     };
-    let mut words = Words::default();
     let mut say = |record: &Record| {
         let (_, watch, says) = words.of(record);
         let watch = watch.map(|w| format!("{w}: ")).unwrap_or_default();
