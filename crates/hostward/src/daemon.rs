@@ -9,7 +9,7 @@ use hostward_core::engine::{Begin, Event};
 use hostward_core::id::Str;
 use hostward_core::ledger::{Origin, Record};
 use hostward_core::policy::Policy;
-use hostward_host::ledger::{LockError, engine_lock};
+use hostward_host::ledger::{Condition, LockError, engine_lock};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -74,7 +74,7 @@ pub(crate) async fn run(paths: &Paths) -> Result<Exit> {
     let chosen = choose(paths, &journal);
     let (tell, written) = edge::ledger_word();
     let opened = store::open_ledger(paths, &lock, tell)?;
-    if let Some(torn) = &opened.folded.torn {
+    if let Condition::Torn(torn) = &opened.folded.condition {
         journal.say(Level::Warning, &format!("ledger: {torn}: cut off, it was never reported written"));
     }
     let (clock, boot_id) = store::clock(&opened.folded.state)?;
@@ -97,9 +97,9 @@ pub(crate) async fn run(paths: &Paths) -> Result<Exit> {
         boot_id,
         policy: policy.clone(),
         rejected: chosen.rejected.map(Str::from),
+        memory: store::load_memory_beside(paths, &opened.folded),
+        damaged: opened.folded.condition.unusable().map(Str::from),
         state: opened.folded.state,
-        memory: store::load_memory_beside(paths, opened.folded.damaged.as_ref()),
-        damaged: opened.folded.damaged.map(Str::from),
         origin: Origin::Daemon,
     };
     let drive = Drive::begin(begin, clock, edge, inbox, written, &mut teller(&mut journal, &mut words));
@@ -313,7 +313,8 @@ impl Daemon {
     }
 
     fn health(&self) -> Health {
-        let errors = [&self.exports.textfile_error, &self.exports.listen_error, &self.sentinel_error];
+        let ledger = self.drive.ledger_problem();
+        let errors = [&self.exports.textfile_error, &self.exports.listen_error, &self.sentinel_error, &ledger];
         Health {
             textfile_ok: self.exports.textfile().map(|_| self.exports.textfile_error.is_none()),
             log_lines_dropped: self.journal.dropped(),

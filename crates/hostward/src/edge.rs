@@ -9,7 +9,7 @@ use hostward_core::ask::{Active, Answer, AskKey, ClosureReading, Fault, GateQ, Q
 use hostward_core::command::{OrderId, Reply};
 use hostward_core::engine::{Effect, Event};
 use hostward_core::id::{RunId, UnitName};
-use hostward_core::ledger::Record;
+use hostward_core::ledger::{Record, State};
 use hostward_core::plan::{Arm, Plan};
 use hostward_core::run::Ticket;
 use hostward_core::starvation::Lag;
@@ -42,6 +42,8 @@ pub(crate) enum Files {
 pub(crate) struct Written {
     pub(crate) durable: u64,
     pub(crate) bad: Option<String>,
+    /// The file goes on growing, because no new one could be begun.
+    pub(crate) not_rotated: Option<String>,
 }
 
 /// The callback for the ledger's thread, and where its word is read.
@@ -52,6 +54,7 @@ pub(crate) fn ledger_word() -> (impl FnMut(LedgerEvent) + Send + 'static, watch:
             LedgerEvent::Durable(seq) => written.durable = seq,
             LedgerEvent::Failed(why) => written.bad = Some(why),
             LedgerEvent::Recovered => written.bad = None,
+            LedgerEvent::NotRotated(why) => written.not_rotated = Some(why),
         });
     };
     (tell, get)
@@ -138,6 +141,16 @@ impl Edge {
             Err(_) => Err(AppendError::NotALine(record.seq)),
         };
         hands.overflowed = appended.is_err();
+    }
+
+    /// A ledger that has grown is given the state that a new file begins with.
+    pub(crate) fn rotate(&self, state: &State) {
+        let Some(hands) = &self.hands else { return };
+        // After an overflow the state is ahead of the file, and a new start is near. A state that cannot be stored is
+        // not asked for again.
+        if !hands.overflowed && hands.ledger.wants_snapshot() {
+            let _ = hands.ledger.snapshot(state);
+        }
     }
 
     fn begin(&mut self, ticket: Ticket, plan: Arc<Plan>, arm: Option<Arm>) {

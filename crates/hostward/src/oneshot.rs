@@ -35,9 +35,9 @@ pub(crate) async fn look(paths: &Paths, policy: Policy, command: Command) -> Res
         boot_id,
         policy: Arc::new(policy),
         rejected: None,
-        state: folded.state,
         memory: store::load_memory(paths),
-        damaged: folded.damaged.map(Str::from),
+        damaged: folded.condition.unusable().map(Str::from),
+        state: folded.state,
         origin: Origin::Look,
     };
     let mut drive = Drive::begin(begin, clock, edge, inbox, always_written(), &mut |_| {});
@@ -90,9 +90,9 @@ pub(crate) async fn carry_out(
         boot_id,
         policy,
         rejected: None,
+        memory: store::load_memory_beside(paths, &opened.folded),
+        damaged: opened.folded.condition.unusable().map(Str::from),
         state: opened.folded.state,
-        memory: store::load_memory_beside(paths, opened.folded.damaged.as_ref()),
-        damaged: opened.folded.damaged.map(Str::from),
         origin: Origin::Trigger,
     };
     let mut say = |record: &Record| {

@@ -342,14 +342,9 @@ fn times(n: u32) -> String {
     }
 }
 
-/// One line a record, oldest first.
-pub(crate) fn history<'a>(records: impl Iterator<Item = &'a Record>) -> String {
-    let mut out = String::new();
-    let mut words = Words::default();
-    for record in records {
-        let (_, watch, says) = words.of(record);
-        let at = faint(&clock(record.at.wall));
-        let _ = writeln!(out, "{:>5} {at} {:<18} {says}", record.seq, watch.unwrap_or_default());
-    }
-    out
+/// One line a record, of records in their order.
+pub(crate) fn record(words: &mut Words, record: &Record) -> String {
+    let (_, watch, says) = words.of(record);
+    let at = faint(&clock(record.at.wall));
+    format!("{:>5} {at} {:<18} {says}\n", record.seq, watch.unwrap_or_default())
 }
