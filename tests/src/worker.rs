@@ -216,7 +216,9 @@ impl Guard<'_> {
         let text = String::from_utf8_lossy(&bytes);
         let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
         let json = whole.filter_map(|line| line.get(line.find('{')?..));
-        json.map(|json| serde_json::from_str(json).with_context(|| format!("read the record {json}"))).collect()
+        let frames = json.map(|json| serde_json::from_str(json).with_context(|| format!("read the frame {json}")));
+        // A file begins with a snapshot, which is no record.
+        Ok(frames.collect::<Result<Vec<Value>>>()?.into_iter().filter(|frame| !frame["body"].is_null()).collect())
     }
 
     /// Those of one kind, from the file.

@@ -29,7 +29,7 @@ impl<'a> Host<'a> {
     /// One incident whose hook runs `script` the first time it is come to. Returns how its run ended.
     fn killed_by(&self, hook: &str, script: &str) -> Result<Value> {
         self.sandbox.sh(
-            "systemctl stop hostward; rm -f /var/lib/hostward/ledger /var/lib/hostward/memory.json /run/crunch/*",
+            "systemctl stop hostward; rm -f /var/lib/hostward/ledger* /var/lib/hostward/memory.json /run/crunch/*",
         )?;
         if self.worker.whole()? {
             self.worker.break_environment()?;

@@ -38,7 +38,7 @@ impl<'a> Host<'a> {
     /// An empty ledger, no hooks, and a broken environment.
     fn anew(&self) -> Result<()> {
         let forget =
-            "systemctl stop hostward; rm -f /var/lib/hostward/ledger /var/lib/hostward/memory.json /run/crunch/*";
+            "systemctl stop hostward; rm -f /var/lib/hostward/ledger* /var/lib/hostward/memory.json /run/crunch/*";
         self.guard.sandbox().sh(forget)?;
         self.worker.break_environment()
     }
