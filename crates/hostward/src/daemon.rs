@@ -93,6 +93,7 @@ pub(crate) async fn run(paths: &Paths) -> Result<Exit> {
         replies: std::collections::BTreeMap::new(),
         recording: record(paths, chosen.export.record),
     };
+    let mut words = Words::of_open(&opened.folded.state);
     let begin = Begin {
         now: clock.now(),
         boot_id,
@@ -103,7 +104,6 @@ pub(crate) async fn run(paths: &Paths) -> Result<Exit> {
         state: opened.folded.state,
         origin: Origin::Daemon,
     };
-    let mut words = Words::default();
     let drive = Drive::begin(begin, clock, edge, inbox, written, &mut teller(&mut journal, &mut words));
     let (calls, mut asked) = mpsc::channel(CALLS_MAX);
     let (scrapes, mut wanted) = mpsc::channel(CALLS_MAX);
@@ -237,6 +237,16 @@ impl Daemon {
     }
 
     fn turn(&mut self, event: Event) {
+        // No record can say it: once an outage, and once at its end.
+        match &event {
+            Event::LedgerBad(why) => {
+                let line =
+                    format!("the ledger cannot be written, so nothing is begun: {why}; tried again every second");
+                self.journal.say(Level::Error, &line);
+            }
+            Event::LedgerGood => self.journal.say(Level::Notice, "the ledger can be written again"),
+            _ => {}
+        }
         self.drive.turn(event, &mut teller(&mut self.journal, &mut self.words));
     }
 

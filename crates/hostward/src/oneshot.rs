@@ -91,6 +91,7 @@ pub(crate) async fn carry_out(
         replies: BTreeMap::new(),
         recording: None,
     };
+    let mut words = Words::of_open(&opened.folded.state);
     let begin = Begin {
         now: clock.now(),
         boot_id,
@@ -101,7 +102,6 @@ pub(crate) async fn carry_out(
         state: opened.folded.state,
         origin: Origin::Trigger,
     };
-    let mut words = Words::default();
     let mut say = |record: &Record| {
         let (_, watch, says) = words.of(record);
         let watch = watch.map(|w| format!("{w}: ")).unwrap_or_default();

@@ -115,6 +115,13 @@ fn head(out: &mut String, status: &Status) {
         let watch = &stuck.watch;
         warn(&format!("stuck: an undo of {watch} was given up ({}); look, then `hostward clear {watch}`", stuck.why));
     }
+    for run in &view.runs {
+        if let Some((step, why)) = run.run.stuck() {
+            let (id, watch) = (run.id, &run.run.plan.watch);
+            let what = format!("run {id} of {watch} cannot give back what step {} took ({why})", step + 1);
+            warn(&format!("stuck: {what}; it goes on trying; look, or `hostward clear {watch}`"));
+        }
+    }
     for pause in &view.pauses {
         let what = pause.watch.as_ref().map_or("every watch", |watch| watch.as_str());
         let left = pause.span.saturating_sub(view.at.since(pause.at));
