@@ -72,6 +72,7 @@ fn body(seq: u64, open: &mut Option<RunId>) -> Body {
     let target = TargetId::new(WatchId::new(format!("service.app-{n}")), format!("app-{n}.service"));
     let run = open.unwrap_or(RunId(seq));
     match seq % 10 {
+        _ if seq == 1 => Body::Started { boot_id: "a boot".into(), version: "0".into() },
         0..=2 => {
             let fact = format!("main process exited 1; automatic restart {}", seq % 10);
             Body::Noted { target, fact: fact.into(), missed: 0 }
