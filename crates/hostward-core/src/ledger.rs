@@ -230,6 +230,12 @@ pub struct Brake {
     pub would: BTreeMap<Rung, u64>,
 }
 
+impl Brake {
+    pub fn unsettled(&self) -> bool {
+        self.attempts.iter().any(|attempt| attempt.settled.is_none())
+    }
+}
+
 /// Everything folded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

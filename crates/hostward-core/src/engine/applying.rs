@@ -105,17 +105,17 @@ impl Engine {
 
     /// The plan of that hash as it is proposed now, and what holds it beside the missing leave.
     fn proposed(&self, hash: &PlanHash) -> Option<(TargetId, Plan, Vec<Held>)> {
-        self.world.ill().into_iter().find_map(|id| {
-            let proposal = self.world.propose(&id)?;
+        self.world.ill.iter().find_map(|id| {
+            let proposal = self.world.propose(id)?;
             let plan = proposal.plan.filter(|plan| plan.hash() == *hash)?;
             let holds = proposal.holds.into_iter().filter(|held| held.hold != Hold::ProposeOnly).collect();
-            Some((id, plan, holds))
+            Some((id.clone(), plan, holds))
         })
     }
 
     fn moved(&self, hash: &PlanHash) -> Applied {
         let proposed: Vec<Plan> =
-            self.world.ill().iter().filter_map(|id| self.world.propose(id)).filter_map(|p| p.plan).collect();
+            self.world.ill.iter().filter_map(|id| self.world.propose(id)).filter_map(|p| p.plan).collect();
         let unknown = || Applied::Unknown { proposed: proposed.iter().map(Plan::hash).collect() };
         let Some((_, plan)) = self.shown.plans.iter().find(|(shown, _)| shown == hash) else { return unknown() };
         if let Err((what, was, is)) = self.world.basis(plan) {

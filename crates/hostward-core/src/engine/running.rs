@@ -384,6 +384,7 @@ impl Engine {
             if let Some(live) = self.world.live.get_mut(&watch) {
                 live.targets.values_mut().for_each(|target| target.touch(now));
             }
+            self.world.reckon(&watch);
         }
     }
 
