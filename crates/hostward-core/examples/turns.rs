@@ -140,10 +140,10 @@ impl World {
     fn figures(&mut self) -> serde_json::Value {
         let mut turns = std::mem::take(&mut self.turns);
         turns.sort_by(f64::total_cmp);
-        let at = |part: f64| turns[((turns.len() - 1) as f64 * part) as usize];
+        let at = |percent: usize| turns[(turns.len() - 1) * percent / 100];
         let sum: f64 = turns.iter().sum();
         serde_json::json!({
-            "turns": turns.len(), "p50_us": at(0.5), "p99_us": at(0.99), "worst_us": at(1.0),
+            "turns": turns.len(), "p50_us": at(50), "p99_us": at(99), "worst_us": at(100),
             "turns_a_second": turns.len() as f64 / (sum / 1e6),
         })
     }

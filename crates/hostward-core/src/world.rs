@@ -121,10 +121,14 @@ impl World {
         })
     }
 
+    pub(crate) fn ill_of<'a>(&'a self, watch: &'a WatchId) -> impl Iterator<Item = &'a TargetId> + 'a {
+        let first = TargetId::new(watch.clone(), "");
+        self.ill.range(first..).take_while(move |id| id.watch == *watch)
+    }
+
     /// Something of this watch was looked at, touched or forgotten: who of its targets is ill now?
     pub(crate) fn reckon(&mut self, watch: &WatchId) {
-        let first = TargetId::new(watch.clone(), "");
-        let known: Vec<TargetId> = self.ill.range(&first..).take_while(|id| id.watch == *watch).cloned().collect();
+        let known: Vec<TargetId> = self.ill_of(watch).cloned().collect();
         for id in known {
             self.ill.remove(&id);
         }

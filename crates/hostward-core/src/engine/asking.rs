@@ -25,7 +25,7 @@ const FIRST_SPREAD: Ms = Ms(50);
 
 #[derive(Debug, Default)]
 pub(super) struct Asks {
-    asks: BTreeMap<AskKey, Ask>,
+    all: BTreeMap<AskKey, Ask>,
     /// Every ask that has a moment at which something is to be done about it, by that moment: a turn looks at these and
     /// not at each of thousands.
     queue: BTreeSet<(Ms, AskKey)>,
@@ -68,7 +68,7 @@ impl Ask {
 impl Asks {
     /// The one way to change an ask: the queue goes with it.
     fn change(&mut self, key: &AskKey, change: impl FnOnce(&mut Ask)) {
-        let Some(ask) = self.asks.get_mut(key) else { return };
+        let Some(ask) = self.all.get_mut(key) else { return };
         let was = ask.moment();
         change(ask);
         let is = ask.moment();
@@ -80,7 +80,7 @@ impl Asks {
 
     fn requeue(&mut self) {
         let moment = |(key, ask): (&AskKey, &Ask)| Some((ask.moment()?, key.clone()));
-        self.queue = self.asks.iter().filter_map(moment).collect();
+        self.queue = self.all.iter().filter_map(moment).collect();
     }
 
     /// Takes over a policy's questions. One that is still the same keeps its pace.
@@ -93,13 +93,13 @@ impl Asks {
             let gate = Arc::new(Question::Gate(policy.gate(watch)));
             wanted.insert(AskKey::Gate(id.clone()), (gate, GATE_DEADLINE));
         }
-        self.asks.retain(|key, ask| match wanted.get(key) {
+        self.all.retain(|key, ask| match wanted.get(key) {
             Some((question, _)) => *question == ask.question,
             None => matches!(key, AskKey::Proof(..)),
         });
         let mut new: u64 = 0;
         for (key, (question, deadline)) in wanted {
-            let ask = self.asks.entry(key).or_insert_with(|| {
+            let ask = self.all.entry(key).or_insert_with(|| {
                 new += 1;
                 Ask::new(&question, deadline, Some(now.up + FIRST_SPREAD * (new / FIRST_AT_ONCE)))
             });
@@ -114,7 +114,7 @@ impl Asks {
 
     /// The answer to it was asked for at `since` or later.
     pub(super) fn since(&self, key: &AskKey, since: Now) -> bool {
-        self.asks.get(key).and_then(|ask| ask.last).is_some_and(|last| last.not_before(since))
+        self.all.get(key).and_then(|ask| ask.last).is_some_and(|last| last.not_before(since))
     }
 
     pub(super) fn proof(&self, run: RunId, n: u16) -> Option<(Now, &Answer)> {
@@ -123,18 +123,18 @@ impl Asks {
 
     /// A proof's question, asked on demand only.
     pub(super) fn add_proof(&mut self, run: RunId, n: u16, question: &Arc<Question>) {
-        self.asks.entry(AskKey::Proof(run, n)).or_insert_with(|| Ask::new(question, Ms::secs(20), None));
+        self.all.entry(AskKey::Proof(run, n)).or_insert_with(|| Ask::new(question, Ms::secs(20), None));
     }
 
     pub(super) fn drop_proofs(&mut self, run: RunId) {
         let other = |key: &AskKey| !matches!(key, AskKey::Proof(of, _) if *of == run);
-        self.asks.retain(|key, _| other(key));
+        self.all.retain(|key, _| other(key));
         self.queue.retain(|(_, key)| other(key));
         self.proofs.retain(|key, _| other(key));
     }
 
     fn of_watch(&self, id: &WatchId) -> Vec<AskKey> {
-        self.asks.keys().filter(|key| matches!(key, AskKey::Probe(watch, _) if watch == id)).cloned().collect()
+        self.all.keys().filter(|key| matches!(key, AskKey::Probe(watch, _) if watch == id)).cloned().collect()
     }
 }
 
@@ -182,7 +182,7 @@ impl Engine {
             // A proof's question goes by its own rounds.
             (meant && !matches!(key, AskKey::Proof(..))).then(|| key.clone())
         };
-        let keys: Vec<AskKey> = self.asks.asks.iter().filter_map(meant).collect();
+        let keys: Vec<AskKey> = self.asks.all.iter().filter_map(meant).collect();
         for key in keys {
             self.asks.change(&key, |ask| match ask.out {
                 Some(_) => ask.again = true,
@@ -193,7 +193,7 @@ impl Engine {
 
     pub(super) fn answered(&mut self, key: &AskKey, asked: Now, answer: Answer) {
         let now = self.world.now;
-        if self.asks.asks.get(key).is_none_or(|ask| ask.out != Some(asked)) {
+        if self.asks.all.get(key).is_none_or(|ask| ask.out != Some(asked)) {
             return;
         }
         let mut again = false;

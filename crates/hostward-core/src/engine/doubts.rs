@@ -20,6 +20,7 @@ pub(super) struct Doubts {
     watches: BTreeSet<WatchId>,
     /// When each decision is to be taken anew whatever happens.
     due: BTreeMap<TargetId, Ms>,
+    queue: BTreeSet<(Ms, TargetId)>,
 }
 
 impl Doubts {
@@ -33,10 +34,11 @@ impl Doubts {
     }
 
     /// A record was made. Facts, holds and the steps of a run change no decision of others; a turn and a settlement
-    /// concern their neighbours; that a run opens or closes, and what an operator says, is everybody's.
+    /// concern their neighbours. That a run opens frees nobody; that it closes may free anybody, as does an operator.
     pub(super) fn record(&mut self, world: &World, body: &Body) {
         match body {
             Body::Noted { .. }
+            | Body::Opened { .. }
             | Body::Held { .. }
             | Body::Began { .. }
             | Body::Ended { .. }
@@ -50,19 +52,34 @@ impl Doubts {
     /// The targets among the ill to decide about now.
     pub(super) fn take(&mut self, world: &World) -> Vec<TargetId> {
         let now = world.now.up;
-        let (all, watches) = (std::mem::take(&mut self.all), std::mem::take(&mut self.watches));
-        let due = |id: &TargetId| self.due.get(id).is_none_or(|due| *due <= now);
-        let doubted = |id: &&TargetId| all || watches.contains(&id.watch) || due(id);
-        let taken = world.ill.iter().filter(doubted).cloned().collect();
-        if all {
+        let watches = std::mem::take(&mut self.watches);
+        if std::mem::take(&mut self.all) {
             self.due.retain(|id, _| world.ill.contains(id));
+            self.queue = self.due.iter().map(|(id, due)| (*due, id.clone())).collect();
+            return world.ill.iter().cloned().collect();
         }
-        taken
+        let mut taken: BTreeSet<TargetId> = watches.iter().flat_map(|id| world.ill_of(id)).cloned().collect();
+        while let Some((_, id)) = self.queue.first().filter(|(due, _)| *due <= now).cloned() {
+            self.forget(&id);
+            if world.ill.contains(&id) {
+                taken.insert(id);
+            }
+        }
+        taken.into_iter().collect()
     }
 
     /// Decided; `lift` is when its first hold passes.
     pub(super) fn decided(&mut self, id: &TargetId, now: Ms, lift: Option<Ms>) {
+        self.forget(id);
         let again = now + DOUBTED_AFTER;
-        self.due.insert(id.clone(), lift.map_or(again, |lift| lift.min(again)));
+        let due = lift.map_or(again, |lift| lift.min(again));
+        self.due.insert(id.clone(), due);
+        self.queue.insert((due, id.clone()));
+    }
+
+    fn forget(&mut self, id: &TargetId) {
+        if let Some(due) = self.due.remove(id) {
+            self.queue.remove(&(due, id.clone()));
+        }
     }
 }
