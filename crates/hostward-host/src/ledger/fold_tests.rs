@@ -39,7 +39,9 @@ fn records(bytes: &[u8]) -> Vec<Record> {
 
 fn fold_all(records: &[Record]) -> State {
     let mut state = State::default();
-    records.iter().for_each(|record| assert_eq!(state.apply(record), Ok(())));
+    for record in records {
+        assert_eq!(state.apply(record), Ok(()));
+    }
     state
 }
 
@@ -60,6 +62,11 @@ fn small() -> (Vec<u8>, Vec<State>) {
         states.push(state.clone());
     }
     (bytes, states)
+}
+
+/// Where each of its frames ends.
+fn ends(bytes: &[u8]) -> Vec<usize> {
+    (1..=bytes.len()).filter(|n| bytes[n - 1] == b'\n').collect()
 }
 
 /// The law of this file: the fold of an intact prefix, at least `least` frames long, or damaged, with every charge of it.
@@ -83,7 +90,7 @@ fn is_prefix_or_damaged(dir: &Path, states: &[State], least: usize, what: &str) 
 #[test]
 fn cut_at_every_byte_it_is_its_intact_prefix_or_damaged() {
     let (bytes, states) = small();
-    let ends: Vec<usize> = (0..=bytes.len()).filter(|n| *n > 0 && bytes[*n - 1] == b'\n').collect();
+    let ends = ends(&bytes);
     let dir = tempfile::tempdir().unwrap();
     for cut in 0..=bytes.len() {
         fs::write(dir.path().join(LEDGER), &bytes[..cut]).unwrap();
@@ -100,10 +107,11 @@ fn cut_at_every_byte_it_is_its_intact_prefix_or_damaged() {
 #[test]
 fn hit_at_every_byte_it_is_its_intact_prefix_or_damaged() {
     let (bytes, states) = small();
+    let ends = ends(&bytes);
     let last = bytes[..bytes.len() - 1].iter().rposition(|b| *b == b'\n').unwrap() + 1;
     let dir = tempfile::tempdir().unwrap();
     for at in 0..bytes.len() {
-        let whole = bytes[..at].iter().filter(|b| **b == b'\n').count();
+        let whole = ends.iter().filter(|end| **end <= at).count();
         for hit in [bytes[at] ^ 1, 0, b'\n'] {
             let mut file = bytes.clone();
             file[at] = hit;

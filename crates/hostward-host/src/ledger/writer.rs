@@ -175,13 +175,17 @@ impl Drop for Writer {
     }
 }
 
-/// The good file, its torn tail and what was reserved behind it cut off.
+/// The good file, its torn tail cut off.
 fn cut(lock: &EngineLock, end: u64) -> Result<File, FileError> {
     let path = lock.dir().join(LEDGER);
     let fd = open(&path, place::flags(), Mode::empty());
     let file = fd.map(File::from).map_err(|e| FileError::new("open", &path, e))?;
     file.set_permissions(Permissions::from_mode(0o600)).map_err(|e| FileError::new("chmod", &path, e))?;
-    file.set_len(end).and_then(|()| file.sync_all()).map_err(|e| FileError::new("truncate", &path, e))?;
+    // Without need it would return what the writer before us reserved, and on a full disk somebody else would have it.
+    let length = file.metadata().map_err(|e| FileError::new("stat", &path, e))?.len();
+    if length != end {
+        file.set_len(end).and_then(|()| file.sync_all()).map_err(|e| FileError::new("truncate", &path, e))?;
+    }
     Ok(file)
 }
 

@@ -175,12 +175,9 @@ fn killed_at_any_point_of_a_rotation_nothing_is_lost() {
 }
 
 /// The child of the test below: appends and rotates until it is killed, and says what is durable.
-#[test]
-#[ignore = "not a test: run by the one below, which kills it"]
-fn appends_until_killed() {
-    let Some(dir) = std::env::var_os("HOSTWARD_KILLED_DIR").map(PathBuf::from) else { return };
+fn append_until_killed(dir: &Path) -> ! {
     let limits = Limits { rotate_at: 3000, generations: 3 };
-    let (writer, mut found, events) = start_with(&dir, limits);
+    let (writer, mut found, events) = start_with(dir, limits);
     loop {
         let seq = found.state.seq + 1;
         append(&writer, seq, 50);
@@ -196,12 +193,18 @@ fn appends_until_killed() {
 #[test]
 fn killed_again_and_again_all_that_was_said_durable_is_there() {
     use std::io::BufRead;
+    const CHILD: &str = "HOSTWARD_TEST_KILLED_DIR";
+    // This program runs this very test again, as the one that is killed.
+    if let Some(dir) = std::env::var_os(CHILD) {
+        append_until_killed(Path::new(&dir));
+    }
+    let name = "ledger::writer::tests::killed_again_and_again_all_that_was_said_durable_is_there";
     let dir = tempfile::tempdir().unwrap();
     let mut said = 0;
     for round in 1..=25 {
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--nocapture", "--exact", "ledger::writer::tests::appends_until_killed"])
-            .env("HOSTWARD_KILLED_DIR", dir.path())
+            .args(["--nocapture", "--exact", name])
+            .env(CHILD, dir.path())
             .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
