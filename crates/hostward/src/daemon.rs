@@ -9,6 +9,7 @@ use hostward_core::engine::{Begin, Event};
 use hostward_core::id::Str;
 use hostward_core::ledger::{Origin, Record};
 use hostward_core::policy::Policy;
+use hostward_host::child::Children;
 use hostward_host::ledger::{LockError, engine_lock};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,9 +19,10 @@ use crate::actor::Actor;
 use crate::bus::Bus;
 use crate::control::{self, Asked, Call, Response};
 use crate::drive::Drive;
-use crate::edge::{self, EVENTS_MAX, Edge, Files, Hands};
+use crate::edge::{self, EVENTS_MAX, Edge, Hands};
 use crate::exit::Exit;
 use crate::export::Exports;
+use crate::eyes::{Eyes, Files};
 use crate::journal::{Journal, Level};
 use crate::metrics;
 use crate::sentinels::Sentinels;
@@ -86,9 +88,8 @@ pub(crate) async fn run(paths: &Paths) -> Result<Exit> {
     let program = std::env::current_exe().context("find our own program")?;
     let edge = Edge {
         events: events.clone(),
-        bus,
+        eyes: Eyes::new(bus, Files::Child(Children::new(program))),
         hands: Some(Hands::new(actor.clone(), opened.writer)),
-        files: Files::Child(program),
         replies: std::collections::BTreeMap::new(),
     };
     let begin = Begin {
@@ -303,16 +304,25 @@ impl Daemon {
     }
 
     fn health(&self) -> Health {
-        let errors = [&self.exports.textfile_error, &self.exports.listen_error, &self.sentinel_error];
+        let probes_hung = self.drive.edge.eyes.hung();
+        let hung = (probes_hung > 0).then(|| {
+            format!(
+                "{probes_hung} killed probes hang in the kernel: a file system does not answer; `hostward status` \
+                 shows whose time out"
+            )
+        });
+        let errors = [&self.exports.textfile_error, &self.exports.listen_error, &self.sentinel_error, &hung];
         Health {
             textfile_ok: self.exports.textfile().map(|_| self.exports.textfile_error.is_none()),
             log_lines_dropped: self.journal.dropped(),
+            probes_hung,
             problems: errors.into_iter().flatten().cloned().collect(),
         }
     }
 
     fn metrics(&self) -> String {
-        metrics::text(&self.drive.view(), &self.health()).unwrap_or_else(|e| format!("# hostward: {e}\n"))
+        metrics::text(&self.drive.view(), &self.health(), &self.drive.edge.eyes.durations)
+            .unwrap_or_else(|e| format!("# hostward: {e}\n"))
     }
 
     /// A configuration that does not load never replaces one that did.
@@ -331,6 +341,7 @@ impl Daemon {
                 self.exports.configure(good.export);
                 self.watch_sentinels(&policy, events.clone());
                 self.idle = None;
+                self.drive.edge.eyes.forget();
                 self.turn(Event::Policy(policy));
                 self.journal.say(Level::Notice, &format!("configuration loaded: {watches} watches"));
                 Response::Reloaded { watches }
@@ -368,7 +379,7 @@ impl Daemon {
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         let Daemon { drive, mut journal, mut words, paths, exports, .. } = self;
         let health = Health { log_lines_dropped: journal.dropped(), ..Health::default() };
-        let text = metrics::text(&drive.view(), &health).unwrap_or_default();
+        let text = metrics::text(&drive.view(), &health, &drive.edge.eyes.durations).unwrap_or_default();
         exports.finish(drive.seq(), text).await;
         if let Err(error) = store::save_memory(&paths, &drive.memory()) {
             journal.say(Level::Warning, &format!("the evidence could not be kept: {error:#}"));
