@@ -311,9 +311,10 @@ impl Daemon {
                  shows whose time out"
             )
         });
-        let errors = [&self.exports.textfile_error, &self.exports.listen_error, &self.sentinel_error, &hung];
+        let textfile = self.exports.textfile_problem();
+        let errors = [&textfile, &self.exports.listen_error, &self.sentinel_error, &hung];
         Health {
-            textfile_ok: self.exports.textfile().map(|_| self.exports.textfile_error.is_none()),
+            textfile_ok: self.exports.textfile().map(|_| textfile.is_none()),
             log_lines_dropped: self.journal.dropped(),
             probes_hung,
             problems: errors.into_iter().flatten().cloned().collect(),
