@@ -16,7 +16,9 @@ pub(crate) const FRESH: Duration = Duration::from_secs(15);
 /// A burst of events writes it once.
 const AT_MOST: Duration = Duration::from_secs(1);
 /// No disk is that slow: a write that takes longer hangs.
-const WRITE_MAX: Duration = Duration::from_secs(60);
+const WRITE_MAX: Duration = Duration::from_mins(1);
+/// The daemon's end waits no longer for the textfile.
+const FINISH_MAX: Duration = Duration::from_secs(2);
 /// A port that was taken is tried again.
 const RETRY: Duration = Duration::from_secs(30);
 
@@ -136,16 +138,19 @@ impl Exports {
         self.writing = Some(tokio::task::spawn_blocking(write));
     }
 
-    /// The last write before the end, waited for.
+    /// The last write before the end, waited for as long as one that works takes; also for the one before it.
     pub(crate) async fn finish(mut self, seq: u64, text: String) {
         if self.config.textfile.is_none() {
             return;
         }
-        self.write(seq, text).await;
-        if let Some(done) = self.writing.take() {
-            // Nobody is left to tell; the file's age tells the alert.
-            let _ = tokio::time::timeout(Duration::from_secs(2), done).await;
-        }
+        let last = async {
+            self.write(seq, text).await;
+            if let Some(done) = self.writing.take() {
+                let _ = done.await;
+            }
+        };
+        // Nobody is left to tell; the file's age tells the alert.
+        let _ = tokio::time::timeout(FINISH_MAX, last).await;
     }
 }
 
@@ -176,6 +181,16 @@ mod tests {
         assert!(!exports.due(1), "not one thread more hangs there");
         exports.configure(Export { textfile: Some("/b.prom".into()), ..Export::default() });
         assert_eq!((exports.textfile_problem(), exports.due(1)), (None, true));
+        end.send(()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_write_that_hangs_does_not_keep_the_daemon_from_its_end() {
+        let mut exports = exports("/a.prom".into());
+        let (end, hang) = std::sync::mpsc::channel::<()>();
+        exports.begin(move || Ok(hang.recv()?));
+        // Without the limit this waits for what is sent below it.
+        exports.finish(1, String::new()).await;
         end.send(()).unwrap();
     }
 
