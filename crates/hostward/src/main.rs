@@ -2,6 +2,7 @@
 
 mod actor;
 mod bus;
+mod callers;
 mod cli;
 mod clock;
 mod control;

@@ -138,11 +138,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut reloads = Reloads::new(paths(&dir));
         let (end, hang) = std::sync::mpsc::channel::<()>();
-        let hung = move || {
+        let first = move || {
             let _ = hang.recv();
             Read::Refused { errors: "the first".into() }
         };
-        reloads.under_way = Some(tokio::task::spawn_blocking(hung));
+        reloads.under_way = Some(tokio::task::spawn_blocking(first));
         for _ in 0..3 {
             reloads.ask(Some(oneshot::channel().0));
         }

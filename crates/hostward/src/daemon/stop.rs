@@ -74,14 +74,14 @@ mod tests {
         let journal = Journal::start().unwrap();
         let (end, hang) = std::sync::mpsc::channel::<()>();
         let begun = Instant::now();
-        let hung = move |()| hang.recv().map_or(0, |()| 0);
+        let stuck = move |()| hang.recv().map_or(0, |()| 0);
         // A blocking thread keeps the paused clock from running on by itself.
         let clock = async {
             for _ in 0..10 {
                 tokio::time::advance(Duration::from_secs(1)).await;
             }
         };
-        let (exit, ()) = tokio::join!(close(Some(()), hung, &journal), clock);
+        let (exit, ()) = tokio::join!(close(Some(()), stuck, &journal), clock);
         assert_eq!(exit, Exit::Failed);
         assert!(begun.elapsed() <= Duration::from_secs(10));
         end.send(()).unwrap();
