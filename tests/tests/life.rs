@@ -48,6 +48,8 @@ fn prometheus_accepts_what_we_export_and_both_ways_say_the_same() -> Result<()> 
         ensure!(ours, "a family in the textfile without our prefix would collide: {line}");
     }
     ensure!(metrics.contains("healtharchive_drift_auto_reconcile_enabled 1"), "{metrics}");
+    let probed = "hostward_probe_duration_seconds_bucket{watch=\"service.api\",le=\"30\"} ";
+    ensure!(metrics.lines().any(|line| line.starts_with(probed) && !line.ends_with(" 0")), "{metrics}");
     assert_eq!(sandbox.sh(&format!("stat -c %a {}", Guard::TEXTFILE))?.trim(), "644", "the collector can read it");
     Ok(())
 }

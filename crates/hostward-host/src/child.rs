@@ -2,11 +2,14 @@
 //!
 //! A process cannot exit while one of its threads hangs in a system call: therefore never a thread. The child is this
 //! binary with a hidden subcommand; at its deadline its whole group is killed, and its end is not awaited: a child in
-//! state D ends when the kernel lets it. Rules: dependencies.md, "Mounts" and "Processes"; watches.md, "storage".
+//! state D ends when the kernel lets it. Such a child is counted until it has ended, and its question is not asked again
+//! before that: a dead mount costs one process a question, never one a look. Rules: dependencies.md, "Mounts" and "Processes"; watches.md, "storage".
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -22,19 +25,68 @@ pub const SUBCOMMAND: &str = "__probe";
 
 /// A question with its inline requirements, and an answer with its hundred unmet ones, are far smaller.
 const MAX_MESSAGE: u64 = 1024 * 1024;
-/// A killed child that is still there after this is left to the runtime's own orphan queue.
-const REAP_FOR: Duration = Duration::from_mins(1);
+/// A killed child whose end the kernel does not put off is gone within milliseconds.
+const GRACE: Duration = Duration::from_secs(1);
+/// Killed children that the kernel does not let go keep their memory, of about 1 MiB, within our own MemoryMax=.
+const ENDING_MAX: usize = 32;
 
-/// Asks `question` in a child, `program __probe`. After `deadline` the answer is `Fault::Timeout`.
-///
-/// Cancel-safe: dropped, it kills the child's group.
-pub async fn ask(program: &Path, question: &Question, deadline: Duration) -> Answer {
-    let message =
-        serde_json::to_vec(question).map_err(|e| Fault::Probe(format!("write the question as JSON: {e}").into()))?;
-    let mut group = Group::spawn(program)?;
-    match tokio::time::timeout(deadline, group.converse(&message)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(Fault::Timeout),
+/// Asks questions in children, `program __probe`.
+#[derive(Clone, Debug)]
+pub struct Children {
+    program: PathBuf,
+    ending: Ending,
+}
+
+impl Children {
+    pub fn new(program: PathBuf) -> Children {
+        Children { program, ending: Ending::default() }
+    }
+
+    /// Asks one. After `deadline`, and a second more for its child to end, the answer is `Fault::Timeout`.
+    ///
+    /// Cancel-safe: dropped, it kills the child's group.
+    pub async fn ask(&self, question: &Question, deadline: Duration) -> Answer {
+        let message = serde_json::to_vec(question)
+            .map_err(|e| Fault::Probe(format!("write the question as JSON: {e}").into()))?;
+        if self.ending.has(&message) {
+            // What hung still hangs.
+            return Err(Fault::Timeout);
+        }
+        if self.ending.count() >= ENDING_MAX {
+            return Err(Fault::Probe(
+                format!("{ENDING_MAX} killed children hang in the kernel: none is started").into(),
+            ));
+        }
+        let mut group = Group::spawn(self, message)?;
+        let answer = tokio::time::timeout(deadline, group.converse()).await;
+        if let Ok(answer) = answer {
+            return answer;
+        }
+        group.end().await;
+        Err(Fault::Timeout)
+    }
+
+    /// Children that were killed and have not ended: each hangs in a system call.
+    pub fn ending(&self) -> usize {
+        self.ending.count()
+    }
+}
+
+/// The questions whose children were killed and have not ended.
+#[derive(Clone, Debug, Default)]
+struct Ending(Arc<Mutex<BTreeSet<Vec<u8>>>>);
+
+impl Ending {
+    fn questions(&self) -> MutexGuard<'_, BTreeSet<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has(&self, message: &[u8]) -> bool {
+        self.questions().contains(message)
+    }
+
+    fn count(&self) -> usize {
+        self.questions().len()
     }
 }
 
@@ -65,10 +117,15 @@ fn answer(input: &mut dyn Read, output: &mut dyn Write) -> std::io::Result<()> {
 }
 
 /// A child and everything it started. Dropped, it is killed, and reaped in the background.
-struct Group(Option<Child>);
+struct Group {
+    child: Option<Child>,
+    message: Vec<u8>,
+    ending: Ending,
+}
 
 impl Group {
-    fn spawn(program: &Path) -> Result<Group, Fault> {
+    fn spawn(children: &Children, message: Vec<u8>) -> Result<Group, Fault> {
+        let program = &children.program;
         let child = Command::new(program)
             .arg(SUBCOMMAND)
             .process_group(0)
@@ -79,11 +136,12 @@ impl Group {
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|e| Fault::Probe(format!("start '{} {SUBCOMMAND}': {e}", program.display()).into()))?;
-        Ok(Group(Some(child)))
+        Ok(Group { child: Some(child), message, ending: children.ending.clone() })
     }
 
-    async fn converse(&mut self, message: &[u8]) -> Answer {
-        let Some(child) = &mut self.0 else { return Err(Fault::Probe("the child has ended".into())) };
+    async fn converse(&mut self) -> Answer {
+        let message = &self.message;
+        let Some(child) = &mut self.child else { return Err(Fault::Probe("the child has ended".into())) };
         let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Fault::Probe("the child has no pipes".into()));
         };
@@ -111,16 +169,37 @@ impl Group {
     }
 }
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        let Some(mut child) = self.0.take() else { return };
-        // No id: it was reaped, and its group's number may be somebody else's by now.
-        let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) else { return };
+impl Group {
+    /// Kills it and waits a little for its end, so that only a child that hangs is counted as such.
+    async fn end(&mut self) {
+        self.kill();
+        if let Some(child) = &mut self.child {
+            let _ = tokio::time::timeout(GRACE, child.wait()).await;
+        }
+    }
+
+    /// False: it was reaped, and its group's number may be somebody else's by now.
+    fn kill(&self) -> bool {
+        let id = self.child.as_ref().and_then(Child::id).and_then(|id| i32::try_from(id).ok());
+        let Some(pid) = id.and_then(Pid::from_raw) else { return false };
         // ESRCH: everybody has ended already.
         let _ = kill_process_group(pid, Signal::KILL);
+        true
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !self.kill() {
+            return;
+        }
+        let Some(mut child) = self.child.take() else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (ending, message) = (self.ending.clone(), std::mem::take(&mut self.message));
+            ending.questions().insert(message.clone());
             runtime.spawn(async move {
-                let _ = tokio::time::timeout(REAP_FOR, child.wait()).await;
+                let _ = child.wait().await;
+                ending.questions().remove(&message);
             });
         }
     }
@@ -129,7 +208,7 @@ impl Drop for Group {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::PathBuf;
+    use std::path::Path;
 
     use hostward_core::ask::{GateQ, GateReading};
     use rustix::fs::{FileType, Mode, OFlags};
@@ -156,6 +235,10 @@ mod tests {
 
     fn gate() -> Question {
         Question::Gate(GateQ { sentinels: vec!["/nonexistent".into()], ..GateQ::default() })
+    }
+
+    async fn ask(program: &Path, question: &Question, deadline: Duration) -> Answer {
+        Children::new(program.to_owned()).ask(question, deadline).await
     }
 
     async fn faults(dir: &TempDir, text: &str) -> String {
@@ -216,6 +299,42 @@ mod tests {
         }
         let missing = ask(Path::new("/nonexistent/hostward"), &gate(), LONG).await;
         assert!(matches!(&missing, Err(Fault::Probe(text)) if text.contains("/nonexistent/hostward")), "{missing:?}");
+    }
+
+    #[tokio::test]
+    async fn a_question_whose_child_hangs_in_the_kernel_is_not_asked_again_and_such_children_are_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let asked = dir.path().join("asked");
+        let children = Children::new(script(&dir, &format!("echo >> {}; exit 3", asked.display())));
+        let message = serde_json::to_vec(&gate()).unwrap();
+        children.ending.questions().insert(message.clone());
+        assert_eq!(children.ask(&gate(), LONG).await, Err(Fault::Timeout));
+        children.ending.questions().extend((1..ENDING_MAX).map(|n| n.to_string().into_bytes()));
+        children.ending.questions().remove(&message);
+        children.ending.questions().insert(b"another".to_vec());
+        let full = children.ask(&gate(), LONG).await;
+        assert!(matches!(&full, Err(Fault::Probe(text)) if text.contains("hang in the kernel")), "{full:?}");
+        assert!(!asked.exists(), "no process was started for either");
+        children.ending.questions().remove(&b"another"[..]);
+        let free = children.ask(&gate(), LONG).await;
+        assert!(matches!(&free, Err(Fault::Probe(text)) if text.contains("exit status: 3")), "{free:?}");
+    }
+
+    #[tokio::test]
+    async fn a_child_whose_question_was_dropped_counts_until_it_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let children = Children::new(script(&dir, "sleep 1000"));
+        let dropped = tokio::time::timeout(Duration::from_millis(100), children.ask(&gate(), LONG)).await;
+        assert!(dropped.is_err());
+        assert_eq!(children.ending(), 1, "it was only just killed, and nobody has reaped it");
+        let ended = async {
+            while children.ending() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(LONG, ended).await.expect("a killed child ends");
+        let timed_out = children.ask(&gate(), Duration::from_millis(100)).await;
+        assert_eq!((timed_out, children.ending()), (Err(Fault::Timeout), 0), "it was reaped before the answer");
     }
 
     #[test]

@@ -13,15 +13,15 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::callers::{Callers, ROOT};
 use crate::status::Status;
 
 /// A request is a verb and a name.
 const REQUEST_MAX: u64 = 64 << 10;
 /// 1,000 watches with their plans are about 4 MB.
 const RESPONSE_MAX: u64 = 64 << 20;
-/// Callers at once; a further one waits in the kernel's queue.
-const CALLERS_MAX: usize = 32;
-const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a caller may take to say what he wants, and how long to read the answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -61,6 +61,10 @@ pub(crate) enum Response {
     Refused {
         why: String,
     },
+    /// Too many callers, or the daemon is ending: later.
+    Busy {
+        why: String,
+    },
 }
 
 /// A call, and where its response goes.
@@ -75,48 +79,61 @@ pub(crate) fn listen(path: &Path, calls: mpsc::Sender<Asked>) -> io::Result<()> 
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
-    let callers = std::sync::Arc::new(tokio::sync::Semaphore::new(CALLERS_MAX));
+    let callers = Callers::default();
     tokio::spawn(async move {
         loop {
-            let Ok(permit) = callers.clone().acquire_owned().await else { return };
             let Ok((stream, _)) = listener.accept().await else {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let calls = calls.clone();
-            tokio::spawn(async move {
-                // A caller that goes away in the middle is its own affair.
-                let _ = serve(stream, calls).await;
-                drop(permit);
-            });
+            // Who it is comes first: places are by user. One that has already gone is none.
+            let Ok(uid) = stream.peer_cred().map(|peer| peer.uid()) else { continue };
+            match callers.admit(uid) {
+                Ok(admitted) => {
+                    let calls = calls.clone();
+                    tokio::spawn(async move {
+                        let place = admitted.await;
+                        // A caller that goes away in the middle is its own affair.
+                        let _ = serve(stream, uid, calls).await;
+                        drop(place);
+                    });
+                }
+                Err(why) => {
+                    // Within what the kernel buffers of a new connection, so this never waits.
+                    let _ = line(&Response::Busy { why }).map(|line| stream.try_write(&line));
+                }
+            }
         }
     });
     Ok(())
 }
 
-async fn serve(stream: UnixStream, calls: mpsc::Sender<Asked>) -> io::Result<()> {
-    let root = stream.peer_cred()?.uid() == 0;
+async fn serve(stream: UnixStream, uid: u32, calls: mpsc::Sender<Asked>) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
-    let mut line = String::new();
+    let mut asked = String::new();
     let mut read = BufReader::new(read.take(REQUEST_MAX));
-    tokio::time::timeout(REQUEST_PATIENCE, read.read_line(&mut line)).await.map_err(io::Error::other)??;
-    let response = match serde_json::from_str::<Call>(&line) {
+    tokio::time::timeout(PATIENCE, read.read_line(&mut asked)).await??;
+    let response = match serde_json::from_str::<Call>(&asked) {
         Err(error) => Response::Refused { why: format!("not a call: {error}") },
-        Ok(call) if call.changes() && !root => {
-            Response::Refused { why: "this call changes something: only root may make it".into() }
+        Ok(call) if call.changes() && uid != ROOT => {
+            Response::Refused { why: "this changes something, and only root may: use sudo".into() }
         }
         Ok(call) => {
             let (send, receive) = oneshot::channel();
             let asked = calls.send((call, send)).await;
             match (asked, receive.await) {
                 (Ok(()), Ok(response)) => response,
-                _ => Response::Refused { why: "the daemon is ending".into() },
+                _ => Response::Busy { why: "the daemon is ending".into() },
             }
         }
     };
-    let mut json = serde_json::to_vec(&response)?;
+    tokio::time::timeout(PATIENCE, write.write_all(&line(&response)?)).await?
+}
+
+fn line(response: &Response) -> io::Result<Vec<u8>> {
+    let mut json = serde_json::to_vec(response)?;
     json.push(b'\n');
-    write.write_all(&json).await
+    Ok(json)
 }
 
 /// Calls the daemon. None: none runs.
@@ -136,4 +153,55 @@ pub(crate) async fn call(path: &Path, call: &Call) -> io::Result<Option<Response
         return Ok(None);
     }
     Ok(Some(serde_json::from_slice(&line)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOMEBODY: u32 = 1000;
+
+    fn served(uid: u32) -> (UnixStream, mpsc::Receiver<Asked>, tokio::task::JoinHandle<io::Result<()>>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (calls, asked) = mpsc::channel(1);
+        (ours, asked, tokio::spawn(serve(theirs, uid, calls)))
+    }
+
+    async fn says(mut caller: UnixStream) -> String {
+        let mut said = String::new();
+        caller.read_to_string(&mut said).await.unwrap();
+        said
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_says_nothing_is_dropped() {
+        let begun = tokio::time::Instant::now();
+        let (caller, _asked, served) = served(SOMEBODY);
+        assert!(served.await.unwrap().is_err());
+        assert_eq!(begun.elapsed(), PATIENCE);
+        assert_eq!(says(caller).await, "");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_does_not_read_is_dropped() {
+        let (mut caller, mut asked, served) = served(SOMEBODY);
+        caller.write_all(b"\"status\"\n").await.unwrap();
+        let (_, respond) = asked.recv().await.unwrap();
+        // More than the kernel keeps for one that does not read.
+        respond.send(Response::Rejected { errors: "x".repeat(8 << 20) }).unwrap();
+        assert_eq!(served.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn an_endless_line_is_no_call_and_what_changes_something_is_roots() {
+        let (mut caller, _asked, _served) = served(ROOT);
+        caller.write_all(&vec![b'1'; usize::try_from(REQUEST_MAX).unwrap()]).await.unwrap();
+        let said = says(caller).await;
+        assert!(said.contains("not a call"), "{said}");
+        let (mut caller, mut asked, _served) = served(SOMEBODY);
+        caller.write_all(b"\"reload\"\n").await.unwrap();
+        let said = says(caller).await;
+        assert!(said.contains("refused") && said.contains("sudo"), "{said}");
+        assert!(asked.recv().await.is_none(), "the loop heard of it");
+    }
 }

@@ -1,5 +1,9 @@
 //! `hostward run`: the resident daemon. One thread, one loop: an event, a turn, its effects.
 
+mod reload;
+mod saver;
+mod stop;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -9,6 +13,7 @@ use hostward_core::engine::{Begin, Event};
 use hostward_core::id::Str;
 use hostward_core::ledger::{Origin, Record};
 use hostward_core::policy::Policy;
+use hostward_host::child::Children;
 use hostward_host::ledger::{Condition, LockError, engine_lock};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,9 +23,10 @@ use crate::actor::Actor;
 use crate::bus::Bus;
 use crate::control::{self, Asked, Call, Response};
 use crate::drive::Drive;
-use crate::edge::{self, EVENTS_MAX, Edge, Files, Hands};
+use crate::edge::{self, EVENTS_MAX, Edge, Hands};
 use crate::exit::Exit;
 use crate::export::Exports;
+use crate::eyes::{Eyes, Files};
 use crate::journal::{Journal, Level};
 use crate::metrics;
 use crate::recorder::Recording;
@@ -28,11 +34,11 @@ use crate::sentinels::Sentinels;
 use crate::status::{self, Health, Status};
 use crate::store::{self, LastGood, Paths};
 use crate::words::Words;
+use reload::Reloads;
+use saver::Saver;
 
 /// The watchdog is fed by completed turns, and by nothing else; more often than this is only noise.
 const FEED_EVERY: Duration = Duration::from_secs(5);
-/// Evidence is saved this often; what is lost with a kill -9 is confirmed anew.
-const SAVE_EVERY: Duration = Duration::from_mins(1);
 /// Callers and scrapers whose answers are due.
 const CALLS_MAX: usize = 32;
 
@@ -50,7 +56,8 @@ struct Daemon {
     /// Orders given on behalf of callers.
     waiting: Vec<(oneshot::Receiver<Reply>, oneshot::Sender<Response>)>,
     fed: Option<Instant>,
-    saved: Instant,
+    saver: Saver,
+    reloads: Reloads,
 }
 
 /// What a configuration came to.
@@ -87,9 +94,8 @@ pub(crate) async fn run(paths: &Paths) -> Result<Exit> {
     let program = std::env::current_exe().context("find our own program")?;
     let edge = Edge {
         events: events.clone(),
-        bus,
+        eyes: Eyes::new(bus, Files::Child(Children::new(program))),
         hands: Some(Hands::new(actor.clone(), opened.writer)),
-        files: Files::Child(program),
         replies: std::collections::BTreeMap::new(),
         recording: record(paths, chosen.export.record),
     };
@@ -120,7 +126,8 @@ pub(crate) async fn run(paths: &Paths) -> Result<Exit> {
         idle: chosen.idle,
         waiting: Vec::new(),
         fed: None,
-        saved: Instant::now(),
+        saver: Saver::new(),
+        reloads: Reloads::new(paths.clone()),
     };
     daemon.watch_sentinels(&policy, events.clone());
     daemon.exports.listen().await;
@@ -215,14 +222,13 @@ impl Daemon {
             tokio::select! {
                 // Each arm is cancel-safe: receivers and signals keep what they have not handed out.
                 event = self.drive.next() => self.turn(event),
-                Some((call, respond)) = asked.recv() => self.call(call, respond, events),
+                Some((call, respond)) = asked.recv() => self.call(call, respond),
                 Some(scrape) = wanted.recv() => {
                     // A scraper that hung up misses nothing.
                     let _ = scrape.send(self.metrics());
                 }
-                _ = hangup.recv() => {
-                    self.reload(events);
-                }
+                (read, waiting) = self.reloads.done() => self.adopt(read, waiting, events),
+                _ = hangup.recv() => self.reload(None),
                 _ = term.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -263,10 +269,9 @@ impl Daemon {
             let text = self.metrics();
             self.exports.write(seq, text).await;
         }
-        if self.saved.elapsed() >= SAVE_EVERY {
-            self.saved = Instant::now();
+        if self.saver.due() {
             let (paths, memory) = (self.paths.clone(), self.drive.memory());
-            tokio::task::spawn_blocking(move || store::save_memory(&paths, &memory));
+            self.saver.begin(move || store::save_memory(&paths, &memory));
         }
     }
 
@@ -275,16 +280,12 @@ impl Daemon {
         overflowed && self.drive.view().ledger_bad.is_none()
     }
 
-    fn call(&mut self, call: Call, respond: oneshot::Sender<Response>, events: &mpsc::Sender<Event>) {
+    fn call(&mut self, call: Call, respond: oneshot::Sender<Response>) {
         let command = match call {
             Call::Status => Command::View,
             Call::Look { watch } => Command::Look { watch },
             Call::Order(command) => command,
-            Call::Reload => {
-                // A caller that went away reads it in the journal.
-                let _ = respond.send(self.reload(events));
-                return;
-            }
+            Call::Reload => return self.reload(Some(respond)),
         };
         let reply = self.drive.order(command, &mut teller(&mut self.journal, &mut self.words));
         self.waiting.push((reply, respond));
@@ -316,50 +317,27 @@ impl Daemon {
 
     fn health(&self) -> Health {
         let ledger = self.drive.ledger_problem();
-        let errors = [&self.exports.textfile_error, &self.exports.listen_error, &self.sentinel_error, &ledger];
+        let probes_hung = self.drive.edge.eyes.hung();
+        let hung = (probes_hung > 0).then(|| {
+            format!(
+                "{probes_hung} killed probes hang in the kernel: a file system does not answer; `hostward status` \
+                 shows whose time out"
+            )
+        });
+        let textfile = self.exports.textfile_problem();
+        let saving = self.saver.problem();
+        let errors = [&textfile, &self.exports.listen_error, &self.sentinel_error, &saving, &hung, &ledger];
         Health {
-            textfile_ok: self.exports.textfile().map(|_| self.exports.textfile_error.is_none()),
+            textfile_ok: self.exports.textfile().map(|_| textfile.is_none()),
             log_lines_dropped: self.journal.dropped(),
+            probes_hung,
             problems: errors.into_iter().flatten().cloned().collect(),
         }
     }
 
     fn metrics(&self) -> String {
-        metrics::text(&self.drive.view(), &self.health()).unwrap_or_else(|e| format!("# hostward: {e}\n"))
-    }
-
-    /// A configuration that does not load never replaces one that did.
-    fn reload(&mut self, events: &mpsc::Sender<Event>) -> Response {
-        let reloading = NotifyState::Status("reloading");
-        let _ = sd_notify::notify(&[reloading]);
-        let response = match store::load_config(&self.paths.config) {
-            Ok(loaded) => {
-                let watches = loaded.policy.watches.len();
-                let good = LastGood { policy: loaded.policy, export: loaded.export };
-                if let Err(error) = store::save_last_good(&self.paths, &good) {
-                    self.journal.say(Level::Warning, &format!("{error:#}"));
-                }
-                let policy = std::sync::Arc::new(good.policy);
-                self.actor.adopt_policy(policy.clone());
-                self.exports.configure(good.export);
-                self.watch_sentinels(&policy, events.clone());
-                self.idle = None;
-                self.turn(Event::Policy(policy));
-                self.journal.say(Level::Notice, &format!("configuration loaded: {watches} watches"));
-                Response::Reloaded { watches }
-            }
-            Err(error) => {
-                let errors = error.render(false);
-                for line in errors.lines() {
-                    self.journal.say(Level::Error, &format!("configuration: {line}"));
-                }
-                self.journal.say(Level::Error, "configuration refused; the one in force stays");
-                self.turn(Event::Rejected(errors.as_str().into()));
-                Response::Rejected { errors }
-            }
-        };
-        self.say_ready();
-        response
+        metrics::text(&self.drive.view(), &self.health(), &self.drive.edge.eyes.durations)
+            .unwrap_or_else(|e| format!("# hostward: {e}\n"))
     }
 
     fn watch_sentinels(&mut self, policy: &Policy, events: mpsc::Sender<Event>) {
@@ -375,22 +353,6 @@ impl Daemon {
                 ));
             }
         }
-    }
-
-    async fn stop(self) -> Result<Exit> {
-        let _ = sd_notify::notify(&[NotifyState::Stopping]);
-        let Daemon { drive, mut journal, mut words, paths, exports, .. } = self;
-        let health = Health { log_lines_dropped: journal.dropped(), ..Health::default() };
-        let text = metrics::text(&drive.view(), &health).unwrap_or_default();
-        exports.finish(drive.seq(), text).await;
-        if let Err(error) = store::save_memory(&paths, &drive.memory()) {
-            journal.say(Level::Warning, &format!("the evidence could not be kept: {error:#}"));
-        }
-        // Only our own socket, and nobody minds when it is gone already.
-        let _ = std::fs::remove_file(paths.control());
-        let unwritten = drive.stop(&mut teller(&mut journal, &mut words));
-        anyhow::ensure!(unwritten == 0, "{unwritten} records could not be written to the ledger");
-        Ok(Exit::Ok)
     }
 }
 

@@ -10,6 +10,7 @@ use hostward_core::ledger::Record;
 use hostward_core::starvation::STARVED;
 use hostward_core::time::{Ms, Now};
 use hostward_core::view::View;
+use hostward_host::ledger::Writer;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
@@ -132,10 +133,15 @@ impl Drive {
     }
 
     /// The engine's last words, on disk when this returns. The number of records that are not.
-    pub(crate) fn stop(mut self, tell: &mut dyn FnMut(&Record)) -> usize {
+    pub(crate) fn stop(self, tell: &mut dyn FnMut(&Record)) -> usize {
+        self.end(tell).map_or(0, Writer::close)
+    }
+
+    /// The engine's last words, on their way to the disk: closing the ledger waits for them.
+    pub(crate) fn end(mut self, tell: &mut dyn FnMut(&Record)) -> Option<Writer> {
         let effects = self.engine.stop(self.clock.now());
         self.perform(effects, tell);
-        self.edge.hands.map_or(0, |hands| hands.ledger.close())
+        self.edge.hands.map(|hands| hands.ledger)
     }
 
     pub(crate) fn view(&self) -> View {

@@ -1,42 +1,28 @@
 //! The edge: performs the engine's effects and brings their ends back as events. It decides nothing.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use hostward_core::ask::{Active, Answer, AskKey, ClosureReading, Fault, GateQ, Question, Reading};
+use hostward_core::ask::{AskKey, Question};
 use hostward_core::command::{OrderId, Reply};
 use hostward_core::engine::{Effect, Event};
-use hostward_core::id::{RunId, UnitName};
+use hostward_core::id::RunId;
 use hostward_core::ledger::{Record, State};
 use hostward_core::plan::{Arm, Plan};
 use hostward_core::run::Ticket;
 use hostward_core::starvation::Lag;
 use hostward_core::time::{Ms, Now};
 use hostward_host::ledger::{AppendError, LedgerEvent, Writer};
-use hostward_host::systemd::ClosureError;
-use hostward_host::{child, gate, http, mounts, python, reach};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::actor::Actor;
-use crate::bus::Bus;
 use crate::echo;
+use crate::eyes::Eyes;
 use crate::recorder::Recording;
 
 /// Events on their way to the engine. A full queue makes probes wait, never the loop.
 pub(crate) const EVENTS_MAX: usize = 1024;
-
-/// Where questions about files are asked: a hung file system must never hang the daemon, and a process cannot even end
-/// while one of its threads hangs in the kernel.
-#[derive(Clone, Debug)]
-pub(crate) enum Files {
-    /// In a child that is killed at its deadline: this program, started again.
-    Child(PathBuf),
-    /// Here: a short-lived process is itself what may be killed.
-    Here,
-}
 
 /// What the ledger's thread last said.
 #[derive(Clone, Debug, Default)]
@@ -64,10 +50,9 @@ pub(crate) fn ledger_word() -> (impl FnMut(LedgerEvent) + Send + 'static, watch:
 #[derive(Debug)]
 pub(crate) struct Edge {
     pub(crate) events: mpsc::Sender<Event>,
-    pub(crate) bus: Bus,
+    pub(crate) eyes: Eyes,
     /// None: this engine only looks (`check`, `plan`): whatever it would do is left undone.
     pub(crate) hands: Option<Hands>,
-    pub(crate) files: Files,
     pub(crate) replies: BTreeMap<OrderId, oneshot::Sender<Reply>>,
     /// Where what is observed is kept, when the configuration wants it.
     pub(crate) recording: Option<Recording>,
@@ -115,12 +100,9 @@ impl Edge {
     }
 
     fn ask(&self, key: AskKey, asked: Now, question: Arc<Question>, deadline: Ms) {
-        let (bus, files, events) = (self.bus.clone(), self.files.clone(), self.events.clone());
+        let (eyes, events) = (self.eyes.clone(), self.events.clone());
         tokio::spawn(async move {
-            // The parts below keep to the deadline; this is for what they wait on themselves.
-            let limit = Duration::from(deadline) + Duration::from_secs(2);
-            let answer = tokio::time::timeout(limit, answer(&bus, &files, &question, deadline)).await;
-            let answer = answer.unwrap_or(Err(Fault::Timeout));
+            let answer = eyes.answer(&key, &question, deadline.into()).await;
             // Nobody listens: we are ending.
             let _ = events.send(Event::Answered { key, asked, answer }).await;
         });
@@ -192,63 +174,5 @@ impl Edge {
                 });
             }
         });
-    }
-}
-
-async fn answer(bus: &Bus, files: &Files, question: &Arc<Question>, deadline: Ms) -> Answer {
-    match &**question {
-        Question::Unit(unit) => bus.link().await?.unit(unit).await,
-        Question::Http(http) => http::get(http, deadline.into()).await,
-        Question::Closure(unit) => closure(bus, unit).await,
-        Question::Python(_) | Question::Mount(_) => in_files(files, question, deadline).await,
-        Question::Gate(gate) => {
-            let Reading::Gate(mut reading) = in_files(files, question, deadline).await? else {
-                return Err(Fault::Probe("another question's answer".into()));
-            };
-            let (system, unreachable) =
-                tokio::join!(look_at_system(bus, gate, &mut reading), reach::look(gate.reach.as_deref()));
-            system?;
-            reading.unreachable = unreachable?;
-            Ok(Reading::Gate(reading))
-        }
-    }
-}
-
-async fn closure(bus: &Bus, unit: &UnitName) -> Answer {
-    let systemd = bus.link().await?;
-    let active = match systemd.unit(unit).await? {
-        Reading::Unit(reading) => reading.running() || reading.active == Active::Activating,
-        _ => return Err(Fault::Probe("another question's answer".into())),
-    };
-    let unreadable = |e: ClosureError| Fault::Unreadable(e.to_string().into());
-    let closure = systemd.closure(unit).await.map_err(unreadable)?;
-    let (members, one_way, stop_timeout) = (closure.members, closure.one_way, closure.stop_timeout);
-    Ok(Reading::Closure(ClosureReading { active, members, one_way, stop_timeout }))
-}
-
-async fn look_at_system(bus: &Bus, gate: &GateQ, reading: &mut hostward_core::ask::GateReading) -> Result<(), Fault> {
-    let systemd = bus.link().await?;
-    reading.system = systemd.system_state().await?;
-    if !gate.replaces.is_empty() {
-        reading.old_actors = systemd.old_actors(&gate.replaces).await?;
-    }
-    Ok(())
-}
-
-async fn in_files(files: &Files, question: &Arc<Question>, deadline: Ms) -> Answer {
-    match files {
-        Files::Child(program) => child::ask(program, question, deadline.into()).await,
-        Files::Here => {
-            let question = Arc::clone(question);
-            let look = move || match &*question {
-                Question::Python(python) => python::read(python),
-                Question::Gate(gate) => gate::read(gate).map(Reading::Gate),
-                Question::Mount(path) => mounts::reading(path),
-                Question::Unit(_) | Question::Http(_) | Question::Closure(_) => {
-                    Err(Fault::Probe("not a question about files".into()))
-                }
-            };
-            tokio::task::spawn_blocking(look).await.unwrap_or_else(|e| Err(Fault::Probe(e.to_string().into())))
-        }
     }
 }

@@ -2,18 +2,22 @@
 
 mod actor;
 mod bus;
+mod callers;
 mod cli;
 mod clock;
 mod control;
 mod daemon;
 mod drive;
+mod durations;
 mod echo;
 mod edge;
 mod exit;
 mod export;
+mod eyes;
 mod journal;
 mod metrics;
 mod oneshot;
+mod places;
 mod recorder;
 mod render;
 mod sentinels;

@@ -10,10 +10,11 @@ use hostward_core::time::Now;
 use hostward_core::view::{TargetView, View, WatchView};
 use prometheus::{Encoder, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 
+use crate::durations::Durations;
 use crate::status::Health;
 
 /// Everything there is to say, as text.
-pub(crate) fn text(view: &View, health: &Health) -> Result<String, prometheus::Error> {
+pub(crate) fn text(view: &View, health: &Health, durations: &Durations) -> Result<String, prometheus::Error> {
     let out = Families::default();
     whole(&out, view, health)?;
     for watch in &view.watches {
@@ -21,6 +22,9 @@ pub(crate) fn text(view: &View, health: &Health) -> Result<String, prometheus::E
         if let Some(prefix) = &watch.compat {
             drift_compat(&out, prefix, watch)?;
         }
+    }
+    for histogram in durations.of(view.watches.iter().map(|watch| &watch.id)) {
+        out.registry.register(histogram)?;
     }
     let mut text = Vec::new();
     TextEncoder::new().encode(&out.registry.gather(), &mut text)?;
@@ -106,6 +110,8 @@ fn whole(out: &Families, view: &View, health: &Health) -> Result<(), prometheus:
     if let Some(ok) = health.textfile_ok {
         out.gauge("hostward_textfile_ok", textfile, &[], flag(ok))?;
     }
+    let hung = "Killed probes that hang in the kernel: a file system does not answer.";
+    out.gauge("hostward_probes_hung", hung, &[], f64::from(health.probes_hung))?;
     let dropped = "Log lines that were dropped: journald did not read, or a watch said too much.";
     out.counter("hostward_log_lines_dropped_total", dropped, &[], health.log_lines_dropped)
 }

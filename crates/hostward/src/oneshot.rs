@@ -10,13 +10,15 @@ use hostward_core::engine::Begin;
 use hostward_core::id::Str;
 use hostward_core::ledger::{Origin, Record};
 use hostward_core::policy::Policy;
+use hostward_host::child::Children;
 use hostward_host::ledger::EngineLock;
 use tokio::sync::mpsc;
 
 use crate::actor::Actor;
 use crate::bus::Bus;
 use crate::drive::{Drive, always_written};
-use crate::edge::{self, EVENTS_MAX, Edge, Files, Hands};
+use crate::edge::{self, EVENTS_MAX, Edge, Hands};
+use crate::eyes::{Eyes, Files};
 use crate::metrics;
 use crate::status::{self, Health, Status};
 use crate::store::{self, Paths};
@@ -29,7 +31,8 @@ pub(crate) async fn look(paths: &Paths, policy: Policy, command: Command) -> Res
     let (clock, boot_id) = store::clock(&folded.state)?;
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let bus = Bus::start(events.clone());
-    let edge = Edge { events, bus, hands: None, files: Files::Here, replies: BTreeMap::new(), recording: None };
+    let eyes = Eyes::new(bus, Files::Here);
+    let edge = Edge { events, eyes, hands: None, replies: BTreeMap::new(), recording: None };
     let begin = Begin {
         now: clock.now(),
         boot_id,
@@ -83,14 +86,8 @@ pub(crate) async fn carry_out(
     // Not here: a thread that hangs in the kernel would keep this process, and with it the engine's lock.
     let program = std::env::current_exe().context("find our own program")?;
     let hands = Hands::new(actor, opened.writer);
-    let edge = Edge {
-        events,
-        bus,
-        hands: Some(hands),
-        files: Files::Child(program),
-        replies: BTreeMap::new(),
-        recording: None,
-    };
+    let eyes = Eyes::new(bus, Files::Child(Children::new(program)));
+    let edge = Edge { events, eyes, hands: Some(hands), replies: BTreeMap::new(), recording: None };
     let mut words = Words::of_open(&opened.folded.state);
     let begin = Begin {
         now: clock.now(),
@@ -116,7 +113,7 @@ pub(crate) async fn carry_out(
     let status = status_of(Reply::View(Box::new(drive.view())))?;
     if let Some(textfile) = &loaded.export.textfile {
         let health = Health { textfile_ok: Some(true), ..Health::default() };
-        let text = metrics::text(&status.view, &health)?;
+        let text = metrics::text(&status.view, &health, &drive.edge.eyes.durations)?;
         if let Err(error) = store::replace(textfile, text.as_bytes(), 0o644) {
             eprintln!("hostward: metrics.textfile: {error:#}");
         }

@@ -12,6 +12,9 @@ pub(crate) struct Health {
     /// None: no textfile is configured.
     pub(crate) textfile_ok: Option<bool>,
     pub(crate) log_lines_dropped: u64,
+    /// Killed probes that hang in the kernel.
+    #[serde(default)]
+    pub(crate) probes_hung: u32,
     /// What keeps an export from working, each with what to do.
     pub(crate) problems: Vec<String>,
 }

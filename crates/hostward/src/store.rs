@@ -118,12 +118,16 @@ pub(crate) fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
     // The collector reads `*.prom` only: the half-written file must not end in it.
     let beside = path.with_file_name(format!(".{name}.new"));
     let write = || -> std::io::Result<()> {
+        match fs::remove_file(&beside) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            // Left by a write that did not end, or put there by somebody who wants root to write elsewhere, or to hang.
+            _ => {}
+        }
         let mut file = fs::OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            // O_EXCL: what is put there again in this moment is not written to.
+            .create_new(true)
             .mode(mode)
-            // A link there was put by somebody else: we write as root.
             .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
             .open(&beside)?;
         file.write_all(contents)?;

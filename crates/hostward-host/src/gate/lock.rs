@@ -30,7 +30,7 @@ pub(super) fn probe(proc: &Path, path: &Path) -> Result<LockState, Fault> {
         return Ok(LockState::Unreadable(format!("lock '{}' is not a regular file", path.display()).into()));
     }
     let table = fs::read_to_string(proc.join("locks")).unwrap_or_default();
-    if let Some(pid) = holder(&table, &stat) {
+    if let Some(pid) = holder(&table, &stat, "FLOCK") {
         return Ok(held(proc, pid));
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -58,14 +58,14 @@ fn unreadable(path: &Path, errno: Errno) -> Result<LockState, Fault> {
     }
 }
 
-/// The process that /proc/locks names for a FLOCK on this device and inode; proc_locks(5).
-fn holder(table: &str, stat: &Stat) -> Option<u32> {
+/// The process that /proc/locks names for a lock of this kind on this device and inode; proc_locks(5).
+pub(super) fn holder(table: &str, stat: &Stat, kind: &str) -> Option<u32> {
     let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
     let file = format!("{major:02x}:{minor:02x}:{}", stat.st_ino);
     table.lines().find_map(|line| {
         // "1: FLOCK ADVISORY WRITE 1234 08:01:131073 0 EOF"; a waiter has "->" in the second place.
         match line.split_ascii_whitespace().skip(1).collect::<Vec<_>>()[..] {
-            ["FLOCK", _, _, pid, at, ..] if at == file => Some(pid.parse().unwrap_or(0)),
+            [of, _, _, pid, at, ..] if of == kind && at == file => Some(pid.parse().unwrap_or(0)),
             _ => None,
         }
     })
@@ -80,14 +80,14 @@ fn held(proc: &Path, pid: u32) -> LockState {
     LockState::Held { pid: Some(pid), command: command(&dir), age: age(&dir) }
 }
 
-fn command(dir: &Path) -> Option<Str> {
+pub(super) fn command(dir: &Path) -> Option<Str> {
     let argv = fs::read(dir.join("cmdline")).ok()?;
     let argv = String::from_utf8_lossy(&argv);
     let shown = mask::command(argv.trim_end_matches('\0').split('\0'));
     (!shown.is_empty()).then_some(shown)
 }
 
-fn age(dir: &Path) -> Option<Ms> {
+pub(super) fn age(dir: &Path) -> Option<Ms> {
     let stat = fs::read_to_string(dir.join("stat")).ok()?;
     // The command may hold spaces and parentheses: the last one closes it.
     let (_, fields) = stat.rsplit_once(')')?;
@@ -192,7 +192,7 @@ mod tests {
             (String::new(), None),
         ];
         for (table, pid) in cases {
-            assert_eq!(holder(&table, &stat), pid, "{table}");
+            assert_eq!(holder(&table, &stat, "FLOCK"), pid, "{table}");
         }
     }
 }

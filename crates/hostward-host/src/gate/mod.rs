@@ -4,6 +4,7 @@
 //! It leaves `system` and `old_actors` at their defaults: the bus knows them, and the caller fills them in.
 //! Rules: deploy.md, "Lock"; safety.md, "OperatorActive".
 
+mod dpkg;
 mod lock;
 mod operators;
 mod rivals;
@@ -18,11 +19,17 @@ use crate::files;
 
 /// Looks everything up. Blocks on the disk: call it in a child (`child::ask`).
 pub fn read(q: &GateQ) -> Result<GateReading, Fault> {
+    read_beside(q, Path::new(dpkg::LOCK))
+}
+
+fn read_beside(q: &GateQ, dpkg: &Path) -> Result<GateReading, Fault> {
     let proc = Path::new("/proc");
+    let mut operators = operators::scan(proc, &q.trees)?;
+    operators.extend(dpkg::holder(proc, dpkg)?);
     Ok(GateReading {
         sentinels: q.sentinels.iter().map(|path| sentinel(path, ROOT)).collect::<Result<_, _>>()?,
         lock: q.lock.as_deref().map(|path| lock::probe(proc, path)).transpose()?,
-        operators: operators::scan(proc, &q.trees)?,
+        operators,
         rivals: q.textfile.as_deref().map(|ours| rivals::scan(ours, &q.families)).unwrap_or_default(),
         ..GateReading::default()
     })
@@ -88,9 +95,10 @@ mod tests {
 
     #[test]
     fn what_is_not_asked_is_not_looked_up_and_the_bus_is_left_to_the_caller() {
-        assert_eq!(read(&GateQ::default()), Ok(GateReading::default()));
+        let nobody = Path::new("/nonexistent/lock-frontend");
+        assert_eq!(read_beside(&GateQ::default(), nobody), Ok(GateReading::default()));
         let q = GateQ { sentinels: vec!["/nonexistent/a".into(), "/".into()], ..GateQ::default() };
-        let reading = read(&q).unwrap();
+        let reading = read_beside(&q, nobody).unwrap();
         assert_eq!(reading.sentinels, [SentinelState::Absent, SentinelState::NotAFile]);
         assert_eq!((reading.lock, reading.operators.len()), (None, 0));
     }

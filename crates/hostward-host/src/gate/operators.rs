@@ -66,7 +66,7 @@ fn operator(proc: &Path, pid: u32, trees: &[PathBuf]) -> Result<Option<Operator>
         return Ok(None);
     }
     let Some(cgroup) = gone_is_none(fs::read(dir.join("cgroup"))).map_err(failed)? else { return Ok(None) };
-    if cgroup.windows(OUR_STEPS.len()).any(|w| w == OUR_STEPS) {
+    if of_our_steps(&cgroup) {
         return Ok(None);
     }
     let cwd = gone_is_none(fs::read_link(dir.join("cwd")));
@@ -84,6 +84,15 @@ fn operator(proc: &Path, pid: u32, trees: &[PathBuf]) -> Result<Option<Operator>
     }
     let argv: Vec<String> = argv.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
     Ok(Some(Operator { pid, age: None, command: mask::command(argv.iter().map(String::as_str)) }))
+}
+
+/// Whether the process of this directory in /proc is a step of ours. One that may not be looked at is none.
+pub(super) fn is_our_step(dir: &Path) -> bool {
+    fs::read(dir.join("cgroup")).is_ok_and(|cgroup| of_our_steps(&cgroup))
+}
+
+fn of_our_steps(cgroup: &[u8]) -> bool {
+    cgroup.windows(OUR_STEPS.len()).any(|w| w == OUR_STEPS)
 }
 
 /// ENOENT and ESRCH: the process has ended, or (its links) never had one.

@@ -103,31 +103,25 @@ impl From<zbus::Error> for CallError {
 }
 
 /// One call over any connection.
-pub(super) async fn call<B>(
+pub(super) async fn call(
     on: &Connection,
     path: &str,
     interface: &str,
     method: &str,
-    body: &B,
-) -> Result<zbus::Message, CallError>
-where
-    B: Serialize + DynamicType,
-{
+    body: &(impl Serialize + DynamicType),
+) -> Result<zbus::Message, CallError> {
     Ok(on.call_method(Some(BUS), path, Some(interface), method, body).await?)
 }
 
 impl Systemd {
-    /// One call over the control connection, waiting for its turn first.
-    pub(super) async fn call<B>(
+    /// The same over the control connection, when it is its turn.
+    pub(super) async fn call(
         &self,
         path: &str,
         interface: &str,
         method: &str,
-        body: &B,
-    ) -> Result<zbus::Message, CallError>
-    where
-        B: Serialize + DynamicType,
-    {
+        body: &(impl Serialize + DynamicType),
+    ) -> Result<zbus::Message, CallError> {
         // The semaphore is never closed; if it were, a call more would be the least harm.
         let _turn = self.inner.in_flight.acquire().await.ok();
         call(&self.inner.control, path, interface, method, body).await

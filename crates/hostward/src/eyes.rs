@@ -1,0 +1,162 @@
+//! The edge's eyes: one question asked of the world, within its deadline, and how long that took.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostward_core::ask::{
+    Active, Answer, AskKey, ClosureReading, Fault, GateQ, GateReading, HttpQ, Question, Reading,
+};
+use hostward_core::id::UnitName;
+use hostward_host::child::Children;
+use hostward_host::systemd::ClosureError;
+use hostward_host::{gate, http, mounts, python, reach};
+use tokio::time::Instant;
+
+use crate::bus::Bus;
+use crate::durations::Durations;
+use crate::places::Places;
+
+/// Children at once, of about 3 MiB each: they are within our own MemoryMax= of 64 MiB.
+const FILES_PROMPT: usize = 4;
+const FILES_LATE: usize = 4;
+/// Connections at once: far below the 1024 descriptors that a service has.
+const HTTP_PROMPT: usize = 40;
+const HTTP_LATE: usize = 24;
+/// Beyond its deadline, for what a question to the bus waits on itself: the link. systemd's own limit of calls is kept by
+/// the link.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where questions about files are asked: a hung file system must never hang the daemon, and a process cannot even end
+/// while one of its threads hangs in the kernel.
+#[derive(Clone, Debug)]
+pub(crate) enum Files {
+    /// In a child that is killed at its deadline: this program, started again.
+    Child(Children),
+    /// Here: a short-lived process is itself what may be killed.
+    Here,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Eyes {
+    bus: Bus,
+    files: Files,
+    file_places: Arc<Places>,
+    http_places: Arc<Places>,
+    pub(crate) durations: Durations,
+}
+
+impl Eyes {
+    pub(crate) fn new(bus: Bus, files: Files) -> Eyes {
+        Eyes {
+            bus,
+            files,
+            file_places: Arc::new(Places::new(FILES_PROMPT, FILES_LATE)),
+            http_places: Arc::new(Places::new(HTTP_PROMPT, HTTP_LATE)),
+            durations: Durations::default(),
+        }
+    }
+
+    /// Asks. The deadline begins when the question has a place; waiting for one has no limit here, and the engine gives
+    /// up on a question that it hears nothing of.
+    pub(crate) async fn answer(&self, key: &AskKey, question: &Arc<Question>, deadline: Duration) -> Answer {
+        let (answer, took) = match &**question {
+            Question::Http(q) => self.http(key, q, deadline).await,
+            Question::Python(_) | Question::Mount(_) => self.in_files(key, question, deadline).await,
+            Question::Gate(q) => self.gate(key, q, question, deadline).await,
+            Question::Unit(unit) => timed(deadline, async { self.bus.link().await?.unit(unit).await }).await,
+            Question::Closure(unit) => timed(deadline, closure(&self.bus, unit)).await,
+        };
+        if let AskKey::Probe(watch, _) = key {
+            self.durations.observe(watch, took);
+        }
+        answer
+    }
+
+    /// Another policy is in force.
+    pub(crate) fn forget(&self) {
+        self.file_places.forget();
+        self.http_places.forget();
+    }
+
+    /// Killed probes that hang in the kernel.
+    pub(crate) fn hung(&self) -> u32 {
+        let Files::Child(children) = &self.files else { return 0 };
+        u32::try_from(children.ending()).unwrap_or(u32::MAX)
+    }
+
+    async fn http(&self, key: &AskKey, q: &HttpQ, deadline: Duration) -> (Answer, Duration) {
+        self.http_places.ask(key, deadline, http::get(q, deadline)).await
+    }
+
+    async fn in_files(&self, key: &AskKey, question: &Arc<Question>, deadline: Duration) -> (Answer, Duration) {
+        let ask = async {
+            match &self.files {
+                Files::Child(children) => children.ask(question, deadline).await,
+                Files::Here => here(Arc::clone(question)).await,
+            }
+        };
+        self.file_places.ask(key, deadline, ask).await
+    }
+
+    async fn gate(
+        &self,
+        key: &AskKey,
+        q: &GateQ,
+        question: &Arc<Question>,
+        deadline: Duration,
+    ) -> (Answer, Duration) {
+        let (files, took) = self.in_files(key, question, deadline).await;
+        // Without its place: what waits for the bus or a peer must not keep others from their files.
+        let (answer, more) = timed(deadline, async {
+            let Reading::Gate(mut reading) = files? else {
+                return Err(Fault::Probe("another question's answer".into()));
+            };
+            let (system, unreachable) =
+                tokio::join!(look_at_system(&self.bus, q, &mut reading), reach::look(q.reach.as_deref()));
+            system?;
+            reading.unreachable = unreachable?;
+            Ok(Reading::Gate(reading))
+        })
+        .await;
+        (answer, took + more)
+    }
+}
+
+async fn timed(deadline: Duration, probe: impl Future<Output = Answer>) -> (Answer, Duration) {
+    let begun = Instant::now();
+    let answer = tokio::time::timeout(deadline + PATIENCE, probe).await;
+    (answer.unwrap_or(Err(Fault::Timeout)), begun.elapsed())
+}
+
+async fn here(question: Arc<Question>) -> Answer {
+    let look = move || match &*question {
+        Question::Python(python) => python::read(python),
+        Question::Gate(gate) => gate::read(gate).map(Reading::Gate),
+        Question::Mount(path) => mounts::reading(path),
+        Question::Unit(_) | Question::Http(_) | Question::Closure(_) => {
+            Err(Fault::Probe("not a question about files".into()))
+        }
+    };
+    tokio::task::spawn_blocking(look).await.unwrap_or_else(|e| Err(Fault::Probe(e.to_string().into())))
+}
+
+async fn closure(bus: &Bus, unit: &UnitName) -> Answer {
+    let systemd = bus.link().await?;
+    let active = match systemd.unit(unit).await? {
+        Reading::Unit(reading) => reading.running() || reading.active == Active::Activating,
+        _ => return Err(Fault::Probe("another question's answer".into())),
+    };
+    let unreadable = |e: ClosureError| Fault::Unreadable(e.to_string().into());
+    let closure = systemd.closure(unit).await.map_err(unreadable)?;
+    let (members, one_way, stop_timeout) = (closure.members, closure.one_way, closure.stop_timeout);
+    Ok(Reading::Closure(ClosureReading { active, members, one_way, stop_timeout }))
+}
+
+async fn look_at_system(bus: &Bus, gate: &GateQ, reading: &mut GateReading) -> Result<(), Fault> {
+    let systemd = bus.link().await?;
+    reading.system = systemd.system_state().await?;
+    if !gate.replaces.is_empty() {
+        reading.old_actors = systemd.old_actors(&gate.replaces).await?;
+    }
+    Ok(())
+}
