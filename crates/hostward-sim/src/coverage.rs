@@ -105,7 +105,7 @@ impl Coverage {
     pub fn proposals(&mut self, engine: &Engine) {
         let world = engine.world();
         let found: BTreeSet<Hold> =
-            world.ill().iter().filter_map(|id| world.propose(id)).flat_map(|p| p.holds).map(|held| held.hold).collect();
+            world.ill.iter().filter_map(|id| world.propose(id)).flat_map(|p| p.holds).map(|held| held.hold).collect();
         found.into_iter().for_each(|hold| self.count("hold", hold.label()));
     }
 

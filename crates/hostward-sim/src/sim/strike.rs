@@ -209,7 +209,7 @@ impl Sim {
 
     fn apply(&mut self, name: &str) {
         let Some(engine) = &self.engine else { return };
-        let ill = engine.world().ill().into_iter().filter(|id| id.watch.as_str() == name);
+        let ill = engine.world().ill.iter().cloned().filter(|id| id.watch.as_str() == name);
         let plan = ill.filter_map(|id| engine.world().propose(&id)?.plan).next();
         if let Some(plan) = plan {
             self.book.word.insert(plan.hash().to_string(), self.host.clock.real);
