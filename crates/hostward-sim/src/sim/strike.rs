@@ -36,7 +36,11 @@ impl Sim {
         self.waiting = waiting;
         for n in struck {
             self.coverage.moment(effect, at);
-            self.strike(n);
+            // Only what ends the engine comes in the middle of a turn; whatever it would be told waits for the next.
+            match self.scenario.faults[n].what {
+                What::Crash { .. } | What::Reboot { .. } | What::Damage => self.strike(n),
+                _ => self.at(self.real(), Due::Strike(n)),
+            }
         }
     }
 
