@@ -9,8 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::{Ms, Now};
 
-/// A timer that is this late says that the host is starved: two hundred times what a busy, healthy one shows.
-pub const STARVED: Ms = Ms(100);
+/// A timer that is this late says that the host is starved: thousands of times what a busy, healthy one shows, and more
+/// than the daemon's own CPUQuota= can make of it (100 ms).
+pub const STARVED: Ms = Ms(250);
+/// A host on which nothing that adds load is begun.
+pub const PRESSED: Ms = Ms::secs(1);
 /// Starved is who was so within this.
 const REMEMBERED: Ms = Ms::secs(60);
 /// Deadlines stretch to this at most.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::ask::Answer;
+use crate::ask::{Answer, Fault};
 use crate::check::check;
 use crate::hold::{self, Held, Storm};
 use crate::id::{Resource, Str, TargetId, UnitName, WatchId};
@@ -234,13 +234,7 @@ impl World {
         };
         let is = watch.spec.basis(live);
         // What cannot be read now was not confirmed by an older look.
-        let blind = watch.spec.rests_on().and_then(|probe| {
-            live.targets
-                .values()
-                .filter_map(|target| target.aspects.get(&probe))
-                .find_map(|aspect| aspect.fault.clone())
-        });
-        if let Some(fault) = blind {
+        if let Some(fault) = self.blind(plan) {
             return Err(("what it rests on".into(), "was readable".into(), fault.to_string().into()));
         }
         for was in &plan.basis {
@@ -250,6 +244,14 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// What a plan rests on could not be read the last time.
+    pub fn blind(&self, plan: &Plan) -> Option<Fault> {
+        let (watch, live) = self.watch(&plan.watch)?;
+        let probe = watch.spec.rests_on()?;
+        let mut aspects = live.targets.values().filter_map(|target| target.aspects.get(&probe));
+        aspects.find_map(|aspect| aspect.fault.clone())
     }
 
     /// Watches of the same app, this one included.

@@ -59,11 +59,10 @@ impl Children {
         }
         let mut group = Group::spawn(self, message)?;
         let answer = tokio::time::timeout(deadline, group.converse()).await;
-        if let Ok(answer) = answer {
-            return answer;
-        }
+        // Also when it answered: one that is about to end must not be taken for one that hangs, should the same be asked
+        // again at once.
         group.end().await;
-        Err(Fault::Timeout)
+        answer.unwrap_or(Err(Fault::Timeout))
     }
 
     /// Children that were killed and have not ended: each hangs in a system call.
@@ -245,6 +244,19 @@ mod tests {
         match ask(&script(dir, text), &gate(), LONG).await {
             Err(Fault::Probe(text)) => text.to_string(),
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_same_is_answered_as_often_as_it_is_asked() {
+        let dir = TempDir::new().unwrap();
+        // It answers, and takes its time to end.
+        let answer = serde_json::to_string(&Answer::Ok(Reading::Mount(None))).unwrap();
+        let program = script(&dir, &format!("cat >/dev/null; echo '{answer}'; exec >&-; sleep 0.3"));
+        let children = Children::new(program);
+        for _ in 0..5 {
+            assert_eq!(children.ask(&gate(), LONG).await, Ok(Reading::Mount(None)));
+            assert_eq!(children.ending(), 0);
         }
     }
 

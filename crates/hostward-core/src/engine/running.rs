@@ -183,6 +183,10 @@ impl Engine {
             }
             return;
         }
+        // A look that failed comes again at its own pace.
+        if self.world.blind(&plan).is_some() && self.world.now.since(since) < LOOK_PATIENCE {
+            return;
+        }
         let mut held = Vec::new();
         let permit = hold::permit(&self.world, &plan, step, since, origin).map_err(|found| held.extend(found)).ok();
         held.extend(self.no_longer_stopped(id, &stopped));

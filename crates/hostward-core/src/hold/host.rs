@@ -5,6 +5,7 @@ use crate::ask::Reading;
 use crate::id::{Resource, TargetId};
 use crate::ledger::CHARGES_KEPT;
 use crate::plan::{Act, Plan};
+use crate::starvation::PRESSED;
 use crate::time::Now;
 use crate::world::World;
 
@@ -85,8 +86,11 @@ fn budget(world: &World, plan: &Plan, held: &mut Vec<Held>) {
 /// the very cgroup that starves the rest.
 fn pressure(world: &World, plan: &Plan, held: &mut Vec<Held>) {
     let adds_load = plan.steps.iter().any(|step| matches!(step.act, Some(Act::Command(_))));
-    if adds_load && let Some((late, until)) = world.starvation.starved(world.now) {
-        let threshold = format!("timers less than {} late", crate::starvation::STARVED);
+    if adds_load
+        && let Some((late, until)) = world.starvation.starved(world.now)
+        && late >= PRESSED
+    {
+        let threshold = format!("timers less than {PRESSED} late");
         held.push(Held::new(Hold::Pressure, format!("our own timers are {late} late"), threshold, Lift::At(until)));
     }
 }
