@@ -97,8 +97,12 @@ then = {{ restart = ["{unit}"], prove = "service.api" }}
     /// quiet tree, a soak; and with a budget that never ends.
     pub fn quick_config(reconcile: Reconcile) -> String {
         Self::config(reconcile)
-            .replace("mode     = \"act\"\n", "mode     = \"act\"\nbudget   = \"1000 per 1h\"\n")
+            .replace("mode     = \"act\"\n", "mode     = \"act\"\nbudget   = \"256 per 1h\"\n")
             .replace("interval = \"5min\"\n", "interval = \"2s\"\nquiet = \"1s\"\nbrakes.soak = \"3s\"\n")
+    }
+
+    pub fn sandbox(&self) -> &'a Sandbox {
+        self.sandbox
     }
 
     /// Starts the daemon; returns when it has judged both watches up.

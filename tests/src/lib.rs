@@ -10,9 +10,11 @@ mod install;
 mod paths;
 mod sandbox;
 mod wait;
+mod worker;
 
 pub use example::{ExampleApp, Reconcile, RestartSec};
 pub use guard::{Guard, find};
 pub use install::{install_hostward, write_config};
 pub use paths::{hostward_binary, repository, target_dir};
 pub use sandbox::{BootOptions, Cgroup, Output, Sandbox};
+pub use worker::{Worker, worker_config};

@@ -40,7 +40,7 @@ fn closed(sandbox: &Sandbox, guard: &Guard) -> Result<Value> {
 /// One run, one charge, nothing left behind.
 fn one_attempt_and_no_trace(sandbox: &Sandbox, guard: &Guard) -> Result<()> {
     assert_eq!(guard.records("opened")?.len(), 1, "one attempt");
-    assert_eq!(guard.status()?["view"]["budget_remaining"], 995, "charged once");
+    assert_eq!(guard.status()?["view"]["budget_remaining"], 251, "charged once");
     sandbox.wait_until("nothing of ours to be left", secs(10), || Ok(steps(sandbox)?.is_empty()))?;
     Ok(())
 }

@@ -17,6 +17,7 @@ use crate::{Export, baseline, cross, host, service};
 pub(crate) struct Draft {
     pub(crate) host: Option<Said<Host>>,
     pub(crate) budget_at: Option<Place>,
+    pub(crate) record: Option<u64>,
     pub(crate) export: Option<Said<Export>>,
     pub(crate) apps: BTreeMap<AppName, Said<App>>,
     pub(crate) watches: BTreeMap<WatchId, Said<Option<Watch>>>,
@@ -71,9 +72,10 @@ impl Draft {
         if let Some(table) = file.table("host") {
             let at = table.at().clone();
             once(&table, self.host.as_ref().map(|said| &said.at));
-            let (value, budget_at) = host::host(table);
+            let (value, budget_at, record) = host::host(table);
             self.host.get_or_insert(Said { value, at });
             self.budget_at.get_or_insert(budget_at);
+            self.record = self.record.or(record);
         }
         if let Some(table) = file.table("metrics") {
             let at = table.at().clone();
@@ -123,6 +125,7 @@ impl Draft {
         };
         let watches = self.watches.into_iter().filter_map(with_tree).collect();
         let export = self.export.map(|said| said.value).unwrap_or_default();
+        let export = Export { record: self.record, ..export };
         let mut host = self.host.map(|said| said.value).unwrap_or_default();
         host.textfile.clone_from(&export.textfile);
         (Policy { host, apps, watches }, export)

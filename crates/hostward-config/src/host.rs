@@ -9,9 +9,10 @@ use crate::finding::{Finding, Place};
 use crate::reader::Reader;
 use crate::scalar;
 
-/// The host, and where its budget is set.
-pub(crate) fn host(mut table: Reader<'_>) -> (Host, Place) {
+/// The host, where its budget is set, and how much of what is observed is kept.
+pub(crate) fn host(mut table: Reader<'_>) -> (Host, Place, Option<u64>) {
     let default = Host::default();
+    let record = table.get("record", &scalar::SIZE).map(|said| said.value);
     let budget = table.get("budget", &scalar::BUDGET);
     let at = budget.as_ref().map_or_else(|| table.at().clone(), |said| said.at.clone());
     let host = Host {
@@ -23,7 +24,7 @@ pub(crate) fn host(mut table: Reader<'_>) -> (Host, Place) {
         textfile: None,
     };
     table.finish();
-    (host, at)
+    (host, at, record)
 }
 
 pub(crate) fn app(mut table: Reader<'_>) -> App {
@@ -59,5 +60,5 @@ pub(crate) fn metrics(mut table: Reader<'_>) -> Export {
     }
     let textfile = table.get("textfile", &scalar::TEXTFILE);
     table.finish();
-    Export { listen: listen.map(|said| said.value), textfile: textfile.map(|said| said.value) }
+    Export { listen: listen.map(|said| said.value), textfile: textfile.map(|said| said.value), record: None }
 }

@@ -55,6 +55,9 @@ pub struct Loaded {
 pub struct Export {
     pub listen: Option<SocketAddr>,
     pub textfile: Option<PathBuf>,
+    /// `host.record`: how many bytes of what is observed are kept for `hostward replay`; none: nothing is.
+    #[serde(default)]
+    pub record: Option<u64>,
 }
 
 /// Why there is no configuration.

@@ -77,6 +77,7 @@ pub(crate) const WATCH: Scalar<Str> =
     Scalar { expected: "a watch's name", example: "\"service.api\"", parse: |text| Ok(text.into()) };
 pub(crate) const REACH: Scalar<Str> =
     Scalar { expected: "what to reach", example: "\"tcp:pypi.org:443\"", parse: |text| reach(text) };
+pub(crate) const SIZE: Scalar<u64> = Scalar { expected: "a size", example: "\"16MiB\"", parse: |text| size(text) };
 pub(crate) const TEXT: Scalar<Str> = Scalar { expected: "text", example: "\"..\"", parse: |text| argument(text) };
 pub(crate) const REQUIREMENT: Scalar<Str> =
     Scalar { expected: "a requirement", example: "\"fastapi>=0.115\"", parse: |text| requirement(text) };
@@ -229,6 +230,18 @@ fn url(text: &str) -> Result<Str, Complaint> {
         return no("the port is a number from 1 to 65535");
     }
     Ok(text.into())
+}
+
+fn size(text: &str) -> Result<u64, Complaint> {
+    let (number, unit) = split(text.trim(), |c| c.is_ascii_digit());
+    let shift = match unit.trim() {
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return Err(Complaint::new(format!("{} is not a size", shown(text)), "write it as 512KiB, 16MiB, 1GiB")),
+    };
+    let size = number.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift)).filter(|n| *n <= 1 << 40);
+    size.ok_or_else(|| Complaint::new(format!("{} is out of range", shown(text)), "at most 1024GiB"))
 }
 
 fn reach(text: &str) -> Result<Str, Complaint> {

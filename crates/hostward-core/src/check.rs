@@ -124,7 +124,9 @@ fn check_back(policy: &Policy, plan: &Plan, n: usize, act: Option<&Act>, back: &
 
 /// Each act must be one that the operator wrote down, and claimed by the plan.
 fn check_act(policy: &Policy, plan: &Plan, n: usize, act: &Act) -> Result<(), Flaw> {
-    if !policy.watches.values().any(|watch| watch.spec.allows(act)) {
+    // Most often it is the plan's own watch that declares it.
+    let own = policy.watches.get(&plan.watch).into_iter();
+    if !own.chain(policy.watches.values()).any(|watch| watch.spec.allows(act)) {
         return Err(Flaw::NotDeclared(n, act.to_string()));
     }
     let claimed = |resource: Resource| plan.touches.contains(&resource);

@@ -6,6 +6,7 @@
 mod applying;
 mod asking;
 mod deciding;
+mod doubts;
 mod judging;
 mod orders;
 mod returning;
@@ -13,7 +14,7 @@ mod running;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ use crate::command::{Command, OrderId, Reply};
 use crate::hold::Storm;
 use crate::id::{RunId, Str, TargetId, UnitName, WatchId};
 use crate::judge::Target;
-use crate::ledger::{Body, Origin, Record, State};
+use crate::ledger::{Body, Brake, Origin, Record, State};
 use crate::plan::{Arm, Plan, short_digest};
 use crate::policy::Policy;
 use crate::run::{Outcome, Ticket};
@@ -35,6 +36,7 @@ use crate::world::{Graph, Live, Start, World};
 
 use applying::{Apply, Shown};
 use asking::Asks;
+use doubts::Doubts;
 use orders::Order;
 use running::Runs;
 
@@ -140,8 +142,15 @@ pub struct Engine {
     /// Targets whose holds were recorded, when.
     held_at: BTreeMap<TargetId, Now>,
     out: Vec<Effect>,
-    /// The least lift of the last round.
-    lift: Option<Ms>,
+    doubts: Doubts,
+    /// When the first hold of each ill target passes.
+    lifts: BTreeMap<TargetId, Ms>,
+    /// Targets with an attempt that is not settled.
+    unsettled: BTreeSet<TargetId>,
+    /// Watches that could not be seen: their verdicts age.
+    blind: BTreeSet<WatchId>,
+    /// Somebody fell or rose since the storm was last reckoned.
+    stirred: bool,
 }
 
 /// How an engine begins.
@@ -174,6 +183,7 @@ impl Engine {
             graph: Graph::default(),
             starvation: Starvation::default(),
             storm: Storm::default(),
+            ill: BTreeSet::new(),
         };
         let mut engine = Engine {
             world,
@@ -186,8 +196,14 @@ impl Engine {
             durable: 0,
             held_at: BTreeMap::new(),
             out: Vec::new(),
-            lift: None,
+            doubts: Doubts::default(),
+            lifts: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
+            blind: BTreeSet::new(),
+            stirred: true,
         };
+        let open = |(id, brake): (&TargetId, &Brake)| brake.unsettled().then(|| id.clone());
+        engine.unsettled = engine.world.state.targets.iter().filter_map(open).collect();
         let version = env!("CARGO_PKG_VERSION").into();
         engine.record(Body::Started { boot_id: begin.boot_id, version });
         if let Some(why) = begin.damaged {
@@ -213,9 +229,18 @@ impl Engine {
             Event::Hint(hint) => self.hint(&hint),
             Event::Ended(ticket, outcome) => self.act_ended(ticket, outcome),
             Event::Durable(seq) => self.durable = self.durable.max(seq),
-            Event::LedgerBad(why) => self.world.ledger_bad = Some(why),
-            Event::LedgerGood => self.world.ledger_bad = None,
-            Event::Lag(lag) => self.world.starvation.note(now, lag),
+            Event::LedgerBad(why) => {
+                self.world.ledger_bad = Some(why);
+                self.doubts.all();
+            }
+            Event::LedgerGood => {
+                self.world.ledger_bad = None;
+                self.doubts.all();
+            }
+            Event::Lag(lag) => {
+                self.world.starvation.note(now, lag);
+                self.doubts.all();
+            }
             Event::Wake => {}
             Event::Order(id, command) => self.order(id, command),
             Event::Policy(policy) => {
@@ -235,7 +260,8 @@ impl Engine {
         let until = self.orders.iter().map(Order::until).chain(self.applies.iter().map(Apply::until));
         let orders = until.filter(|until| *until > self.world.now.up);
         let soaks = self.unsettled().map(|(_, _, end)| end);
-        self.asks.next_due().into_iter().chain(self.runs.next_due()).chain(self.lift).chain(orders).chain(soaks).min()
+        let lifts = self.lifts.values().copied().filter(|lift| *lift > self.world.now.up);
+        self.asks.next_due().into_iter().chain(self.runs.next_due()).chain(lifts).chain(orders).chain(soaks).min()
     }
 
     pub fn world(&self) -> &World {
@@ -261,6 +287,20 @@ impl Engine {
         Memory { watches: self.world.live.iter().map(remembered).collect() }
     }
 
+    /// How an engine would begin that is to go on from here: what a recording is begun with in the middle.
+    pub fn begin_here(&self) -> Begin {
+        Begin {
+            now: self.world.now,
+            boot_id: self.world.state.boot_id.as_str().into(),
+            policy: Arc::clone(&self.world.policy),
+            rejected: self.world.rejected.clone(),
+            state: self.world.state.clone(),
+            memory: self.memory(),
+            damaged: None,
+            origin: self.origin,
+        }
+    }
+
     fn recall(&mut self, memory: Memory) {
         let now = self.world.now;
         for (id, remembered) in memory.watches {
@@ -273,6 +313,8 @@ impl Engine {
             }
             live.memo = remembered.memo;
             live.targets = remembered.targets;
+            self.world.reckon(&id);
+            self.blind.insert(id);
         }
     }
 
@@ -285,8 +327,33 @@ impl Engine {
         }
         let applied = self.world.state.apply(&record);
         assert!(applied.is_ok(), "our own record does not fit our own state: {applied:?}");
+        self.note_record(&record.body);
         self.out.push(Effect::Append(record));
         seq
+    }
+
+    /// Keeps what is reckoned from the records, and not from all of the state each turn.
+    fn note_record(&mut self, body: &Body) {
+        self.doubts.record(&self.world, body);
+        let concerned: Vec<TargetId> = match body {
+            Body::Turned { .. } => {
+                self.stirred = true;
+                return;
+            }
+            Body::Opened { plan, .. } => plan.heals.iter().map(|heal| heal.target.clone()).collect(),
+            Body::Settled { target, .. } => vec![target.clone()],
+            // Its run is gone from the state: whoever waited for it is asked.
+            Body::Closed { .. } => self.unsettled.iter().cloned().collect(),
+            _ => return,
+        };
+        for id in concerned {
+            let open = self.world.state.targets.get(&id).is_some_and(Brake::unsettled);
+            if open {
+                self.unsettled.insert(id)
+            } else {
+                self.unsettled.remove(&id)
+            };
+        }
     }
 
     fn adopt_policy(&mut self, policy: &Arc<Policy>) {
@@ -302,6 +369,12 @@ impl Engine {
             }
         }
         self.world.graph = Graph::of(policy);
+        self.world.ill.retain(|id| policy.watches.contains_key(&id.watch));
+        for id in policy.watches.keys() {
+            self.world.reckon(id);
+        }
+        (self.stirred, self.lifts) = (true, BTreeMap::new());
+        self.doubts.all();
         self.asks.declare(policy, self.world.now);
     }
 

@@ -14,8 +14,10 @@ use crate::run::{OpenRun, StepEnd};
 use crate::time::{Ms, Now};
 
 pub use efficacy::{Efficacy, Tally};
+pub use snapshot::SEQ_MAX;
 
 mod efficacy;
+mod snapshot;
 
 /// Attempts kept a target: a cap above this is refused by the configuration.
 pub const ATTEMPTS_KEPT: usize = 64;
@@ -206,6 +208,7 @@ pub struct Attempt {
 
 /// What is remembered of one target.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Brake {
     pub attempts: VecDeque<Attempt>,
     /// Since the last attempt that cleared.
@@ -227,8 +230,15 @@ pub struct Brake {
     pub would: BTreeMap<Rung, u64>,
 }
 
+impl Brake {
+    pub fn unsettled(&self) -> bool {
+        self.attempts.iter().any(|attempt| attempt.settled.is_none())
+    }
+}
+
 /// Everything folded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct State {
     pub seq: u64,
     pub boot_id: String,

@@ -21,6 +21,7 @@ pub mod ledger;
 pub mod plan;
 pub mod policy;
 pub mod prove;
+pub mod replay;
 pub mod run;
 pub mod starvation;
 pub mod time;

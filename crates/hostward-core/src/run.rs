@@ -160,7 +160,7 @@ impl OpenRun {
     }
 
     /// How the forward steps ended; none while there are more.
-    fn closing(&self) -> Option<Closing> {
+    pub(crate) fn closing(&self) -> Option<Closing> {
         let last = number(self.steps.len().checked_sub(1)?);
         let fatal = self.step(last).is_none_or(|step| step.fail == OnFail::Unwind);
         match self.steps.last()?.end.as_ref()? {

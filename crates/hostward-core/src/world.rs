@@ -1,7 +1,7 @@
 //! Everything that is known at one moment: the policy, the fold, and the evidence. Stages read it; only the engine
 //! changes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ask::Answer;
@@ -33,8 +33,9 @@ pub struct World {
     /// Who needs whom, by the policy alone.
     pub graph: Graph,
     pub starvation: Starvation,
-    /// Of the last turn.
     pub storm: Storm,
+    /// Targets that are, or look, down.
+    pub ill: BTreeSet<TargetId>,
 }
 
 /// Which watches provide what a watch needs, and which need what it provides.
@@ -46,6 +47,11 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// Those that need a watch, and those that it needs.
+    pub fn around(&self, id: &WatchId) -> impl Iterator<Item = &WatchId> {
+        self.causes.get(id).into_iter().chain(self.dependents.get(id)).flatten()
+    }
+
     pub fn of(policy: &Policy) -> Graph {
         let mut graph = Graph::default();
         let provides: Vec<(&WatchId, Vec<Resource>)> =
@@ -115,10 +121,22 @@ impl World {
         })
     }
 
-    /// Targets that are, or look, down.
-    pub fn ill(&self) -> Vec<TargetId> {
+    pub(crate) fn ill_of<'a>(&'a self, watch: &'a WatchId) -> impl Iterator<Item = &'a TargetId> + 'a {
+        let first = TargetId::new(watch.clone(), "");
+        self.ill.range(first..).take_while(move |id| id.watch == *watch)
+    }
+
+    /// Something of this watch was looked at, touched or forgotten: who of its targets is ill now?
+    pub(crate) fn reckon(&mut self, watch: &WatchId) {
+        let known: Vec<TargetId> = self.ill_of(watch).cloned().collect();
+        for id in known {
+            self.ill.remove(&id);
+        }
         let ill = |target: &Target| target.verdict.down().is_some() || target.suspect().is_some();
-        self.targets().filter(|(_, target)| ill(target)).map(|(id, _)| id).collect()
+        if let Some(live) = self.live.get(watch) {
+            let keys = live.targets.iter().filter(|(_, target)| ill(target)).map(|(key, _)| key.clone());
+            self.ill.extend(keys.map(|key| TargetId::new(watch.clone(), key)));
+        }
     }
 
     /// Plans that are being executed.

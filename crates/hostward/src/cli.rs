@@ -135,6 +135,15 @@ pub(crate) enum Verb {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Run a recording of what was observed through the engine again, and say which decisions would change
+    #[command(after_help = "Examples:\n  hostward replay /var/lib/hostward/observed.jsonl\n  \
+                            hostward replay observed.jsonl --under ./etc/hostward")]
+    Replay {
+        file: PathBuf,
+        /// Another configuration to judge it by
+        #[arg(long, value_name = "DIR")]
+        under: Option<PathBuf>,
+    },
     /// Say what would keep Hostward from working here
     Doctor,
     /// Print the manual page: hostward man | man -l -

@@ -14,7 +14,7 @@ use hostward_core::id::Str;
 use hostward_core::ledger::{Origin, Record};
 use hostward_core::policy::Policy;
 use hostward_host::child::Children;
-use hostward_host::ledger::{LockError, engine_lock};
+use hostward_host::ledger::{Condition, LockError, engine_lock};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -29,6 +29,7 @@ use crate::export::Exports;
 use crate::eyes::{Eyes, Files};
 use crate::journal::{Journal, Level};
 use crate::metrics;
+use crate::recorder::Recording;
 use crate::sentinels::Sentinels;
 use crate::status::{self, Health, Status};
 use crate::store::{self, LastGood, Paths};
@@ -81,7 +82,7 @@ pub(crate) async fn run(paths: &Paths) -> Result<Exit> {
     let chosen = choose(paths, &journal);
     let (tell, written) = edge::ledger_word();
     let opened = store::open_ledger(paths, &lock, tell)?;
-    if let Some(torn) = &opened.folded.torn {
+    if let Condition::Torn(torn) = &opened.folded.condition {
         journal.say(Level::Warning, &format!("ledger: {torn}: cut off, it was never reported written"));
     }
     let (clock, boot_id) = store::clock(&opened.folded.state)?;
@@ -96,18 +97,19 @@ pub(crate) async fn run(paths: &Paths) -> Result<Exit> {
         eyes: Eyes::new(bus, Files::Child(Children::new(program))),
         hands: Some(Hands::new(actor.clone(), opened.writer)),
         replies: std::collections::BTreeMap::new(),
+        recording: record(paths, chosen.export.record),
     };
+    let mut words = Words::of_open(&opened.folded.state);
     let begin = Begin {
         now: clock.now(),
         boot_id,
         policy: policy.clone(),
         rejected: chosen.rejected.map(Str::from),
+        memory: store::load_memory_beside(paths, &opened.folded),
+        damaged: opened.folded.condition.unusable().map(Str::from),
         state: opened.folded.state,
-        memory: store::load_memory_beside(paths, opened.folded.damaged.as_ref()),
-        damaged: opened.folded.damaged.map(Str::from),
         origin: Origin::Daemon,
     };
-    let mut words = Words::default();
     let drive = Drive::begin(begin, clock, edge, inbox, written, &mut teller(&mut journal, &mut words));
     let (calls, mut asked) = mpsc::channel(CALLS_MAX);
     let (scrapes, mut wanted) = mpsc::channel(CALLS_MAX);
@@ -241,6 +243,16 @@ impl Daemon {
     }
 
     fn turn(&mut self, event: Event) {
+        // No record can say it: once an outage, and once at its end.
+        match &event {
+            Event::LedgerBad(why) => {
+                let line =
+                    format!("the ledger cannot be written, so nothing is begun: {why}; tried again every second");
+                self.journal.say(Level::Error, &line);
+            }
+            Event::LedgerGood => self.journal.say(Level::Notice, "the ledger can be written again"),
+            _ => {}
+        }
         self.drive.turn(event, &mut teller(&mut self.journal, &mut self.words));
     }
 
@@ -304,6 +316,7 @@ impl Daemon {
     }
 
     fn health(&self) -> Health {
+        let ledger = self.drive.ledger_problem();
         let probes_hung = self.drive.edge.eyes.hung();
         let hung = (probes_hung > 0).then(|| {
             format!(
@@ -313,7 +326,7 @@ impl Daemon {
         });
         let textfile = self.exports.textfile_problem();
         let saving = self.saver.problem();
-        let errors = [&textfile, &self.exports.listen_error, &self.sentinel_error, &saving, &hung];
+        let errors = [&textfile, &self.exports.listen_error, &self.sentinel_error, &saving, &hung, &ledger];
         Health {
             textfile_ok: self.exports.textfile().map(|_| textfile.is_none()),
             log_lines_dropped: self.journal.dropped(),
@@ -345,4 +358,15 @@ impl Daemon {
 
 fn signals(kind: SignalKind) -> Result<Signal> {
     signal(kind).context("listen for signals")
+}
+
+/// What is observed is kept when the configuration wants it. That it cannot be is no reason not to run.
+fn record(paths: &Paths, limit: Option<u64>) -> Option<Recording> {
+    match Recording::start(&paths.state, limit?) {
+        Ok(recording) => Some(recording),
+        Err(error) => {
+            eprintln!("hostward: host.record: {error}, ignoring");
+            None
+        }
+    }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use hostward_core::command::{Command, OrderId, Reply};
 use hostward_core::engine::{Begin, Effect, Engine, Event};
+use hostward_core::id::Str;
 use hostward_core::ledger::Record;
 use hostward_core::starvation::STARVED;
-use hostward_core::time::Ms;
+use hostward_core::time::{Ms, Now};
 use hostward_core::view::View;
 use hostward_host::ledger::Writer;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -17,6 +18,9 @@ use crate::edge::{Edge, Written};
 
 /// The loop turns at least this often: the watchdog is fed by a turn and by nothing else.
 const TURN_AT_LEAST: Duration = Duration::from_secs(15);
+
+/// A disk that takes longer than this for one record is as good as none: fdatasync(2) took 50 ms at p99 under writers.
+const STALLED_AFTER: Duration = Duration::from_secs(10);
 
 /// How late a sleep of ours ended. Begun afresh by each turn, so that our own work does not count.
 async fn slept(span: Duration) -> Ms {
@@ -44,6 +48,10 @@ impl Drive {
         written: watch::Receiver<Written>,
         tell: &mut dyn FnMut(&Record),
     ) -> Drive {
+        let mut edge = edge;
+        if let Some(recording) = &mut edge.recording {
+            recording.begin(begin.clone(), true);
+        }
         let (engine, effects) = Engine::new(begin);
         let mut drive = Drive { engine, clock, edge, events, written, orders: 0 };
         drive.perform(effects, tell);
@@ -53,7 +61,14 @@ impl Drive {
     /// The next event. Cancel-safe: nothing is taken from a queue before it is returned.
     pub(crate) async fn next(&mut self) -> Event {
         let now = self.clock.now();
-        let wake = self.engine.next_wakeup().map_or(TURN_AT_LEAST, |at| at.saturating_sub(now.up).into());
+        let wake: Duration = self.engine.next_wakeup().map_or(TURN_AT_LEAST, |at| at.saturating_sub(now.up).into());
+        let waiting = self.edge.hands.as_ref().and_then(|hands| hands.ledger.oldest_waiting());
+        let stalled = self.engine.world().ledger_bad.is_none().then(|| stall(waiting)).flatten();
+        let wake = match stalled {
+            Some(Stall::Said(why)) => return Event::LedgerBad(why),
+            Some(Stall::In(span)) => wake.min(span),
+            None => wake,
+        };
         tokio::select! {
             biased;
             // Cancel-safe: `changed` marks the value as seen only when it completes.
@@ -79,12 +94,18 @@ impl Drive {
     pub(crate) fn turn(&mut self, event: Event, tell: &mut dyn FnMut(&Record)) {
         let now = self.clock.now();
         let durable = matches!(event, Event::LedgerGood).then(|| self.written.borrow().durable);
+        self.handle(now, event, tell);
+        if let Some(durable) = durable {
+            self.handle(now, Event::Durable(durable), tell);
+        }
+    }
+
+    fn handle(&mut self, now: Now, event: Event, tell: &mut dyn FnMut(&Record)) {
+        if let Some(recording) = &mut self.edge.recording {
+            recording.event(now, &event, || self.engine.begin_here());
+        }
         let effects = self.engine.handle(now, event);
         self.perform(effects, tell);
-        if let Some(durable) = durable {
-            let effects = self.engine.handle(now, Event::Durable(durable));
-            self.perform(effects, tell);
-        }
     }
 
     /// Gives an order; its reply comes through the channel.
@@ -135,6 +156,11 @@ impl Drive {
         self.engine.world().state.seq
     }
 
+    /// What is wrong with the ledger and holds nothing.
+    pub(crate) fn ledger_problem(&self) -> Option<String> {
+        self.written.borrow().not_rotated.as_ref().map(|why| format!("ledger: {why}; it grows beyond its limit"))
+    }
+
     fn perform(&mut self, effects: Vec<Effect>, tell: &mut dyn FnMut(&Record)) {
         for effect in effects {
             if let Effect::Append(record) = &effect {
@@ -142,11 +168,44 @@ impl Drive {
             }
             self.edge.perform(effect);
         }
+        // Here the state is the fold of exactly what was handed over.
+        self.edge.rotate(&self.engine.world().state);
     }
+}
+
+/// A record that waits for the disk.
+#[derive(Debug, PartialEq)]
+enum Stall {
+    /// Too long: nothing is to begin, for its intent would wait as well.
+    Said(Str),
+    /// Not yet: too long after this.
+    In(Duration),
+}
+
+fn stall(waiting: Option<Duration>) -> Option<Stall> {
+    let waited = waiting?;
+    Some(match STALLED_AFTER.checked_sub(waited) {
+        Some(left) if !left.is_zero() => Stall::In(left),
+        _ => Stall::Said(format!("a record has waited {} s for the disk", waited.as_secs()).into()),
+    })
 }
 
 /// Without a ledger everything counts as written at once: an engine without hands never acts on it.
 pub(crate) fn always_written() -> watch::Receiver<Written> {
-    let (_, get) = watch::channel(Written { durable: u64::MAX, bad: None });
+    let (_, get) = watch::channel(Written { durable: u64::MAX, ..Written::default() });
     get
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_waits_for_ten_seconds_is_said_and_one_that_has_just_begun_is_waited_for() {
+        assert_eq!(stall(None), None);
+        assert_eq!(stall(Some(Duration::from_secs(4))), Some(Stall::In(Duration::from_secs(6))));
+        let said = |secs: u64| Some(Stall::Said(format!("a record has waited {secs} s for the disk").into()));
+        assert_eq!(stall(Some(Duration::from_secs(10))), said(10));
+        assert_eq!(stall(Some(Duration::from_millis(75_900))), said(75));
+    }
 }

@@ -7,7 +7,7 @@ use hostward_core::ask::{AskKey, Question};
 use hostward_core::command::{OrderId, Reply};
 use hostward_core::engine::{Effect, Event};
 use hostward_core::id::RunId;
-use hostward_core::ledger::Record;
+use hostward_core::ledger::{Record, State};
 use hostward_core::plan::{Arm, Plan};
 use hostward_core::run::Ticket;
 use hostward_core::starvation::Lag;
@@ -19,6 +19,7 @@ use tokio::task::AbortHandle;
 use crate::actor::Actor;
 use crate::echo;
 use crate::eyes::Eyes;
+use crate::recorder::Recording;
 
 /// Events on their way to the engine. A full queue makes probes wait, never the loop.
 pub(crate) const EVENTS_MAX: usize = 1024;
@@ -28,6 +29,8 @@ pub(crate) const EVENTS_MAX: usize = 1024;
 pub(crate) struct Written {
     pub(crate) durable: u64,
     pub(crate) bad: Option<String>,
+    /// The file goes on growing, because no new one could be begun.
+    pub(crate) not_rotated: Option<String>,
 }
 
 /// The callback for the ledger's thread, and where its word is read.
@@ -38,6 +41,7 @@ pub(crate) fn ledger_word() -> (impl FnMut(LedgerEvent) + Send + 'static, watch:
             LedgerEvent::Durable(seq) => written.durable = seq,
             LedgerEvent::Failed(why) => written.bad = Some(why),
             LedgerEvent::Recovered => written.bad = None,
+            LedgerEvent::NotRotated(why) => written.not_rotated = Some(why),
         });
     };
     (tell, get)
@@ -50,6 +54,8 @@ pub(crate) struct Edge {
     /// None: this engine only looks (`check`, `plan`): whatever it would do is left undone.
     pub(crate) hands: Option<Hands>,
     pub(crate) replies: BTreeMap<OrderId, oneshot::Sender<Reply>>,
+    /// Where what is observed is kept, when the configuration wants it.
+    pub(crate) recording: Option<Recording>,
 }
 
 /// What an engine that may act has beside its eyes.
@@ -120,6 +126,16 @@ impl Edge {
             Err(_) => Err(AppendError::NotALine(record.seq)),
         };
         hands.overflowed = appended.is_err();
+    }
+
+    /// A ledger that has grown is given the state that a new file begins with.
+    pub(crate) fn rotate(&self, state: &State) {
+        let Some(hands) = &self.hands else { return };
+        // After an overflow the state is ahead of the file, and a new start is near. A state that cannot be stored is
+        // not asked for again.
+        if !hands.overflowed && hands.ledger.wants_snapshot() {
+            let _ = hands.ledger.snapshot(state);
+        }
     }
 
     fn begin(&mut self, ticket: Ticket, plan: Arc<Plan>, arm: Option<Arm>) {

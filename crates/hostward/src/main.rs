@@ -18,6 +18,7 @@ mod journal;
 mod metrics;
 mod oneshot;
 mod places;
+mod recorder;
 mod render;
 mod sentinels;
 mod serve;
@@ -85,6 +86,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Verb::Apply { plan, wait } => verb::apply::apply(&paths, out, &plan, wait).await,
             Verb::Reload => verb::ask::reload(&paths).await,
             Verb::Config(which) => verb::config::config(&paths, out, &which),
+            Verb::Replay { file, under } => verb::replay::replay(out, &file, under.as_deref()),
             Verb::Doctor => verb::doctor::doctor(&paths, out).await,
             Verb::Man => verb::manual::man(),
             Verb::Completions { shell } => verb::manual::completions(shell),

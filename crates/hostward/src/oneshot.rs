@@ -32,15 +32,16 @@ pub(crate) async fn look(paths: &Paths, policy: Policy, command: Command) -> Res
     let (clock, boot_id) = store::clock(&folded.state)?;
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let bus = Bus::start(events.clone());
-    let edge = Edge { events, eyes: Eyes::new(bus, Files::Here), hands: None, replies: BTreeMap::new() };
+    let eyes = Eyes::new(bus, Files::Here);
+    let edge = Edge { events, eyes, hands: None, replies: BTreeMap::new(), recording: None };
     let begin = Begin {
         now: clock.now(),
         boot_id,
         policy: Arc::new(policy),
         rejected: None,
-        state: folded.state,
         memory: store::load_memory(paths),
-        damaged: folded.damaged.map(Str::from),
+        damaged: folded.condition.unusable().map(Str::from),
+        state: folded.state,
         origin: Origin::Look,
     };
     let mut drive = Drive::begin(begin, clock, edge, inbox, always_written(), &mut |_| {});
@@ -87,18 +88,18 @@ pub(crate) async fn carry_out(
     let program = std::env::current_exe().context("find our own program")?;
     let hands = Hands::new(actor, opened.writer);
     let eyes = Eyes::new(bus, Files::Child(Children::new(program)));
-    let edge = Edge { events, eyes, hands: Some(hands), replies: BTreeMap::new() };
+    let edge = Edge { events, eyes, hands: Some(hands), replies: BTreeMap::new(), recording: None };
+    let mut words = Words::of_open(&opened.folded.state);
     let begin = Begin {
         now: clock.now(),
         boot_id,
         policy,
         rejected: None,
+        memory: store::load_memory_beside(paths, &opened.folded),
+        damaged: opened.folded.condition.unusable().map(Str::from),
         state: opened.folded.state,
-        memory: store::load_memory_beside(paths, opened.folded.damaged.as_ref()),
-        damaged: opened.folded.damaged.map(Str::from),
         origin: Origin::Trigger,
     };
-    let mut words = Words::default();
     let mut say = |record: &Record| {
         let (_, watch, says) = words.of(record);
         let watch = watch.map(|w| format!("{w}: ")).unwrap_or_default();

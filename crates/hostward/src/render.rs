@@ -115,6 +115,13 @@ fn head(out: &mut String, status: &Status) {
         let watch = &stuck.watch;
         warn(&format!("stuck: an undo of {watch} was given up ({}); look, then `hostward clear {watch}`", stuck.why));
     }
+    for run in &view.runs {
+        if let Some((step, why)) = run.run.stuck() {
+            let (id, watch) = (run.id, &run.run.plan.watch);
+            let what = format!("run {id} of {watch} cannot give back what step {} took ({why})", step + 1);
+            warn(&format!("stuck: {what}; it goes on trying; look, or `hostward clear {watch}`"));
+        }
+    }
     for pause in &view.pauses {
         let what = pause.watch.as_ref().map_or("every watch", |watch| watch.as_str());
         let left = pause.span.saturating_sub(view.at.since(pause.at));
@@ -335,14 +342,9 @@ fn times(n: u32) -> String {
     }
 }
 
-/// One line a record, oldest first.
-pub(crate) fn history<'a>(records: impl Iterator<Item = &'a Record>) -> String {
-    let mut out = String::new();
-    let mut words = Words::default();
-    for record in records {
-        let (_, watch, says) = words.of(record);
-        let at = faint(&clock(record.at.wall));
-        let _ = writeln!(out, "{:>5} {at} {:<18} {says}", record.seq, watch.unwrap_or_default());
-    }
-    out
+/// One line a record, of records in their order.
+pub(crate) fn record(words: &mut Words, record: &Record) -> String {
+    let (_, watch, says) = words.of(record);
+    let at = faint(&clock(record.at.wall));
+    format!("{:>5} {at} {:<18} {says}\n", record.seq, watch.unwrap_or_default())
 }

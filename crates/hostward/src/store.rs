@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use hostward_core::engine::Memory;
-use hostward_core::ledger::{Record, State};
+use hostward_core::ledger::State;
 use hostward_core::policy::Policy;
-use hostward_host::ledger::{self, EngineLock, LedgerEvent, Tail, Writer};
+use hostward_core::time::Now;
+use hostward_host::ledger::{self, Condition, EngineLock, Folded, LedgerEvent, Limits, Writer};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{self, Clock};
@@ -40,22 +41,9 @@ pub(crate) fn load_config(config: &Path) -> std::result::Result<hostward_config:
     if config == standard[0] { hostward_config::load_from(&standard) } else { hostward_config::load(config) }
 }
 
-/// The ledger, folded.
-#[derive(Debug, Default)]
-pub(crate) struct Folded {
-    pub(crate) state: State,
-    pub(crate) records: Vec<Record>,
-    /// Why it could not be folded to its end.
-    pub(crate) damaged: Option<String>,
-    /// Something was wrong at its end, and harmless.
-    pub(crate) torn: Option<String>,
-}
-
-/// Reads the ledger without touching it: `history` and `check` do, whether an engine runs or not.
+/// Reads the ledger without touching it: `check` and `doctor` do, whether an engine runs or not.
 pub(crate) fn read_ledger(paths: &Paths) -> Result<Folded> {
-    let loaded =
-        ledger::read(&paths.state).with_context(|| format!("read the ledger in {}", paths.state.display()))?;
-    Ok(fold(&loaded))
+    ledger::fold(&paths.state, &now).with_context(|| format!("read the ledger in {}", paths.state.display()))
 }
 
 /// An engine's own hold of the ledger; the writer keeps the lock for as long as anything can still be written.
@@ -70,54 +58,25 @@ pub(crate) fn open_ledger(
     lock: &EngineLock,
     tell: impl FnMut(LedgerEvent) + Send + 'static,
 ) -> Result<Opened> {
-    let context = || format!("open the ledger in {}", paths.state.display());
-    let folded = fold(&ledger::read(&paths.state).with_context(context)?);
-    if folded.damaged.is_some() {
-        ledger::set_aside(lock).with_context(context)?;
-    }
+    let mut folded = read_ledger(paths)?;
     // Every engine writes its start at once: evidence without a ledger means that the ledger was taken away.
-    let lost = folded.records.is_empty() && paths.memory().exists();
-    let (writer, _) = Writer::open(lock, tell).with_context(context)?;
-    let folded = match &folded.damaged {
-        Some(_) => Folded { state: State::default(), records: Vec::new(), ..folded },
-        None if lost => Folded { damaged: Some("the ledger is gone".into()), ..folded },
-        None => folded,
-    };
+    if folded.condition == Condition::Fresh && paths.memory().exists() {
+        folded.is_gone(&now);
+    }
+    let writer = Writer::open(lock, &folded, Limits::default(), tell)
+        .with_context(|| format!("open the ledger in {}", paths.state.display()))?;
     Ok(Opened { writer, folded })
 }
 
-fn fold(loaded: &ledger::Loaded) -> Folded {
-    let (mut damaged, mut torn) = (None, None);
-    match &loaded.tail {
-        Tail::Clean => {}
-        Tail::Torn { offset, bytes } => {
-            torn = Some(format!("{bytes} bytes of an unfinished record at byte {offset}"));
-        }
-        Tail::Damaged { offset, reason } => damaged = Some(format!("at byte {offset}: {reason}")),
-    }
-    let mut state = State::default();
-    let mut records = Vec::new();
-    for (seq, payload) in &loaded.frames {
-        let record: Record = match serde_json::from_slice(payload) {
-            Ok(record) => record,
-            Err(error) => {
-                damaged = damaged.or(Some(format!("record {seq} is not one of this version's: {error}")));
-                break;
-            }
-        };
-        if let Err(error) = state.apply(&record) {
-            damaged = damaged.or(Some(error.to_string()));
-            break;
-        }
-        records.push(record);
-    }
-    Folded { state, records, damaged, torn }
+/// Without a boot id there is no telling boots apart; whoever needs it for more than a look asks [`clock`], and fails.
+fn now(state: &State) -> Now {
+    clock(state).map_or(Clock { boot: state.boot.saturating_add(1) }, |(clock, _)| clock).now()
 }
 
 /// The clock of this boot, as the ledger counts boots.
 pub(crate) fn clock(state: &State) -> Result<(Clock, hostward_core::id::Str)> {
     let boot_id = clock::boot_id().context("read /proc/sys/kernel/random/boot_id")?;
-    let boot = if state.boot_id == *boot_id { state.boot } else { state.boot + 1 };
+    let boot = if state.boot_id == *boot_id { state.boot } else { state.boot.saturating_add(1) };
     Ok((Clock { boot }, boot_id))
 }
 
@@ -127,8 +86,8 @@ pub(crate) fn load_memory(paths: &Paths) -> Memory {
 }
 
 /// Beside a lost ledger boots are counted anew, and evidence of another numbering is none.
-pub(crate) fn load_memory_beside(paths: &Paths, damaged: Option<&String>) -> Memory {
-    if damaged.is_some() { Memory::default() } else { load_memory(paths) }
+pub(crate) fn load_memory_beside(paths: &Paths, folded: &Folded) -> Memory {
+    if folded.condition.unusable().is_some() { Memory::default() } else { load_memory(paths) }
 }
 
 pub(crate) fn save_memory(paths: &Paths, memory: &Memory) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hostward_core::id::{RunId, WatchId};
-use hostward_core::ledger::{Body, Closing, Origin, Record, Settlement, Turn};
+use hostward_core::ledger::{Body, Closing, Origin, Record, Settlement, State, Turn};
 use hostward_core::plan::Plan;
 use hostward_core::run::StepEnd;
 
@@ -16,6 +16,11 @@ pub(crate) struct Words {
 }
 
 impl Words {
+    /// After a start: the runs that an engine before us left open.
+    pub(crate) fn of_open(state: &State) -> Words {
+        Words { plans: state.runs.iter().map(|(id, run)| (*id, run.plan.clone())).collect() }
+    }
+
     /// How much it matters, whose it is, and what it says.
     pub(crate) fn of(&mut self, record: &Record) -> (Level, Option<String>, String) {
         match &record.body {

@@ -6,6 +6,7 @@ mod check;
 mod death;
 mod host;
 mod inside;
+mod ledger;
 mod report;
 mod resident;
 mod scrape;
@@ -46,14 +47,18 @@ enum Case {
     Scrape,
     /// CPU and context switches of an idle minute
     Idle,
+    /// Recovery from a ledger of 64 MB; beside sha256sum and Python's json.loads
+    Ledger,
 }
 
-/// The release build's two programs.
+/// The release build's programs.
 #[derive(Debug)]
 struct Programs {
     hostward: PathBuf,
     /// `python::read` in a loop.
     pass: PathBuf,
+    /// A ledger made and folded.
+    ledger: PathBuf,
 }
 
 pub(crate) fn bench(options: Options) -> Result<()> {
@@ -69,10 +74,14 @@ pub(crate) fn bench(options: Options) -> Result<()> {
 
 fn build() -> Result<Programs> {
     run(cargo(["build", "--release", "--package", "hostward"]))?;
-    run(cargo(["build", "--release", "--package", "hostward-host", "--example", "python_pass"]))?;
+    run(cargo(["build", "--release", "--package", "hostward-host", "--examples"]))?;
     let release = target_dir().join("release");
-    let programs = Programs { hostward: release.join("hostward"), pass: release.join("examples/python_pass") };
-    for program in [&programs.hostward, &programs.pass] {
+    let programs = Programs {
+        hostward: release.join("hostward"),
+        pass: release.join("examples/python_pass"),
+        ledger: release.join("examples/ledger_fold"),
+    };
+    for program in [&programs.hostward, &programs.pass, &programs.ledger] {
         ensure!(program.is_file(), "the build left no '{}'", program.display());
     }
     Ok(programs)
@@ -86,5 +95,6 @@ fn measure(case: Case, programs: &Programs) -> Result<Vec<Figure>> {
         Case::Baseline => baseline::measure(programs),
         Case::Scrape => scrape::measure(programs),
         Case::Idle => resident::idle(programs),
+        Case::Ledger => ledger::measure(programs),
     }
 }

@@ -2,16 +2,18 @@
 //!
 //! His word stands for `mode = "act"` and for nothing else: every other hold still holds. The plan is found by its hash,
 //! which covers its steps and the facts that it rests on; a hash that is no longer proposed says which of them moved.
+//! Everything is looked at afresh first: a process that was begun for this one order knows nothing yet.
 
 use std::collections::VecDeque;
 
 use super::{Effect, Engine};
+use crate::ask::AskKey;
 use crate::command::{Applied, OrderId, Reply};
 use crate::hold::{Held, Hold, Lift};
-use crate::id::{RunId, TargetId};
+use crate::id::{RunId, TargetId, WatchId};
 use crate::ledger::{Closing, Origin};
 use crate::plan::{Plan, PlanHash};
-use crate::time::Ms;
+use crate::time::{Ms, Now};
 
 /// Plans that were shown and are remembered, to tell what moved since.
 const SHOWN_KEPT: usize = 32;
@@ -20,6 +22,7 @@ const SHOWN_KEPT: usize = 32;
 pub(super) struct Apply {
     id: OrderId,
     plan: PlanHash,
+    since: Now,
     until: Ms,
     run: Option<RunId>,
 }
@@ -59,7 +62,12 @@ impl Engine {
 
     pub(super) fn apply(&mut self, id: OrderId, plan: PlanHash, patience: Ms) {
         let now = self.world.now;
-        self.applies.push(Apply { id, plan, until: now.up + patience, run: None });
+        let watches: Vec<WatchId> = self.world.policy.watches.keys().cloned().collect();
+        for watch in watches {
+            self.demand_watch(&watch, now);
+            self.demand(&AskKey::Gate(watch), now);
+        }
+        self.applies.push(Apply { id, plan, since: now, until: now.up + patience, run: None });
     }
 
     pub(super) fn answer_applies(&mut self) {
@@ -81,6 +89,9 @@ impl Engine {
                 Some(closing) => Some(Applied::Ran { run, closing }),
                 None => late.then_some(Applied::Runs { run }),
             };
+        }
+        if !late && !self.looked_since(self.world.policy.watches.keys(), apply.since) {
+            return None;
         }
         let Some((target, plan, holds)) = self.proposed(&apply.plan) else {
             return Some(self.moved(&apply.plan));
@@ -105,17 +116,17 @@ impl Engine {
 
     /// The plan of that hash as it is proposed now, and what holds it beside the missing leave.
     fn proposed(&self, hash: &PlanHash) -> Option<(TargetId, Plan, Vec<Held>)> {
-        self.world.ill().into_iter().find_map(|id| {
-            let proposal = self.world.propose(&id)?;
+        self.world.ill.iter().find_map(|id| {
+            let proposal = self.world.propose(id)?;
             let plan = proposal.plan.filter(|plan| plan.hash() == *hash)?;
             let holds = proposal.holds.into_iter().filter(|held| held.hold != Hold::ProposeOnly).collect();
-            Some((id, plan, holds))
+            Some((id.clone(), plan, holds))
         })
     }
 
     fn moved(&self, hash: &PlanHash) -> Applied {
         let proposed: Vec<Plan> =
-            self.world.ill().iter().filter_map(|id| self.world.propose(id)).filter_map(|p| p.plan).collect();
+            self.world.ill.iter().filter_map(|id| self.world.propose(id)).filter_map(|p| p.plan).collect();
         let unknown = || Applied::Unknown { proposed: proposed.iter().map(Plan::hash).collect() };
         let Some((_, plan)) = self.shown.plans.iter().find(|(shown, _)| shown == hash) else { return unknown() };
         if let Err((what, was, is)) = self.world.basis(plan) {

@@ -1,6 +1,6 @@
 //! Asking: at most one question under way for each key, each at its own pace, and afresh when somebody needs it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Effect, Engine, Hint};
@@ -18,9 +18,17 @@ const GATE_DEADLINE: Ms = Ms::secs(5);
 /// Past its deadline the edge has this long to say "timeout" itself.
 const SILENT_AFTER: Ms = Ms::secs(15);
 
+/// Of a large configuration so many questions are first asked at once, and the next as many this much later: they stay
+/// apart from then on.
+const FIRST_AT_ONCE: u64 = 32;
+const FIRST_SPREAD: Ms = Ms(50);
+
 #[derive(Debug, Default)]
 pub(super) struct Asks {
-    asks: BTreeMap<AskKey, Ask>,
+    all: BTreeMap<AskKey, Ask>,
+    /// Every ask that has a moment at which something is to be done about it, by that moment: a turn looks at these and
+    /// not at each of thousands.
+    queue: BTreeSet<(Ms, AskKey)>,
     /// What came back for a run's proof.
     proofs: BTreeMap<AskKey, (Now, Answer)>,
 }
@@ -40,7 +48,41 @@ struct Ask {
     silent: bool,
 }
 
+impl Ask {
+    fn new(question: &Arc<Question>, deadline: Ms, due: Option<Ms>) -> Ask {
+        let question = Arc::clone(question);
+        Ask { question, deadline, out: None, last: None, due, again: false, silent: false }
+    }
+
+    /// When it is to be asked, or given up on.
+    fn moment(&self) -> Option<Ms> {
+        match self.out {
+            // Given up on: only its answer brings it back.
+            Some(_) if self.silent => None,
+            Some(out) => Some(out.up + self.deadline * STRETCH_MAX + SILENT_AFTER),
+            None => self.due,
+        }
+    }
+}
+
 impl Asks {
+    /// The one way to change an ask: the queue goes with it.
+    fn change(&mut self, key: &AskKey, change: impl FnOnce(&mut Ask)) {
+        let Some(ask) = self.all.get_mut(key) else { return };
+        let was = ask.moment();
+        change(ask);
+        let is = ask.moment();
+        if was != is {
+            was.map(|at| self.queue.remove(&(at, key.clone())));
+            is.map(|at| self.queue.insert((at, key.clone())));
+        }
+    }
+
+    fn requeue(&mut self) {
+        let moment = |(key, ask): (&AskKey, &Ask)| Some((ask.moment()?, key.clone()));
+        self.queue = self.all.iter().filter_map(moment).collect();
+    }
+
     /// Takes over a policy's questions. One that is still the same keeps its pace.
     pub(super) fn declare(&mut self, policy: &Policy, now: Now) {
         let mut wanted = BTreeMap::new();
@@ -51,39 +93,28 @@ impl Asks {
             let gate = Arc::new(Question::Gate(policy.gate(watch)));
             wanted.insert(AskKey::Gate(id.clone()), (gate, GATE_DEADLINE));
         }
-        self.asks.retain(|key, ask| match wanted.get(key) {
+        self.all.retain(|key, ask| match wanted.get(key) {
             Some((question, _)) => *question == ask.question,
             None => matches!(key, AskKey::Proof(..)),
         });
+        let mut new: u64 = 0;
         for (key, (question, deadline)) in wanted {
-            let ask = self.asks.entry(key).or_insert(Ask {
-                question,
-                deadline,
-                out: None,
-                last: None,
-                due: Some(now.up),
-                again: false,
-                silent: false,
+            let ask = self.all.entry(key).or_insert_with(|| {
+                new += 1;
+                Ask::new(&question, deadline, Some(now.up + FIRST_SPREAD * (new / FIRST_AT_ONCE)))
             });
             ask.deadline = deadline;
         }
+        self.requeue();
     }
 
     pub(super) fn next_due(&self) -> Option<Ms> {
-        self.asks
-            .values()
-            .filter_map(|ask| match ask.out {
-                // Given up on: only its answer brings it back.
-                Some(_) if ask.silent => None,
-                Some(out) => Some(out.up + ask.deadline * STRETCH_MAX + SILENT_AFTER),
-                None => ask.due,
-            })
-            .min()
+        self.queue.first().map(|(at, _)| *at)
     }
 
     /// The answer to it was asked for at `since` or later.
     pub(super) fn since(&self, key: &AskKey, since: Now) -> bool {
-        self.asks.get(key).and_then(|ask| ask.last).is_some_and(|last| last.not_before(since))
+        self.all.get(key).and_then(|ask| ask.last).is_some_and(|last| last.not_before(since))
     }
 
     pub(super) fn proof(&self, run: RunId, n: u16) -> Option<(Now, &Answer)> {
@@ -92,25 +123,18 @@ impl Asks {
 
     /// A proof's question, asked on demand only.
     pub(super) fn add_proof(&mut self, run: RunId, n: u16, question: &Arc<Question>) {
-        self.asks.entry(AskKey::Proof(run, n)).or_insert_with(|| Ask {
-            question: Arc::clone(question),
-            deadline: Ms::secs(20),
-            out: None,
-            last: None,
-            due: None,
-            again: false,
-            silent: false,
-        });
+        self.all.entry(AskKey::Proof(run, n)).or_insert_with(|| Ask::new(question, Ms::secs(20), None));
     }
 
     pub(super) fn drop_proofs(&mut self, run: RunId) {
         let other = |key: &AskKey| !matches!(key, AskKey::Proof(of, _) if *of == run);
-        self.asks.retain(|key, _| other(key));
+        self.all.retain(|key, _| other(key));
+        self.queue.retain(|(_, key)| other(key));
         self.proofs.retain(|key, _| other(key));
     }
 
     fn of_watch(&self, id: &WatchId) -> Vec<AskKey> {
-        self.asks.keys().filter(|key| matches!(key, AskKey::Probe(watch, _) if watch == id)).cloned().collect()
+        self.all.keys().filter(|key| matches!(key, AskKey::Probe(watch, _) if watch == id)).cloned().collect()
     }
 }
 
@@ -119,15 +143,16 @@ impl Engine {
     /// that only ever faults is not asked in a circle.
     pub(super) fn demand(&mut self, key: &AskKey, since: Now) {
         let now = self.world.now;
-        let Some(ask) = self.asks.asks.get_mut(key) else { return };
-        if ask.last.is_some_and(|last| last.not_before(since)) {
-            return;
-        }
-        match ask.out {
-            Some(out) if out.not_before(since) => {}
-            Some(_) => ask.again = true,
-            None => ask.due = Some(ask.due.map_or(since.up, |due| due.min(since.up)).max(now.up)),
-        }
+        self.asks.change(key, |ask| {
+            if ask.last.is_some_and(|last| last.not_before(since)) {
+                return;
+            }
+            match ask.out {
+                Some(out) if out.not_before(since) => {}
+                Some(_) => ask.again = true,
+                None => ask.due = Some(ask.due.map_or(since.up, |due| due.min(since.up)).max(now.up)),
+            }
+        });
     }
 
     pub(super) fn demand_watch(&mut self, id: &WatchId, since: Now) {
@@ -139,50 +164,56 @@ impl Engine {
     /// Something of this watch is wrong: what may forbid an act is looked up at that pace from now on, and not only after
     /// the next look that was set while all was well.
     pub(super) fn hurry_gate(&mut self, id: &WatchId) {
-        let Some(ask) = self.asks.asks.get_mut(&AskKey::Gate(id.clone())) else { return };
-        if let (Some(last), Some(due)) = (ask.last, ask.due) {
-            ask.due = Some(due.min(last.up + GATE_EVERY_DOWN));
-        }
+        self.asks.change(&AskKey::Gate(id.clone()), |ask| {
+            if let (Some(last), Some(due)) = (ask.last, ask.due) {
+                ask.due = Some(due.min(last.up + GATE_EVERY_DOWN));
+            }
+        });
     }
 
     pub(super) fn hint(&mut self, hint: &Hint) {
         let now = self.world.now.up;
-        for (key, ask) in &mut self.asks.asks {
+        let meant = |(key, ask): (&AskKey, &Ask)| {
             let meant = match (hint, &*ask.question) {
                 (Hint::Unit(unit), Question::Unit(asked)) => unit == asked,
                 (Hint::Units, Question::Unit(_)) | (Hint::Gates, Question::Gate(_)) => true,
                 _ => false,
             };
             // A proof's question goes by its own rounds.
-            if !meant || matches!(key, AskKey::Proof(..)) {
-                continue;
-            }
-            if ask.out.is_some() {
-                ask.again = true;
-            } else {
-                ask.due = Some(now);
-            }
+            (meant && !matches!(key, AskKey::Proof(..))).then(|| key.clone())
+        };
+        let keys: Vec<AskKey> = self.asks.all.iter().filter_map(meant).collect();
+        for key in keys {
+            self.asks.change(&key, |ask| match ask.out {
+                Some(_) => ask.again = true,
+                None => ask.due = Some(now),
+            });
         }
     }
 
     pub(super) fn answered(&mut self, key: &AskKey, asked: Now, answer: Answer) {
         let now = self.world.now;
-        let Some(ask) = self.asks.asks.get_mut(key) else { return };
-        if ask.out != Some(asked) {
+        if self.asks.all.get(key).is_none_or(|ask| ask.out != Some(asked)) {
             return;
         }
-        ask.out = None;
-        ask.last = Some(asked);
-        ask.silent = false;
-        let again = std::mem::take(&mut ask.again);
+        let mut again = false;
+        self.asks.change(key, |ask| {
+            ask.out = None;
+            ask.last = Some(asked);
+            ask.silent = false;
+            again = std::mem::take(&mut ask.again);
+        });
         self.deliver(key, asked, answer);
         let pace = self.pace(key);
-        if let Some(ask) = self.asks.asks.get_mut(key) {
+        self.asks.change(key, |ask| {
             ask.due = if again { Some(now.up) } else { pace.map(|every| now.up + every) };
-        }
+        });
     }
 
     fn deliver(&mut self, key: &AskKey, asked: Now, answer: Answer) {
+        if let Some(id) = key.watch() {
+            self.doubts.watch(&self.world, id);
+        }
         match key {
             AskKey::Probe(id, n) => {
                 let Some(watch) = self.world.policy.watches.get(id).cloned() else { return };
@@ -222,23 +253,21 @@ impl Engine {
     pub(super) fn ask_due(&mut self) {
         let now = self.world.now;
         let mut silent = Vec::new();
-        for (key, ask) in &mut self.asks.asks {
-            match ask.out {
-                Some(out) if !ask.silent && now.since(out) >= ask.deadline * STRETCH_MAX + SILENT_AFTER => {
+        while let Some((_, key)) = self.asks.queue.first().filter(|(at, _)| *at <= now.up).cloned() {
+            let stretched = |deadline| self.world.starvation.stretch(now, deadline);
+            let mut ask_now = None;
+            self.asks.change(&key, |ask| {
+                if let Some(out) = ask.out {
                     ask.silent = true;
                     silent.push((key.clone(), out));
-                }
-                None if ask.due.is_some_and(|due| due <= now.up) => {
+                } else {
                     ask.out = Some(now);
                     ask.due = None;
-                    self.out.push(Effect::Ask {
-                        key: key.clone(),
-                        asked: now,
-                        question: Arc::clone(&ask.question),
-                        deadline: self.world.starvation.stretch(now, ask.deadline),
-                    });
+                    ask_now = Some((Arc::clone(&ask.question), stretched(ask.deadline)));
                 }
-                _ => {}
+            });
+            if let Some((question, deadline)) = ask_now {
+                self.out.push(Effect::Ask { key, asked: now, question, deadline });
             }
         }
         for (key, asked) in silent {

@@ -13,7 +13,8 @@ use crate::world::Proposal;
 impl Engine {
     /// Attempts that were proved and wait for their soak: target, run, and the boot time of its end.
     pub(super) fn unsettled(&self) -> impl Iterator<Item = (TargetId, RunId, Ms)> + '_ {
-        self.world.state.targets.iter().filter(|(id, _)| self.judgeable(id)).flat_map(move |(id, brake)| {
+        let known = self.unsettled.iter().filter(|id| self.judgeable(id));
+        known.filter_map(|id| Some((id, self.world.state.targets.get(id)?))).flat_map(move |(id, brake)| {
             let soak = self.world.policy.watches.get(&id.watch).map_or(Ms::mins(1), |watch| watch.brakes.soak);
             brake.attempts.iter().filter(|a| a.settled.is_none()).filter_map(move |attempt| {
                 Some((id.clone(), attempt.run, self.world.now.reach(attempt.proved?, soak)))
@@ -40,9 +41,17 @@ impl Engine {
 
     /// Looks at every target that is, or looks, down: begins what nothing holds, records what does.
     pub(super) fn consider(&mut self) {
-        self.lift = None;
-        self.world.storm = Storm::of(&self.world);
-        for id in self.world.ill() {
+        if std::mem::take(&mut self.stirred) {
+            let storm = Storm::of(&self.world);
+            // Who stays in it finds its later end when the earlier one is reached.
+            for id in storm.changed(&self.world.storm) {
+                self.doubts.watch(&self.world, &id.watch);
+            }
+            self.world.storm = storm;
+        }
+        self.lifts.retain(|id, _| self.world.ill.contains(id));
+        for id in self.doubts.take(&self.world) {
+            self.lifts.remove(&id);
             if self.world.claims().any(|plan| plan.heals.iter().any(|heal| heal.target == id)) {
                 continue;
             }
@@ -61,7 +70,12 @@ impl Engine {
             Lift::At(at) => Some(at),
             _ => None,
         });
-        self.lift = self.lift.into_iter().chain(ats).filter(|at| *at > self.world.now.up).min();
+        let now = self.world.now.up;
+        let lift = ats.filter(|at| *at > now).min();
+        self.doubts.decided(&proposal.target, now, lift);
+        if let Some(lift) = lift {
+            self.lifts.insert(proposal.target.clone(), lift);
+        }
         if proposal.holds.iter().any(|held| held.hold == Hold::DependencyDown)
             && let Some(fell) = self.world.target(&proposal.target).and_then(Target::fell)
         {

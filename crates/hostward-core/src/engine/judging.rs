@@ -17,19 +17,24 @@ impl Engine {
     pub(super) fn age(&mut self) {
         let now = self.world.now;
         let mut turned = Vec::new();
-        for (id, live) in &mut self.world.live {
-            let Some(watch) = self.world.policy.watches.get(id) else { continue };
+        let live = &mut self.world.live;
+        let policy = &self.world.policy;
+        self.blind.retain(|id| {
+            let (Some(live), Some(watch)) = (live.get_mut(id), policy.watches.get(id)) else { return false };
             let stale_after = watch.spec.stale_after();
+            let mut blind = false;
             for (key, target) in &mut live.targets {
                 let mut aged = false;
                 for aspect in target.aspects.values_mut() {
                     aged |= aspect.age(now, stale_after);
+                    blind |= aspect.fault.is_some() && !matches!(aspect.verdict, Verdict::Unknown(_));
                 }
                 if aged {
                     turned.push(TargetId::new(id.clone(), key.clone()));
                 }
             }
-        }
+            blind
+        });
         for target in turned {
             self.judge(&target);
         }
@@ -48,6 +53,9 @@ impl Engine {
             }
             if let Some(aspect) = target.aspects.get_mut(&n) {
                 aspect.look(asked, sight.seen, sight.confirm, urgent);
+                if aspect.fault.is_some() {
+                    self.blind.insert(id.clone());
+                }
             }
             if let Some(fact) = sight.fact {
                 self.note(&target_id, fact);
@@ -84,6 +92,7 @@ impl Engine {
             target.since = now;
         }
         target.verdict = verdict.clone();
+        self.world.reckon(&id.watch);
         let turn = match verdict {
             Verdict::Pending => return,
             Verdict::Up => Turn::Up,

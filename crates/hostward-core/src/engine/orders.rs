@@ -138,11 +138,16 @@ impl Engine {
     }
 
     fn looked(&self, order: &Order) -> bool {
-        order.scope.iter().all(|id| {
+        self.looked_since(&order.scope, order.since)
+    }
+
+    /// Every question of these, and their gates, was asked at `since` or later and is answered, if only by a fault.
+    pub(super) fn looked_since<'a>(&self, scope: impl IntoIterator<Item = &'a WatchId>, since: Now) -> bool {
+        scope.into_iter().all(|id| {
             let probes = self.world.policy.watches.get(id).map_or(0, |watch| watch.spec.probes().len());
             let probes = u16::try_from(probes).unwrap_or(u16::MAX);
-            (0..probes).all(|n| self.asks.since(&AskKey::Probe(id.clone(), n), order.since))
-                && self.asks.since(&AskKey::Gate(id.clone()), order.since)
+            (0..probes).all(|n| self.asks.since(&AskKey::Probe(id.clone(), n), since))
+                && self.asks.since(&AskKey::Gate(id.clone()), since)
         })
     }
 

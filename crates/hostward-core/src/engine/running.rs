@@ -108,6 +108,10 @@ impl Engine {
         }
         // An empty list is still said: whatever else of ours runs, or is armed, was left by an engine that is no more.
         self.out.push(Effect::Adopt { tickets: adopt, runs: open.clone() });
+        // One that gave back may have died before it dropped its undo, which is then dropped with its next record.
+        let gave_back = |id: &RunId| self.world.state.runs.get(id).is_some_and(|run| !run.backs.is_empty());
+        let gave_back: Vec<RunId> = open.iter().copied().filter(gave_back).collect();
+        self.runs.armed.extend(gave_back);
         for id in open {
             self.arm(id);
         }
@@ -384,6 +388,7 @@ impl Engine {
             if let Some(live) = self.world.live.get_mut(&watch) {
                 live.targets.values_mut().for_each(|target| target.touch(now));
             }
+            self.world.reckon(&watch);
         }
     }
 

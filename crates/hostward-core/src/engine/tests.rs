@@ -6,5 +6,6 @@ mod holds;
 mod host;
 mod orders;
 mod policy;
+mod replay;
 mod s1;
 mod world;

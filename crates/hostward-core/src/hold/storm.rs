@@ -53,6 +53,11 @@ impl Storm {
         storm
     }
 
+    /// Those that are in one of the two and not in the other.
+    pub(crate) fn changed(&self, other: &Storm) -> Vec<TargetId> {
+        self.members.symmetric_difference(&other.members).cloned().collect()
+    }
+
     fn take(&mut self, now: Now, falls: &[(Now, TargetId)]) {
         if let (Some((first, _)), Some((last, _))) = (falls.first(), falls.last()) {
             let calm = now.reach(*last, CALM).min(now.reach(*first, PATIENCE));

@@ -5,29 +5,29 @@
 //! through a *new* descriptor: after a failed fsync the old one would report success for pages it has dropped),
 //! stays queued, and is tried again every second. Space is reserved ahead, so that a disk that others filled still
 //! takes our records.
+//!
+//! A file that has grown asks for a snapshot. The snapshot takes its place in the queue like a record, so that it stands
+//! behind the very record that it is the fold of; the thread begins a new file with it.
 
 use std::collections::VecDeque;
 use std::fs::{File, Permissions};
-use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, open};
-use rustix::io::Errno;
+use hostward_core::ledger::State;
+use rustix::fs::{Mode, open};
 
-use super::{EngineLock, FileError, LEDGER, Loaded, MAX_PAYLOAD, Tail, frame, sync_dir};
+use super::appender::{Appender, Sync};
+use super::fold::{Folded, Place};
+use super::place::{self, Keep, LEDGER};
+use super::{EngineLock, FileError, Limits, MAX_PAYLOAD, format, frame, sync_dir};
 
 /// How many records may wait for the disk; beyond it the caller learns that the ledger is unwritable.
 pub const MAX_WAITING: usize = 1024;
-/// Reserved ahead at a time: some thousands of records.
-const RESERVE_BYTES: u64 = 1 << 20;
 /// At most this much in one write, so that one group's buffer stays bounded.
 const GROUP_BYTES: usize = 4 << 20;
-/// How many names are tried for a damaged file within one second.
-const ASIDE: u64 = 100;
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
 /// What the thread tells. It is called from the writer's thread and must not block.
@@ -35,10 +35,12 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 pub enum LedgerEvent {
     /// Every record up to and including this sequence number is on the disk.
     Durable(u64),
-    /// Appends fail, and are tried again until [`LedgerEvent::Recovered`]. Told once an outage.
+    /// Appends fail, or soon would: tried again until [`LedgerEvent::Recovered`]. Told once an outage.
     Failed(String),
     /// Appends go through again.
     Recovered,
+    /// No new file could be begun: the old one goes on, and grows beyond its limit.
+    NotRotated(String),
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,7 +49,7 @@ pub enum AppendError {
     Full,
     #[error("record {seq} does not follow {last}")]
     Sequence { seq: u64, last: u64 },
-    #[error("record {0} is longer than {MAX_PAYLOAD} bytes")]
+    #[error("record {0}, or the snapshot after it, is longer than may be written")]
     TooLong(u64),
     #[error("record {0} holds a newline or a NUL: it is not one line")]
     NotALine(u64),
@@ -63,42 +65,46 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Open the ledger that `lock` guards. A torn tail is cut off, and reported; a damaged file is kept aside as
-    /// `ledger.damaged-WALL` and a new one begun, so that the caller can read `tail` as what it found.
+    /// Goes on with what was folded from the directory that `lock` guards: a torn tail is cut off; a file that cannot be
+    /// used is kept aside, one of an older format as history, and a new one begun with `folded.state`.
     pub fn open(
         lock: &EngineLock,
+        folded: &Folded,
+        limits: Limits,
         report: impl FnMut(LedgerEvent) + Send + 'static,
-    ) -> Result<(Writer, Loaded), FileError> {
+    ) -> Result<Writer, FileError> {
+        Writer::open_with(lock, folded, limits, Box::new(File::sync_data), Box::new(report))
+    }
+
+    fn open_with(
+        lock: &EngineLock,
+        folded: &Folded,
+        limits: Limits,
+        sync: Sync,
+        report: Box<dyn FnMut(LedgerEvent) + Send>,
+    ) -> Result<Writer, FileError> {
         let dir = lock.dir();
-        let path = dir.join(LEDGER);
-        let mut file = open_file(&path)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|e| FileError::new("read", &path, e))?;
-        let frame::Parsed { loaded, mut end } = frame::parse(&bytes);
-        if let Tail::Damaged { .. } = loaded.tail {
-            set_aside(dir, &path)?;
-            (file, end) = (open_file(&path)?, 0);
-        } else if end < bytes.len() as u64 {
-            file.set_len(end).and_then(|()| file.sync_all()).map_err(|e| FileError::new("truncate", &path, e))?;
-        }
+        let (file, first, end) = match folded.file {
+            Place::Good { first, end } => (cut(lock, end)?, first, end),
+            Place::None => begin(lock, &folded.state, Keep::Nothing)?,
+            Place::Older { first } => begin(lock, &folded.state, Keep::Generation(first))?,
+            Place::Aside(prefix) => begin(lock, &folded.state, Keep::Aside(prefix))?,
+        };
         sync_dir(dir)?;
-        let last = if end == 0 { None } else { loaded.frames.last().map(|(seq, _)| *seq) };
-        let shared = Arc::new(Shared {
-            queue: Mutex::new(Queue { frames: VecDeque::new(), last, ended: false }),
-            wake: Condvar::new(),
-        });
-        let appender = Appender { path: path.clone(), file, end, reserved: end, suspect: false };
-        let run =
-            Run { shared: shared.clone(), appender, report: Box::new(report), failing: false, _lock: lock.clone() };
+        place::prune(dir, limits.generations).map_err(|e| FileError::new("tidy", dir, e))?;
+        let last = folded.state.seq;
+        let queue = Queue { items: VecDeque::new(), last, ended: false, rotation: Rotation::NotYet };
+        let shared = Arc::new(Shared { queue: Mutex::new(queue), wake: Condvar::new() });
+        let appender = Appender::go_on(dir.to_owned(), file, (first, end), limits, sync);
+        let run = Run { shared: shared.clone(), appender, report, failing: false, _lock: lock.clone() };
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || run.run())
-            .map_err(|e| FileError::new("start the writer of", &path, e))?;
-        Ok((Writer { shared, thread: Some(thread) }, loaded))
+            .map_err(|e| FileError::new("start the writer of", &dir.join(LEDGER), e))?;
+        Ok(Writer { shared, thread: Some(thread) })
     }
 
-    /// Queue one record. Never blocks on the disk; that it is durable is reported later. Sequence numbers rise by
-    /// one; the first of a new file may be any.
+    /// Queue one record. Never blocks on the disk; that it is durable is reported later. Sequence numbers rise by one.
     pub fn append(&self, seq: u64, payload: &[u8]) -> Result<(), AppendError> {
         if payload.len() > MAX_PAYLOAD {
             return Err(AppendError::TooLong(seq));
@@ -109,12 +115,33 @@ impl Writer {
         let mut queue = self.shared.lock();
         match queue.last {
             _ if queue.ended => return Err(AppendError::Ended),
-            Some(last) if seq != last.wrapping_add(1) => return Err(AppendError::Sequence { seq, last }),
-            _ if queue.frames.len() >= MAX_WAITING => return Err(AppendError::Full),
+            last if Some(seq) != last.checked_add(1) => return Err(AppendError::Sequence { seq, last }),
+            _ if queue.items.len() >= MAX_WAITING => return Err(AppendError::Full),
             _ => {}
         }
-        queue.last = Some(seq);
-        queue.frames.push_back((seq, frame::encode(seq, payload)));
+        queue.last = seq;
+        queue.push(seq, What::Record, frame::encode(seq, payload));
+        drop(queue);
+        self.shared.wake.notify_one();
+        Ok(())
+    }
+
+    /// The file has grown to its limit: a snapshot is asked for, once.
+    pub fn wants_snapshot(&self) -> bool {
+        self.shared.lock().rotation == Rotation::Due
+    }
+
+    /// The state after the last record that was queued: a new file begins with it. One that cannot be stored is not asked
+    /// for again: the file grows.
+    pub fn snapshot(&self, state: &State) -> Result<(), AppendError> {
+        let payload = format::header(state);
+        let mut queue = self.shared.lock();
+        queue.rotation = Rotation::UnderWay;
+        let payload = payload.ok_or(AppendError::TooLong(state.seq))?;
+        if state.seq != queue.last {
+            return Err(AppendError::Sequence { seq: state.seq, last: queue.last });
+        }
+        queue.push(state.seq, What::Snapshot, frame::encode(state.seq, &payload));
         drop(queue);
         self.shared.wake.notify_one();
         Ok(())
@@ -122,7 +149,12 @@ impl Writer {
 
     /// Records that are not durable yet.
     pub fn waiting(&self) -> usize {
-        self.shared.lock().frames.len()
+        self.shared.lock().items.iter().filter(|item| item.what == What::Record).count()
+    }
+
+    /// How long the oldest record that is not durable yet has waited for the disk.
+    pub fn oldest_waiting(&self) -> Option<Duration> {
+        self.shared.lock().items.front().map(|item| item.since.elapsed())
     }
 
     /// Write what waits, trying once more if the disk fails, and end the thread. The number of records that could not
@@ -143,6 +175,30 @@ impl Drop for Writer {
     }
 }
 
+/// The good file, its torn tail cut off.
+fn cut(lock: &EngineLock, end: u64) -> Result<File, FileError> {
+    let path = lock.dir().join(LEDGER);
+    let fd = open(&path, place::flags(), Mode::empty());
+    let file = fd.map(File::from).map_err(|e| FileError::new("open", &path, e))?;
+    file.set_permissions(Permissions::from_mode(0o600)).map_err(|e| FileError::new("chmod", &path, e))?;
+    // Without need it would return what the writer before us reserved, and on a full disk somebody else would have it.
+    let length = file.metadata().map_err(|e| FileError::new("stat", &path, e))?.len();
+    if length != end {
+        file.set_len(end).and_then(|()| file.sync_all()).map_err(|e| FileError::new("truncate", &path, e))?;
+    }
+    Ok(file)
+}
+
+fn begin(lock: &EngineLock, state: &State, keep: Keep) -> Result<(File, u64, u64), FileError> {
+    let path = lock.dir().join(LEDGER);
+    let fail = |e: std::io::Error| FileError::new("begin", &path, e);
+    let payload = format::header(state).ok_or_else(|| fail(std::io::Error::other("the snapshot is too large")))?;
+    let frame = frame::encode(state.seq, &payload);
+    // On a full disk a small file is better than none: what is reserved is looked at by the thread.
+    let file = place::replace(lock.dir(), &frame, keep, &mut |_| Ok(()), &mut |_| {}).map_err(fail)?;
+    Ok((file, state.seq, frame.len() as u64))
+}
+
 #[derive(Debug)]
 struct Shared {
     queue: Mutex<Queue>,
@@ -151,10 +207,39 @@ struct Shared {
 
 #[derive(Debug)]
 struct Queue {
-    /// Encoded, in order; the front ones may be under way, and leave only when durable.
-    frames: VecDeque<(u64, Vec<u8>)>,
-    last: Option<u64>,
+    /// In order; the front ones may be under way, and leave only when durable.
+    items: VecDeque<Item>,
+    last: u64,
     ended: bool,
+    rotation: Rotation,
+}
+
+#[derive(Debug)]
+struct Item {
+    seq: u64,
+    what: What,
+    /// Encoded.
+    bytes: Vec<u8>,
+    since: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Record,
+    Snapshot,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rotation {
+    NotYet,
+    Due,
+    UnderWay,
+}
+
+impl Queue {
+    fn push(&mut self, seq: u64, what: What, bytes: Vec<u8>) {
+        self.items.push_back(Item { seq, what, bytes, since: Instant::now() });
+    }
 }
 
 impl Shared {
@@ -169,6 +254,22 @@ impl Shared {
     }
 }
 
+/// What the thread does next.
+enum Work {
+    /// These bytes of so many records, up to this one.
+    Append {
+        last: u64,
+        count: usize,
+        group: Vec<u8>,
+    },
+    Rotate {
+        seq: u64,
+        frame: Vec<u8>,
+    },
+    /// Nothing waits; the disk was full when something last did.
+    LookForRoom,
+}
+
 struct Run {
     shared: Arc<Shared>,
     appender: Appender,
@@ -181,48 +282,101 @@ struct Run {
 impl Run {
     fn run(mut self) {
         let mut last_try = false;
-        while let Some((last, count, group)) = self.next_group() {
-            // Rotation, with its snapshot, has its place here: between two groups, with nothing under way.
-            match self.appender.append(&group) {
-                Ok(()) => {
-                    self.shared.lock().frames.drain(..count);
-                    if std::mem::take(&mut self.failing) {
-                        (self.report)(LedgerEvent::Recovered);
+        self.look_for_room();
+        while let Some(work) = self.next_work() {
+            match work {
+                Work::LookForRoom => self.look_for_room(),
+                Work::Rotate { seq, frame } => self.rotate(seq, &frame),
+                Work::Append { last, count, group } => match self.appender.append(&group) {
+                    Ok(()) => self.appended(last, count),
+                    Err(e) => {
+                        self.failed(&e.to_string());
+                        if last_try {
+                            return;
+                        }
+                        last_try = self.wait_to_retry();
                     }
-                    (self.report)(LedgerEvent::Durable(last));
-                }
-                Err(e) => {
-                    if !std::mem::replace(&mut self.failing, true) {
-                        let text = format!("append to '{}': {e}", self.appender.path.display());
-                        (self.report)(LedgerEvent::Failed(text));
-                    }
-                    if last_try {
-                        return;
-                    }
-                    last_try = self.wait_to_retry();
-                }
+                },
             }
         }
     }
 
-    /// Everything that waits, up to the group's limit: its last sequence number, how many, their bytes. None: the end.
-    fn next_group(&self) -> Option<(u64, usize, Vec<u8>)> {
+    fn appended(&mut self, last: u64, count: usize) {
         let mut queue = self.shared.lock();
-        while queue.frames.is_empty() {
+        queue.items.drain(..count);
+        if self.appender.grown() && queue.rotation == Rotation::NotYet {
+            queue.rotation = Rotation::Due;
+        }
+        drop(queue);
+        self.judge_room();
+        (self.report)(LedgerEvent::Durable(last));
+    }
+
+    fn rotate(&mut self, seq: u64, frame: &[u8]) {
+        let done = self.appender.rotate(seq, frame);
+        let mut queue = self.shared.lock();
+        queue.items.pop_front();
+        queue.rotation = Rotation::NotYet;
+        drop(queue);
+        if let Err(e) = done {
+            let text = format!("begin a new file in '{}': {e}", self.appender.dir.display());
+            (self.report)(LedgerEvent::NotRotated(text));
+        }
+    }
+
+    fn look_for_room(&mut self) {
+        self.appender.look_for_room();
+        self.judge_room();
+    }
+
+    /// After an append or a look that went through: is there room for what may still have to be recorded?
+    fn judge_room(&mut self) {
+        match self.appender.low().map(str::to_owned) {
+            Some(why) => self.failed(&why),
+            None if std::mem::take(&mut self.failing) => (self.report)(LedgerEvent::Recovered),
+            None => {}
+        }
+    }
+
+    fn failed(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.failing, true) {
+            let path = self.appender.dir.join(LEDGER);
+            (self.report)(LedgerEvent::Failed(format!("append to '{}': {why}", path.display())));
+        }
+    }
+
+    /// A snapshot, or every record that waits before one, up to the group's limit. None: the end.
+    fn next_work(&self) -> Option<Work> {
+        let mut queue = self.shared.lock();
+        while queue.items.is_empty() {
             if queue.ended {
                 return None;
             }
-            queue = self.shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            if !self.failing {
+                queue = self.shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let waited = self.shared.wake.wait_timeout(queue, RETRY_EVERY).unwrap_or_else(PoisonError::into_inner);
+            queue = waited.0;
+            if waited.1.timed_out() {
+                return Some(Work::LookForRoom);
+            }
         }
         let (mut last, mut count, mut group) = (0, 0, Vec::new());
-        for (seq, bytes) in &queue.frames {
-            if count > 0 && group.len() + bytes.len() > GROUP_BYTES {
-                break;
+        for item in &queue.items {
+            match item.what {
+                What::Snapshot if count == 0 => {
+                    return Some(Work::Rotate { seq: item.seq, frame: item.bytes.clone() });
+                }
+                What::Snapshot => break,
+                What::Record if count > 0 && group.len() + item.bytes.len() > GROUP_BYTES => break,
+                What::Record => {
+                    group.extend_from_slice(&item.bytes);
+                    (last, count) = (item.seq, count + 1);
+                }
             }
-            group.extend_from_slice(bytes);
-            (last, count) = (*seq, count + 1);
         }
-        Some((last, count, group))
+        Some(Work::Append { last, count, group })
     }
 
     /// True when the writer was told to end, now or in the meantime.
@@ -231,72 +385,6 @@ impl Run {
         let waited = self.shared.wake.wait_timeout_while(queue, RETRY_EVERY, |queue| !queue.ended);
         waited.unwrap_or_else(PoisonError::into_inner).0.ended
     }
-}
-
-/// The file and how far it is good.
-struct Appender {
-    path: PathBuf,
-    file: File,
-    /// Everything before it is durable.
-    end: u64,
-    /// Blocks are allocated up to here.
-    reserved: u64,
-    /// An append failed: what lies beyond `end` is unknown, and the descriptor is not to be trusted.
-    suspect: bool,
-}
-
-impl Appender {
-    fn append(&mut self, group: &[u8]) -> io::Result<()> {
-        if self.suspect {
-            self.take_back()?;
-        }
-        self.suspect = true;
-        self.reserve(group.len() as u64);
-        self.file.write_all_at(group, self.end)?;
-        self.file.sync_data()?;
-        self.end += group.len() as u64;
-        self.suspect = false;
-        Ok(())
-    }
-
-    /// A failure here is no failure: without a reservation the write itself decides.
-    fn reserve(&mut self, bytes: u64) {
-        if self.end + bytes <= self.reserved {
-            return;
-        }
-        let ahead = bytes + RESERVE_BYTES;
-        if fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.end, ahead).is_ok() {
-            self.reserved = self.end + ahead;
-        }
-    }
-
-    /// Cut what a failed append left, through a new descriptor. Cutting also returns what was reserved.
-    fn take_back(&mut self) -> io::Result<()> {
-        self.file = File::from(open(&self.path, flags(), Mode::RUSR | Mode::WUSR)?);
-        self.file.set_len(self.end)?;
-        self.reserved = self.end;
-        Ok(())
-    }
-}
-
-fn flags() -> OFlags {
-    OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW
-}
-
-fn open_file(path: &Path) -> Result<File, FileError> {
-    let fd = open(path, flags() | OFlags::CREATE, Mode::RUSR | Mode::WUSR);
-    let file = fd.map(File::from).map_err(|e| FileError::new("open", path, e))?;
-    file.set_permissions(Permissions::from_mode(0o600)).map_err(|e| FileError::new("chmod", path, e))?;
-    Ok(file)
-}
-
-/// Keep a file that cannot be used under a name that nothing else has.
-pub(super) fn set_aside(dir: &Path, path: &Path) -> Result<(), FileError> {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let aside =
-        (wall..wall + ASIDE).map(|n| dir.join(format!("ledger.damaged-{n}"))).find(|p| p.symlink_metadata().is_err());
-    let aside = aside.ok_or_else(|| FileError::new("find a free name to set aside", path, Errno::EXIST))?;
-    std::fs::rename(path, &aside).map_err(|e| FileError::new("set aside", path, e))
 }
 
 #[cfg(test)]

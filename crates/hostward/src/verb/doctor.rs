@@ -120,20 +120,17 @@ async fn bus(found: &mut Findings) {
 
 fn ledger(found: &mut Findings, paths: &Paths) {
     match store::read_ledger(paths) {
-        Ok(folded) => match (&folded.damaged, &folded.state.damaged) {
-            (None, None) => found.ok("ledger", format!("{} records", folded.records.len())),
-            (Some(why), _) => found.add(
-                Grade::Problem,
-                "ledger",
-                format!("damaged {why}"),
-                "the daemon sets it aside at its next start",
-            ),
+        Ok(folded) => match (folded.condition.unusable(), &folded.state.damaged) {
+            (None, None) => found.ok("ledger", format!("{} records", folded.state.seq)),
+            (Some(why), _) => {
+                found.add(Grade::Problem, "ledger", why.to_owned(), "the daemon sets it aside at its next start");
+            }
             (None, Some((_, why))) => {
                 found.add(
                     Grade::Problem,
                     "ledger",
                     format!("was damaged: {why}; caps count as spent"),
-                    "look at ledger.damaged-*, then `hostward clear`",
+                    "look at ledger.damaged-* or ledger.newer-*, then `hostward clear`",
                 );
             }
         },

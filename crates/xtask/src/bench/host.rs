@@ -1,7 +1,7 @@
 //! The sandbox that is measured in, and what is put into it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use hostward_tests::{BootOptions, ExampleApp, Guard, Reconcile, RestartSec, Sandbox, target_dir};
@@ -65,6 +65,10 @@ impl Disk {
         }
         fs::create_dir_all(&path).with_context(|| format!("create '{}'", path.display()))?;
         Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
     }
 }
 

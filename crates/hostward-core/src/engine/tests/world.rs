@@ -14,6 +14,7 @@ use crate::judge::Verdict;
 use crate::ledger::{Attempt, Body, Closing, Origin, Record, State, Turn};
 use crate::plan::Act;
 use crate::policy::Policy;
+use crate::replay::{Line, Recorder};
 use crate::run::{At, Ticket};
 use crate::time::{Ms, Now};
 use crate::view::View;
@@ -37,6 +38,9 @@ pub(super) struct World {
     pub(super) performed: Vec<(Now, Act)>,
     pub(super) asked: Vec<(Ms, AskKey)>,
     pub(super) replies: Vec<(Now, OrderId, Reply)>,
+    /// What a recording of all this says.
+    pub(super) lines: Vec<Line>,
+    recorder: Recorder,
     /// Called at each record, before it is on disk.
     pub(super) on_record: fn(&mut World, &Record),
     /// Questions that the edge never answers.
@@ -88,6 +92,8 @@ impl World {
             performed: Vec::new(),
             asked: Vec::new(),
             replies: Vec::new(),
+            lines: Vec::new(),
+            recorder: Recorder::default(),
             on_record: |_, _| {},
             mute: |_| false,
             gate_takes: Ms(3),
@@ -118,6 +124,7 @@ impl World {
             damaged: self.damaged.take().map(Into::into),
             origin: self.origin,
         };
+        self.lines.push(self.recorder.begin(begin.clone(), true));
         let (engine, effects) = Engine::new(begin);
         self.engine = Some(engine);
         self.apply(effects);
@@ -214,6 +221,7 @@ impl World {
         self.turns = if self.turns.0 == second { (second, self.turns.1 + 1) } else { (second, 1) };
         assert!(self.turns.1 <= TURNS_A_SECOND, "spins at {:?}, last on {event:?}", self.now.up);
         if let Some(engine) = &mut self.engine {
+            self.lines.push(self.recorder.event(self.now, &event));
             let effects = engine.handle(self.now, event);
             self.apply(effects);
         }
