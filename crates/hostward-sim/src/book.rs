@@ -64,6 +64,8 @@ pub struct Begun {
 pub struct Book {
     pub runs: BTreeMap<RunId, Run>,
     pub tries: BTreeMap<TargetId, Vec<Try>>,
+    /// Attempts at a target in a row that did not clear, as far as they are settled.
+    pub row: BTreeMap<TargetId, u32>,
     pub charges: Vec<(Ms, RunId, u32)>,
     /// Questions under way.
     pub asked: BTreeMap<AskKey, (Now, Arc<Question>)>,
@@ -248,8 +250,12 @@ impl Book {
     }
 
     fn settled(&mut self, run: RunId, target: &TargetId, result: Settlement) {
-        let tries = self.tries.get_mut(target).into_iter().flatten();
-        tries.filter(|one| one.run == run).for_each(|one| one.settled = Some(result));
+        let Some(one) = self.tries.get_mut(target).into_iter().flatten().find(|one| one.run == run) else { return };
+        if one.settled.replace(result) == Some(result) {
+            return;
+        }
+        let row = self.row.entry(target.clone()).or_default();
+        *row = if result == Settlement::Cleared { 0 } else { *row + 1 };
     }
 
     /// Runs that are not closed.
@@ -260,7 +266,6 @@ impl Book {
     /// The engine is gone, and every record after `last`.
     pub fn die(&mut self, last: u64) {
         self.asked.clear();
-        self.told.clear();
         self.ledger_bad = None;
         let lost: Vec<RunId> = self.runs.keys().filter(|run| run.0 > last).copied().collect();
         for run in lost {
@@ -281,7 +286,6 @@ impl Book {
             self.paused.clear();
         }
         self.asked.clear();
-        self.told.clear();
         self.safe = abnormal(records, now) >= ABNORMAL_MAX;
         self.replay(records);
         for (id, run) in &mut self.runs {

@@ -104,13 +104,8 @@ impl Coverage {
     /// Holds that are never recorded, because nothing is judged down yet: read where the operator would read them.
     pub fn proposals(&mut self, engine: &Engine) {
         let world = engine.world();
-        let found: BTreeSet<Hold> = world
-            .ill()
-            .iter()
-            .filter_map(|id| world.propose(id))
-            .flat_map(|p| p.holds)
-            .map(|held| held.hold)
-            .collect();
+        let found: BTreeSet<Hold> =
+            world.ill.iter().filter_map(|id| world.propose(id)).flat_map(|p| p.holds).map(|held| held.hold).collect();
         found.into_iter().for_each(|hold| self.count("hold", hold.label()));
     }
 
@@ -177,33 +172,10 @@ const EXPECTED: &[(&str, &[&str])] = &[
     ("act", &["command", "restart", "stop", "unfence", "another try"]),
     ("act given back", &["start", "fence", "command", "another try"]),
     ("reply", &["view", "applied: ran", "applied: held"]),
-    (
-        "struck",
-        &[
-            "before opened",
-            "after opened",
-            "before began",
-            "after began",
-            "before perform",
-            "after perform",
-            "before ended",
-            "after ended",
-            "before closed",
-            "after closed",
-            "before returning",
-            "after returning",
-            "before perform_back",
-            "after perform_back",
-            "before returned",
-            "after returned",
-            "before settled",
-            "after settled",
-            "before arm",
-            "after arm",
-            "before disarm",
-            "after disarm",
-            "before adopt",
-            "after adopt",
-        ],
-    ),
+    ("struck", &[
+        "before opened", "after opened", "before began", "after began", "before perform", "after perform",
+        "before ended", "after ended", "before closed", "after closed", "before returning", "after returning",
+        "before perform_back", "after perform_back", "before returned", "after returned", "before settled",
+        "after settled", "before arm", "after arm", "before disarm", "after disarm", "before adopt", "after adopt",
+    ]),
 ];

@@ -42,7 +42,7 @@ struct Arguments {
     #[arg(long)]
     quiet: bool,
     /// Where a failure's story and trace are written
-    #[arg(long, default_value = "target/sim")]
+    #[arg(long, default_value = "target/sim-failures")]
     out: PathBuf,
     /// Name the laws, and end
     #[arg(long)]
@@ -180,6 +180,7 @@ fn failed(arguments: &Arguments, laws: Laws, story: &Scenario, outcome: &Outcome
     std::fs::write(&world, serde_json::to_string_pretty(&small)?)
         .with_context(|| format!("write '{}'", world.display()))?;
     std::fs::write(&trace, again.lines.join("\n") + "\n").with_context(|| format!("write '{}'", trace.display()))?;
+    std::fs::write(arguments.out.join(format!("{name}.state.txt")), &again.state).context("write what the engine knew")?;
     if let Some(breach) = &again.breach {
         println!(
             "shrunk to {} faults: at {} (step {}): {}",

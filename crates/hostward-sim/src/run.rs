@@ -17,9 +17,12 @@ pub struct Outcome {
     pub lasted: Ms,
     pub hash: u64,
     pub lines: Vec<String>,
+    /// What the engine knew at its end, for whoever wants to understand it.
+    pub state: String,
 }
 
 pub fn play(scenario: &Scenario, laws: Laws, trace: Trace) -> Outcome {
+    let trace_kept = matches!(trace, Trace::Kept(_));
     let begin = crate::clock::Clock::new(Ms::mins(6)).real;
     let mut sim = Sim::new(scenario.clone(), laws, trace);
     sim.run_for(scenario.trouble);
@@ -28,7 +31,12 @@ pub fn play(scenario: &Scenario, laws: Laws, trace: Trace) -> Outcome {
     {
         sim.blame("all_is_well_in_the_end", why);
     }
+    let known = match (&trace_kept, &sim.engine) {
+        (true, Some(engine)) => format!("{:#?}\n\n{:#?}", engine.world().live, engine.world().state),
+        _ => String::new(),
+    };
     Outcome {
+        state: known,
         lasted: sim.real().saturating_sub(begin),
         breach: sim.breach,
         coverage: sim.coverage,

@@ -82,8 +82,8 @@ pub(super) fn cooldown_is_kept(sim: &Sim, moment: &Moment<'_>) -> Verdict {
     let Some((_, plan, _)) = opened(moment) else { return Ok(()) };
     for (target, _, brakes, tries) in healed(sim, plan) {
         let Some(last) = tries.last() else { continue };
-        let row = tries.iter().rev().take_while(|one| failed(one)).count();
-        let doublings = u32::try_from(row.saturating_sub(1)).unwrap_or(u32::MAX).min(32);
+        let row = sim.book.row.get(target).copied().unwrap_or(0);
+        let doublings = row.saturating_sub(1).min(32);
         let wait = (brakes.cooldown * (1u64 << doublings)).min(brakes.plateau);
         if ago(sim, last) < wait && !doubtful(sim, last.at) {
             return Err(format!("{target}: {} after the last, which failed {row} times in a row", ago(sim, last)));

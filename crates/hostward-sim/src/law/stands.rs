@@ -1,6 +1,6 @@
 //! Holds as the host knows them: since when each really stands, whatever the engine believes.
 
-use hostward_core::ask::{Active, GateQ};
+use hostward_core::ask::{Active, GateQ, SystemState};
 use hostward_core::hold::Hold;
 use hostward_core::id::{TargetId, WatchId};
 use hostward_core::ledger::Origin;
@@ -11,6 +11,9 @@ use hostward_core::watch::Spec;
 use crate::scenario::{What, policy};
 use crate::sim::Sim;
 use crate::truth::Truth;
+
+/// A system that is still starting after this long is taken for one that runs (safety.md, "SystemState").
+const START_PATIENCE: Ms = Ms::mins(10);
 
 /// A hold, and since when it stands.
 pub(super) type Standing = (Hold, Ms);
@@ -39,12 +42,14 @@ pub(super) fn ending(sim: &Sim, watch: &WatchId, by: Origin) -> Vec<Standing> {
         found.push((Hold::SafeMode, Ms::ZERO));
     }
     let gate = policy.gate(declared);
-    found.extend(sim.host.active.0.iter().filter_map(|(_, what, since)| Some((raised(watch, &gate, what)?, *since))));
+    let booted = sim.now().up >= START_PATIENCE;
+    let raised = |what: &What| raised(watch, &gate, what, booted);
+    found.extend(sim.host.active.0.iter().filter_map(|(_, what, since)| Some((raised(what)?, *since))));
     found
 }
 
 /// What one fault forbids to a watch with this gate.
-fn raised(watch: &WatchId, gate: &GateQ, what: &What) -> Option<Hold> {
+fn raised(watch: &WatchId, gate: &GateQ, what: &What, booted: bool) -> Option<Hold> {
     let named = |name: &str| name.is_empty() || name == watch.as_str();
     let sentinel = |name: &str| match name.strip_prefix("app.") {
         Some(app) => policy::app_sentinel(app),
@@ -62,7 +67,8 @@ fn raised(watch: &WatchId, gate: &GateQ, what: &What) -> Option<Hold> {
         }
         What::OldActor(app) if gate.replaces.contains(&policy::old_actor(app)) => Hold::OldActor,
         What::Rival if gate.textfile.is_some() => Hold::OldActor,
-        What::System(state) if *state != hostward_core::ask::SystemState::Running => Hold::SystemState,
+        What::System(SystemState::Starting) if booted => return None,
+        What::System(state) if *state != SystemState::Running => Hold::SystemState,
         What::Blind(name) | What::Mute(name) if named(name) => Hold::GateUnknown,
         What::BusAway => Hold::GateUnknown,
         _ => return None,

@@ -36,7 +36,11 @@ impl Sim {
         self.waiting = waiting;
         for n in struck {
             self.coverage.moment(effect, at);
-            self.strike(n);
+            // Only what ends the engine comes in the middle of a turn; whatever it would be told waits for the next.
+            match self.scenario.faults[n].what {
+                What::Crash { .. } | What::Reboot { .. } | What::Damage => self.strike(n),
+                _ => self.at(self.real(), Due::Strike(n)),
+            }
         }
     }
 
@@ -209,7 +213,7 @@ impl Sim {
 
     fn apply(&mut self, name: &str) {
         let Some(engine) = &self.engine else { return };
-        let ill = engine.world().ill().into_iter().filter(|id| id.watch.as_str() == name);
+        let ill = engine.world().ill.iter().cloned().filter(|id| id.watch.as_str() == name);
         let plan = ill.filter_map(|id| engine.world().propose(&id)?.plan).next();
         if let Some(plan) = plan {
             self.book.word.insert(plan.hash().to_string(), self.host.clock.real);
