@@ -5,7 +5,7 @@
 //! state D ends when the kernel lets it. Such a child is counted until it has ended, and its question is not asked again
 //! before that: a dead mount costs one process a question, never one a look. Rules: dependencies.md, "Mounts" and "Processes"; watches.md, "storage".
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
@@ -71,21 +71,44 @@ impl Children {
     }
 }
 
-/// The questions whose children were killed and have not ended.
+/// The questions whose children were killed and did not end, and how many of each.
 #[derive(Clone, Debug, Default)]
-struct Ending(Arc<Mutex<BTreeSet<Vec<u8>>>>);
+struct Ending(Arc<Mutex<BTreeMap<Vec<u8>, usize>>>);
 
 impl Ending {
-    fn questions(&self) -> MutexGuard<'_, BTreeSet<Vec<u8>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Counts one until what this returns is dropped.
+    fn enter(&self, message: Vec<u8>) -> Hung {
+        *self.questions().entry(message.clone()).or_default() += 1;
+        Hung { ending: self.clone(), message }
     }
 
     fn has(&self, message: &[u8]) -> bool {
-        self.questions().contains(message)
+        self.questions().contains_key(message)
     }
 
     fn count(&self) -> usize {
-        self.questions().len()
+        self.questions().values().sum()
+    }
+
+    fn questions(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Hung {
+    ending: Ending,
+    message: Vec<u8>,
+}
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        let mut questions = self.ending.questions();
+        if let Some(count) = questions.get_mut(&self.message) {
+            *count -= 1;
+            if *count == 0 {
+                questions.remove(&self.message);
+            }
+        }
     }
 }
 
@@ -120,6 +143,8 @@ struct Group {
     child: Option<Child>,
     message: Vec<u8>,
     ending: Ending,
+    /// It was killed, and had its time to end.
+    hangs: bool,
 }
 
 impl Group {
@@ -135,7 +160,7 @@ impl Group {
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|e| Fault::Probe(format!("start '{} {SUBCOMMAND}': {e}", program.display()).into()))?;
-        Ok(Group { child: Some(child), message, ending: children.ending.clone() })
+        Ok(Group { child: Some(child), message, ending: children.ending.clone(), hangs: false })
     }
 
     async fn converse(&mut self) -> Answer {
@@ -173,7 +198,7 @@ impl Group {
     async fn end(&mut self) {
         self.kill();
         if let Some(child) = &mut self.child {
-            let _ = tokio::time::timeout(GRACE, child.wait()).await;
+            self.hangs = tokio::time::timeout(GRACE, child.wait()).await.is_err();
         }
     }
 
@@ -193,14 +218,16 @@ impl Drop for Group {
             return;
         }
         let Some(mut child) = self.child.take() else { return };
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (ending, message) = (self.ending.clone(), std::mem::take(&mut self.message));
-            ending.questions().insert(message.clone());
-            runtime.spawn(async move {
-                let _ = child.wait().await;
-                ending.questions().remove(&message);
-            });
-        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (ending, message, hangs) = (self.ending.clone(), std::mem::take(&mut self.message), self.hangs);
+        runtime.spawn(async move {
+            // Also a child that has answered comes here: it is about to end, and does not hang.
+            if !hangs && tokio::time::timeout(GRACE, child.wait()).await.is_ok() {
+                return;
+            }
+            let _hung = ending.enter(message);
+            let _ = child.wait().await;
+        });
     }
 }
 
@@ -318,35 +345,40 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let asked = dir.path().join("asked");
         let children = Children::new(script(&dir, &format!("echo >> {}; exit 3", asked.display())));
-        let message = serde_json::to_vec(&gate()).unwrap();
-        children.ending.questions().insert(message.clone());
+        let hung = children.ending.enter(serde_json::to_vec(&gate()).unwrap());
         assert_eq!(children.ask(&gate(), LONG).await, Err(Fault::Timeout));
-        children.ending.questions().extend((1..ENDING_MAX).map(|n| n.to_string().into_bytes()));
-        children.ending.questions().remove(&message);
-        children.ending.questions().insert(b"another".to_vec());
+        drop(hung);
+        let mut others: Vec<Hung> = (0..ENDING_MAX).map(|n| children.ending.enter(vec![u8::from(n > 9)])).collect();
         let full = children.ask(&gate(), LONG).await;
         assert!(matches!(&full, Err(Fault::Probe(text)) if text.contains("hang in the kernel")), "{full:?}");
         assert!(!asked.exists(), "no process was started for either");
-        children.ending.questions().remove(&b"another"[..]);
+        others.pop();
         let free = children.ask(&gate(), LONG).await;
         assert!(matches!(&free, Err(Fault::Probe(text)) if text.contains("exit status: 3")), "{free:?}");
+        drop(others);
+        assert!(children.ending.questions().is_empty());
     }
 
     #[tokio::test]
-    async fn a_child_whose_question_was_dropped_counts_until_it_has_ended() {
+    async fn a_question_is_asked_again_at_once_whatever_became_of_its_last_child() {
         let dir = tempfile::tempdir().unwrap();
+        let mut out = Vec::new();
+        answer(&mut &serde_json::to_vec(&gate()).unwrap()[..], &mut out).unwrap();
+        fs::write(dir.path().join("answer"), out).unwrap();
+        // It has answered, and does not end by itself.
+        let text = format!("cat > /dev/null; cat {}/answer; exec >&-; sleep 1000", dir.path().display());
+        let children = Children::new(script(&dir, &text));
+        let question = gate();
+        for _ in 0..5 {
+            let (one, other) = tokio::join!(children.ask(&question, LONG), children.ask(&question, LONG));
+            assert!(one.is_ok() && other.is_ok(), "{one:?}, {other:?}");
+        }
         let children = Children::new(script(&dir, "sleep 1000"));
-        let dropped = tokio::time::timeout(Duration::from_millis(100), children.ask(&gate(), LONG)).await;
-        assert!(dropped.is_err());
-        assert_eq!(children.ending(), 1, "it was only just killed, and nobody has reaped it");
-        let ended = async {
-            while children.ending() > 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(LONG, ended).await.expect("a killed child ends");
-        let timed_out = children.ask(&gate(), Duration::from_millis(100)).await;
-        assert_eq!((timed_out, children.ending()), (Err(Fault::Timeout), 0), "it was reaped before the answer");
+        for _ in 0..3 {
+            let dropped = tokio::time::timeout(Duration::from_millis(50), children.ask(&gate(), LONG)).await;
+            assert!(dropped.is_err(), "another child, which sleeps as well: {dropped:?}");
+        }
+        assert_eq!(children.ending(), 0, "a child that ends when it is killed is none that hangs");
     }
 
     #[test]

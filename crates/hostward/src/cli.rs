@@ -17,7 +17,7 @@ pub(crate) struct Cli {
     pub(crate) verb: Verb,
 }
 
-const EXIT_CODES: &str = "\
+pub(crate) const EXIT_CODES: &str = "\
 Exit codes, the same for every verb:
    0  healthy, or done
    1  unhealthy, and held or proposed
@@ -146,6 +146,17 @@ pub(crate) enum Verb {
     },
     /// Say what would keep Hostward from working here
     Doctor,
+    /// Print the manual page: hostward man | man -l -
+    #[command(after_help = "Example:\n  hostward man > /usr/share/man/man1/hostward.1")]
+    Man,
+    /// Print what a shell needs to complete this command line
+    #[command(
+        after_help = "Examples:\n  hostward completions bash > /usr/share/bash-completion/completions/hostward\n  hostward completions zsh > /usr/share/zsh/vendor-completions/_hostward\n  hostward completions fish > /usr/share/fish/vendor_completions.d/hostward.fish"
+    )]
+    Completions {
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
     /// Answer one question about files, from stdin
     #[command(name = "__probe", hide = true)]
     Probe,
@@ -158,4 +169,22 @@ pub(crate) enum ConfigVerb {
     Check { dir: Option<PathBuf> },
     /// Print the configuration as it is understood, defaults included
     Show { dir: Option<PathBuf> },
+}
+
+impl Verb {
+    /// Only root may. The daemon goes by its callers' credentials, and without one the files are root's.
+    pub(crate) fn changes(&self) -> bool {
+        matches!(
+            self,
+            Verb::Run
+                | Verb::Trigger { .. }
+                | Verb::Enable { .. }
+                | Verb::Disable { .. }
+                | Verb::Clear { .. }
+                | Verb::Pause { .. }
+                | Verb::Resume { .. }
+                | Verb::Apply { .. }
+                | Verb::Reload
+        )
+    }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context;
 use hostward_core::command::{Applied, Command};
 use hostward_core::id::WatchId;
 use serde::{Deserialize, Serialize};
@@ -137,7 +138,11 @@ fn line(response: &Response) -> io::Result<Vec<u8>> {
 }
 
 /// Calls the daemon. None: none runs.
-pub(crate) async fn call(path: &Path, call: &Call) -> io::Result<Option<Response>> {
+pub(crate) async fn call(path: &Path, call: &Call) -> anyhow::Result<Option<Response>> {
+    converse(path, call).await.with_context(|| format!("ask the daemon at {}", path.display()))
+}
+
+async fn converse(path: &Path, call: &Call) -> io::Result<Option<Response>> {
     let stream = match UnixStream::connect(path).await {
         Ok(stream) => stream,
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => return Ok(None),
@@ -146,10 +151,12 @@ pub(crate) async fn call(path: &Path, call: &Call) -> io::Result<Option<Response
     let (read, mut write) = stream.into_split();
     let mut json = serde_json::to_vec(call)?;
     json.push(b'\n');
-    write.write_all(&json).await?;
+    // One that is told to come later is told so without being heard.
+    let told = write.write_all(&json).await;
     let mut line = Vec::new();
     BufReader::new(read.take(RESPONSE_MAX)).read_until(b'\n', &mut line).await?;
     if line.is_empty() {
+        told?;
         return Ok(None);
     }
     Ok(Some(serde_json::from_slice(&line)?))

@@ -6,6 +6,8 @@ use hostward_core::judge::Verdict;
 use hostward_core::ledger::Settlement;
 use hostward_core::view::{TargetView, WatchView};
 
+use crate::status::Status;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Healthy, or done.
@@ -28,6 +30,35 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(exit as u8)
     }
+}
+
+/// An error that has an exit code of its own. Any other means that the state cannot be known: the socket, the ledger or
+/// the bus could not be reached, and that is neither a fault of the caller nor of the host.
+#[derive(Debug)]
+struct Coded {
+    exit: Exit,
+    text: String,
+}
+
+impl std::fmt::Display for Coded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Coded {}
+
+pub(crate) fn error(exit: Exit, text: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Coded { exit, text: text.into() })
+}
+
+pub(crate) fn of_error(error: &anyhow::Error) -> Exit {
+    error.chain().find_map(|cause| cause.downcast_ref::<Coded>()).map_or(Exit::Unknown, |coded| coded.exit)
+}
+
+/// Watches of a whole status. An idle daemon watches nothing, so nothing is known of what it was to watch.
+pub(crate) fn of_status<'a>(status: &Status, watches: impl IntoIterator<Item = &'a WatchView>) -> Exit {
+    if status.idle.is_some() { Exit::Unknown } else { of_watches(watches) }
 }
 
 /// What a set of watches comes to: a failed remedy before a held one before an unknown.
@@ -63,4 +94,20 @@ fn worse(a: Exit, b: Exit) -> Exit {
         _ => 3,
     };
     if rank(b) > rank(a) { b } else { a }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn an_error_keeps_its_code_below_what_is_said_about_it_and_one_without_is_unknown() {
+        let code = |result: anyhow::Result<()>| of_error(&result.unwrap_err());
+        let gone = || std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert_eq!(code(Err(gone()).context("ask the daemon")), Exit::Unknown);
+        assert_eq!(code(Err(error(Exit::Usage, "no such watch")).context("trigger")), Exit::Usage);
+        assert_eq!(code(Err(error(Exit::Refused, "not root"))), Exit::Refused);
+    }
 }

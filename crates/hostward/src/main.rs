@@ -48,12 +48,16 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("hostward: {error:#}");
-            Exit::Usage.into()
+            exit::of_error(&error).into()
         }
     }
 }
 
 fn run(cli: Cli) -> anyhow::Result<Exit> {
+    if cli.verb.changes() && !rustix::process::geteuid().is_root() {
+        let why = "this changes something on the host or in the ledger, and only root may: use sudo";
+        return Err(exit::error(Exit::Refused, why));
+    }
     let global = cli.global;
     let paths = Paths { config: global.config, state: global.state, run: global.run };
     let out = verb::Out { json: global.json };
@@ -84,6 +88,8 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Verb::Config(which) => verb::config::config(&paths, out, &which),
             Verb::Replay { file, under } => verb::replay::replay(out, &file, under.as_deref()),
             Verb::Doctor => verb::doctor::doctor(&paths, out).await,
+            Verb::Man => verb::manual::man(),
+            Verb::Completions { shell } => verb::manual::completions(shell),
             Verb::Probe => Ok(Exit::Ok),
         }
     });

@@ -18,6 +18,7 @@ use crate::actor::Actor;
 use crate::bus::Bus;
 use crate::drive::{Drive, always_written};
 use crate::edge::{self, EVENTS_MAX, Edge, Hands};
+use crate::exit::{self, Exit};
 use crate::eyes::{Eyes, Files};
 use crate::metrics;
 use crate::status::{self, Health, Status};
@@ -65,7 +66,7 @@ pub(crate) fn no_such_watch(
     known: &[hostward_core::id::WatchId],
 ) -> anyhow::Error {
     let known: Vec<&str> = known.iter().map(hostward_core::id::WatchId::as_str).collect();
-    anyhow::anyhow!("no watch '{asked}' is configured; there are: {}", known.join(", "))
+    exit::error(Exit::Usage, format!("no watch '{asked}' is configured; there are: {}", known.join(", ")))
 }
 
 /// One order carried out with the same engine, lock and ledger as the daemon's: a whole cycle, most often. Gives the

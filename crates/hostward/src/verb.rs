@@ -8,6 +8,7 @@ pub(crate) mod gate;
 pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod look;
+pub(crate) mod manual;
 pub(crate) mod replay;
 mod systemctl;
 pub(crate) mod trigger;
@@ -20,6 +21,7 @@ use hostward_core::id::WatchId;
 use hostward_host::ledger::{EngineLock, LockError, engine_lock};
 use serde::Serialize;
 
+use crate::exit::{self, Exit};
 use crate::store::Paths;
 
 /// How to print.
@@ -47,7 +49,7 @@ pub(crate) fn say(text: &str) -> Result<()> {
 pub(crate) fn load(paths: &Paths) -> Result<Loaded> {
     use std::io::IsTerminal;
     crate::store::load_config(&paths.config)
-        .map_err(|error| anyhow::anyhow!("{}", error.render(std::io::stderr().is_terminal()).trim_end().to_owned()))
+        .map_err(|error| exit::error(Exit::Usage, error.render(std::io::stderr().is_terminal()).trim_end()))
 }
 
 /// The engine's lock; none while another process has it, which is said.
@@ -58,7 +60,7 @@ pub(crate) fn lock(paths: &Paths) -> Result<Option<EngineLock>> {
             eprintln!("hostward: {busy}");
             Ok(None)
         }
-        Err(error) => Err(error).context("take the engine's lock (are you root?)"),
+        Err(error) => Err(error).context("take the engine's lock"),
     }
 }
 

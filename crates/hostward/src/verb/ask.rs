@@ -8,7 +8,7 @@ use hostward_core::time::Ms;
 
 use super::{Out, load, resolve};
 use crate::control::{self, Call, Response};
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::oneshot;
 use crate::store::Paths;
 
@@ -23,12 +23,8 @@ pub(crate) async fn reload(paths: &Paths) -> Result<Exit> {
             eprintln!("hostward: refused; the configuration in force stays");
             Ok(Exit::Usage)
         }
-        Some(Response::Refused { why }) => {
-            eprintln!("hostward: {why}");
-            Ok(Exit::Refused)
-        }
+        Some(other) => not_done(other),
         None => bail!("hostward is not running; start it with `systemctl start hostward`"),
-        Some(other) => bail!("the daemon answered another question: {other:?}"),
     }
 }
 
@@ -99,6 +95,7 @@ pub(super) fn not_done(response: Response) -> Result<Exit> {
             eprintln!("hostward: {why}");
             Ok(Exit::Refused)
         }
+        Response::Busy { why } => Err(exit::error(Exit::Busy, why)),
         Response::NoSuchWatch { asked, known } => Err(oneshot::no_such_watch(&asked, &known)),
         other => bail!("the daemon answered another question: {other:?}"),
     }

@@ -3,10 +3,10 @@
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::{load, resolve, say};
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::store::Paths;
 
 pub(crate) fn enable(paths: &Paths, watch: Option<&str>) -> Result<Exit> {
@@ -45,9 +45,10 @@ fn sentinel(paths: &Paths, watch: Option<&str>) -> Result<PathBuf> {
     match (&watch.sentinel, policy.app(watch).and_then(|app| app.sentinel.as_ref())) {
         (Some(own), _) => Ok(own.clone()),
         (None, Some(app)) => Ok(app.clone()),
-        (None, None) => bail!(
-            "{id} has no sentinel of its own; without a name this verb means the host's, {}",
-            policy.host.sentinel.display()
-        ),
+        (None, None) => {
+            let host = policy.host.sentinel.display();
+            let why = format!("{id} has no sentinel of its own; without a name this verb means the host's, {host}");
+            Err(exit::error(Exit::Usage, why))
+        }
     }
 }

@@ -19,14 +19,14 @@ use crate::{oneshot, render};
 pub(crate) async fn status(paths: &Paths, out: Out) -> Result<Exit> {
     let status = known(paths, None).await?;
     out.print(&status, || render::status(&status, status.scope(None)))?;
-    Ok(exit::of_watches(status.scope(None)))
+    Ok(exit::of_status(&status, status.scope(None)))
 }
 
 pub(crate) async fn check(paths: &Paths, out: Out, watch: Option<String>) -> Result<Exit> {
     let status = afresh(paths, watch.as_deref()).await?;
     let watch = watch.map(|name| resolve(&name, status.view.watches.iter().map(|w| &w.id)));
     out.print(&status, || render::status(&status, status.scope(watch.as_ref())))?;
-    Ok(exit::of_watches(status.scope(watch.as_ref())))
+    Ok(exit::of_status(&status, status.scope(watch.as_ref())))
 }
 
 pub(crate) async fn explain(paths: &Paths, out: Out, name: &str) -> Result<Exit> {
@@ -100,7 +100,8 @@ pub(super) async fn ask(paths: &Paths, call: &Call) -> Result<Option<Status>> {
         None => None,
         Some(Response::Status(status)) => Some(*status),
         Some(Response::NoSuchWatch { asked, known }) => return Err(oneshot::no_such_watch(&asked, &known)),
-        Some(Response::Refused { why }) => bail!("{why}"),
+        Some(Response::Refused { why }) => return Err(exit::error(Exit::Refused, why)),
+        Some(Response::Busy { why }) => return Err(exit::error(Exit::Busy, why)),
         Some(other) => bail!("the daemon answered another question: {other:?}"),
     })
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
 use super::Out;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::render;
 
 #[derive(Serialize)]
@@ -25,7 +25,8 @@ struct Compared<'a> {
 /// Exit 0: the same decisions; 1: others; 4: the recording was cut off, and what is left of it was played.
 pub(crate) fn replay(out: Out, file: &Path, config: Option<&Path>) -> Result<Exit> {
     let (lines, torn) = read(file)?;
-    let recording = Recording::of(lines).with_context(|| format!("{} is no recording", file.display()))?;
+    let recording = Recording::of(lines)
+        .map_err(|e| exit::error(Exit::Usage, format!("{} is no recording: {e}", file.display())))?;
     let recorded = recording.play();
     let would = match config {
         Some(dir) => Some(recording.play_under(Arc::new(load(dir)?))),
@@ -45,14 +46,17 @@ pub(crate) fn replay(out: Out, file: &Path, config: Option<&Path>) -> Result<Exi
 }
 
 fn load(dir: &Path) -> Result<hostward_core::policy::Policy> {
-    let loaded = crate::store::load_config(dir)
-        .map_err(|error| anyhow::anyhow!("{}", error.render(false).trim_end().to_owned()))?;
+    let loaded =
+        crate::store::load_config(dir).map_err(|error| exit::error(Exit::Usage, error.render(false).trim_end()))?;
     Ok(loaded.policy)
 }
 
 /// The whole lines, and what is wrong with the first that is not.
 fn read(file: &Path) -> Result<(Vec<Line>, Option<String>)> {
-    let open = std::fs::File::open(file).with_context(|| format!("open {}", file.display()))?;
+    let open = std::fs::File::open(file).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => exit::error(Exit::Usage, format!("open {}: {e}", file.display())),
+        _ => anyhow::Error::new(e).context(format!("open {}", file.display())),
+    })?;
     let mut lines = Vec::new();
     for (n, line) in std::io::BufReader::new(open).lines().enumerate() {
         let line = line.with_context(|| format!("read {}, line {}", file.display(), n + 1))?;
