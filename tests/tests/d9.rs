@@ -9,8 +9,7 @@ const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-const BRAKES: &str =
-    "brakes = { cooldown = \"2s\", plateau = \"20s\", per_hour = 3, per_day = 64, soak = \"3s\" }\n";
+const BRAKES: &str = "brakes = { cooldown = \"2s\", plateau = \"20s\", per_hour = 3, per_day = 64, soak = \"3s\" }\n";
 const NOT_CLEARED: &str =
     r#"hostward_watch_attempts_total{remedy="reconcile",result="not_cleared",watch="baseline.app"} 3"#;
 const FAILED: &str =

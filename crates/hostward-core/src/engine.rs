@@ -313,6 +313,8 @@ impl Engine {
             }
             live.memo = remembered.memo;
             live.targets = remembered.targets;
+            // Nobody looked while nobody ran: the streak goes on, and is acted upon only after a look of our own.
+            live.targets.values_mut().for_each(|target| target.touched = Some(now));
             self.world.reckon(&id);
             self.blind.insert(id);
         }

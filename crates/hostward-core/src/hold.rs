@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ask::Answer;
 use crate::id::{Str, TargetId};
-use crate::judge::Seen;
+use crate::judge::{Seen, Target};
 use crate::ledger::Origin;
 use crate::plan::Plan;
 use crate::time::{Ms, Now};
@@ -250,17 +250,7 @@ fn evidence(world: &World, id: &TargetId, held: &mut Vec<Held>) {
     if target.suspect().is_none() {
         return;
     }
-    let urgent = world.urgent(id);
-    for aspect in target.aspects.values() {
-        if let Some((value, threshold, lift)) = aspect.unconfirmed(now, urgent) {
-            held.push(Held::new(Hold::Confirming, value, threshold, lift));
-        }
-        // It was seen down, and the newest look could not be made: what we know of it is old.
-        if let (Some(Seen::Down(_)), Some(fault)) = (&aspect.raw, &aspect.fault) {
-            let lift = Lift::Fact("the next look".into());
-            held.push(Held::new(Hold::Confirming, format!("the newest look failed: {fault}"), "a fresh look", lift));
-        }
-    }
+    held.extend(unconfirmed(world, id, target));
     if target.verdict.down().is_none() {
         if !held.iter().any(|h| h.hold == Hold::Confirming || h.hold == Hold::Recovering) {
             held.push(Held::new(Hold::Confirming, "not judged down", "down", Lift::Fact("the next look".into())));
@@ -272,6 +262,26 @@ fn evidence(world: &World, id: &TargetId, held: &mut Vec<Held>) {
         let value = format!("down for {}", now.since(target.since));
         held.push(Held::new(Hold::Settling, value, settle.to_string(), Lift::At(now.reach(target.since, settle))));
     }
+}
+
+/// What each question that says "down" still lacks; nothing once one of them lacks nothing. A probe that no longer says
+/// anything, because its unit does not even run, would lack it for ever.
+fn unconfirmed(world: &World, id: &TargetId, target: &Target) -> Vec<Held> {
+    let (now, urgent) = (world.now, world.urgent(id));
+    let next = || Lift::Fact("the next look".into());
+    let mut lacking = Vec::new();
+    for aspect in target.aspects.values().filter(|aspect| matches!(aspect.raw, Some(Seen::Down(_)))) {
+        lacking.push(match (aspect.unconfirmed(now, urgent), &aspect.fault) {
+            (Some((value, threshold, lift)), _) => Held::new(Hold::Confirming, value, threshold, lift),
+            // It was seen down, and the newest look could not be made: what we know of it is old.
+            (None, Some(fault)) => {
+                let value = format!("the newest look failed: {fault}");
+                Held::new(Hold::Confirming, value, "a fresh look", next())
+            }
+            (None, None) => return Vec::new(),
+        });
+    }
+    lacking
 }
 
 /// The gate is not fresh and nothing else holds: look it up once before anything is decided by it.

@@ -149,7 +149,8 @@ impl Engine {
             }
             match ask.out {
                 Some(out) if out.not_before(since) => {}
-                Some(_) => ask.again = true,
+                // A look that is not due yet is asked for when it is: at once after the one under way would be in a circle.
+                Some(_) => ask.again |= now.not_before(since),
                 None => ask.due = Some(ask.due.map_or(since.up, |due| due.min(since.up)).max(now.up)),
             }
         });
