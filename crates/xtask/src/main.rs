@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod run;
 mod setup;
+mod sim;
 mod test;
 mod tidy;
 
@@ -30,6 +31,8 @@ enum Task {
     Tidy,
     /// Boot a sandbox, break the example API in it and watch Hostward repair it
     Demo,
+    /// Play stories from seeds against the engine, with faults, and look at its laws after every event
+    Sim(sim::Options),
     /// Measure against peers in the same sandbox
     Bench(bench::Options),
     /// What `bench` runs inside a sandbox, beside what it measures
@@ -53,6 +56,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Test(options) => test::test(options),
         Task::Tidy => tidy::tidy(),
         Task::Demo => demo::demo(),
+        Task::Sim(options) => sim::sim(&options),
         Task::Bench(options) => bench::bench(options),
         Task::Inside(task) => bench::inside(&task),
     }
