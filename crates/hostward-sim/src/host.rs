@@ -174,10 +174,9 @@ impl Host {
         unit.map_or(HttpReading::Silent("no such host".into()), |unit| unit.http(self.clock.real))
     }
 
-    /// The process can be imported and runs, and whoever asks gets his answer.
+    /// The process runs, and whoever asks it gets his answer. What it has imported already it does not miss.
     pub fn serves(&self, unit: usize) -> bool {
-        let unit = &self.units[unit];
-        unit.serves(self.clock.real) && !self.lacks(unit)
+        self.units[unit].serves(self.clock.real)
     }
 
     /// The environment of this process lacks what it imports.

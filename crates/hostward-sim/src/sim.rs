@@ -82,6 +82,8 @@ pub struct Sim {
     /// Faults that wait for an effect.
     pub(crate) waiting: Vec<usize>,
     pub(crate) order_ids: u64,
+    /// Questions that nobody answers, by the fault that keeps them.
+    pub(crate) muted: Vec<(usize, AskKey, Now)>,
     queue: BTreeMap<(Ms, u64), Due>,
     ids: u64,
 }
@@ -113,6 +115,7 @@ impl Sim {
             counts: BTreeMap::new(),
             waiting: Vec::new(),
             order_ids: 0,
+            muted: Vec::new(),
             queue: BTreeMap::new(),
             ids: 0,
             scenario,

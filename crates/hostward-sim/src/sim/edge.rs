@@ -76,7 +76,9 @@ impl Sim {
     fn ask(&mut self, key: AskKey, asked: Now, question: Arc<Question>, deadline: Ms) {
         let watch = self.asker(&key);
         let meant = |name: &str| name.is_empty() || watch.as_ref().is_some_and(|watch| watch.as_str() == name);
-        if self.host.active.any(|what| matches!(what, What::Mute(name) if meant(name))) {
+        let mute = self.host.active.0.iter().find(|(_, what, _)| matches!(what, What::Mute(name) if meant(name)));
+        if let Some((fault, ..)) = mute {
+            self.muted.push((*fault, key, asked));
             return;
         }
         let slow = self.host.active.find(|what| match what {
@@ -104,6 +106,17 @@ impl Sim {
         let then = takes / 2;
         let after = takes.saturating_sub(then);
         self.later(after, |life| Due::Sample { life, key, asked, question, then });
+    }
+
+    /// Whatever hung ends: its questions were never answered, and are told so.
+    pub(super) fn unmute(&mut self, fault: usize) {
+        let (ended, muted) = std::mem::take(&mut self.muted).into_iter().partition(|(of, ..)| *of == fault);
+        self.muted = muted;
+        let ended: Vec<(usize, AskKey, Now)> = ended;
+        for (_, key, asked) in ended {
+            let event = Event::Answered { key, asked, answer: Err(Fault::Probe("it was killed".into())) };
+            self.later(Ms(3), |life| Due::Tell { life, event });
+        }
     }
 
     /// What the edge makes of a question at this moment.

@@ -88,6 +88,7 @@ impl Sim {
 
     fn buried(&mut self, kept: usize) {
         self.life += 1;
+        self.muted.clear();
         self.book.began = self.real();
         self.orders.clear();
         self.trace.dies();

@@ -278,6 +278,7 @@ impl Sim {
                 host.units[n].disabled = false;
                 host.hint(n);
             }),
+            What::Mute(_) => self.unmute(n),
             What::BusAway | What::HintsLost => {
                 self.later(Ms(5), |life| Due::Tell { life, event: Event::Hint(Hint::Units) });
             }
