@@ -459,10 +459,10 @@ impl State {
         let totals = brake.totals.entry(rung).or_default();
         // A relapse takes nothing back: counters never fall. It is counted beside the "cleared" that it belies.
         *totals.entry(result).or_default() += 1;
-        match result {
-            Settlement::Cleared => brake.failures = 0,
-            _ => brake.failures = brake.failures.saturating_add(1),
-        }
+        // Counted anew: a relapse also takes back the clearing that had ended the row before it.
+        let settled = brake.attempts.iter().rev().filter_map(|attempt| attempt.settled);
+        let row = settled.take_while(|settled| *settled != Settlement::Cleared).count();
+        brake.failures = u32::try_from(row).unwrap_or(u32::MAX);
     }
 
     /// How many engines died within `span` without a good end.

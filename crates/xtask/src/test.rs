@@ -51,6 +51,7 @@ pub(crate) fn test(options: Options) -> Result<()> {
     step("tidy", crate::tidy::tidy)?;
     step("build", || run(cargo(["build", "--package", "hostward", "--profile", options.profile.name()])))?;
     step("tests", || workspace_tests(options.profile))?;
+    step("simulator", crate::sim::fixed)?;
     step("alert rules", alert_rules)?;
     eprintln!("xtask: all of it holds, {:.0} s", started.elapsed().as_secs_f64());
     Ok(())

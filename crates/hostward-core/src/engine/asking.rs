@@ -17,8 +17,6 @@ const GATE_EVERY_DOWN: Ms = Ms::secs(5);
 const GATE_DEADLINE: Ms = Ms::secs(5);
 /// Past its deadline the edge has this long to say "timeout" itself.
 const SILENT_AFTER: Ms = Ms::secs(15);
-/// What fell silent is asked again after this: the edge lost the question, or it would have said "timeout" long ago.
-const LOST_AFTER: Ms = Ms::mins(5);
 
 /// Of a large configuration so many questions are first asked at once, and the next as many this much later: they stay
 /// apart from then on.
@@ -59,7 +57,8 @@ impl Ask {
     /// When it is to be asked, or given up on.
     fn moment(&self) -> Option<Ms> {
         match self.out {
-            Some(out) if self.silent => Some(out.up + self.deadline * STRETCH_MAX + SILENT_AFTER + LOST_AFTER),
+            // Given up on: only its answer brings it back, for never are two of them under way.
+            Some(_) if self.silent => None,
             Some(out) => Some(out.up + self.deadline * STRETCH_MAX + SILENT_AFTER),
             None => self.due,
         }
@@ -251,7 +250,7 @@ impl Engine {
         }
     }
 
-    /// Asks what is due; a question whose edge fell silent counts as a time-out, and is asked again only much later.
+    /// Asks what is due; a question whose edge fell silent counts as a time-out, and is still not asked twice.
     pub(super) fn ask_due(&mut self) {
         let now = self.world.now;
         let mut silent = Vec::new();
@@ -259,11 +258,10 @@ impl Engine {
             let stretched = |deadline| self.world.starvation.stretch(now, deadline);
             let mut ask_now = None;
             self.asks.change(&key, |ask| {
-                if let Some(out) = ask.out.filter(|_| !ask.silent) {
+                if let Some(out) = ask.out {
                     ask.silent = true;
                     silent.push((key.clone(), out));
                 } else {
-                    ask.silent = false;
                     ask.out = Some(now);
                     ask.due = None;
                     ask_now = Some((Arc::clone(&ask.question), stretched(ask.deadline)));

@@ -49,7 +49,8 @@ pub(super) fn brakes(now: Now, brake: &Brake, heal: &Heal, limits: Brakes, cost:
     }
     if let Some(open) = brake.attempts.iter().find(|a| a.settled.is_none()) {
         let lift = match open.proved {
-            Some(at) => Lift::At(now.reach(at, limits.soak)),
+            Some(at) if now.since(at) < limits.soak => Lift::At(now.reach(at, limits.soak)),
+            Some(_) => Lift::Fact("it is judged afresh".into()),
             None => Lift::Fact("the run closes".into()),
         };
         held.push(Held::new(
