@@ -64,8 +64,6 @@ pub struct Begun {
 pub struct Book {
     pub runs: BTreeMap<RunId, Run>,
     pub tries: BTreeMap<TargetId, Vec<Try>>,
-    /// Attempts at a target in a row that did not clear, as far as they are settled.
-    pub row: BTreeMap<TargetId, u32>,
     pub charges: Vec<(Ms, RunId, u32)>,
     /// Questions under way.
     pub asked: BTreeMap<AskKey, (Now, Arc<Question>)>,
@@ -249,11 +247,14 @@ impl Book {
 
     fn settled(&mut self, run: RunId, target: &TargetId, result: Settlement) {
         let Some(one) = self.tries.get_mut(target).into_iter().flatten().find(|one| one.run == run) else { return };
-        if one.settled.replace(result) == Some(result) {
-            return;
-        }
-        let row = self.row.entry(target.clone()).or_default();
-        *row = if result == Settlement::Cleared { 0 } else { *row + 1 };
+        one.settled = Some(result);
+    }
+
+    /// Attempts at a target in a row that did not clear, as far as they are settled. Counted anew each time: a death may
+    /// lose a settlement, and the next engine then settles the same attempt again.
+    pub fn row(&self, target: &TargetId) -> u32 {
+        let settled = self.tries.get(target).into_iter().flatten().rev().filter_map(|one| one.settled);
+        u32::try_from(settled.take_while(|settled| *settled != Settlement::Cleared).count()).unwrap_or(u32::MAX)
     }
 
     /// Runs that are not closed.

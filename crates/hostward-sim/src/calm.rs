@@ -55,9 +55,11 @@ fn help(sim: &mut Sim) {
 
 /// The first thing that is not as it should be.
 fn unwell(sim: &mut Sim) -> Option<String> {
-    // Between two one-minute processes nobody can be asked.
+    // Between two one-minute processes nobody can be asked, and one trial a plateau goes on for ever: a run that is
+    // under way now may end by itself.
     for _ in 0..600 {
-        if sim.engine.is_some() || sim.breach.is_some() {
+        let amid = sim.engine.as_ref().is_none_or(|engine| !engine.world().state.runs.is_empty());
+        if !amid || sim.breach.is_some() {
             break;
         }
         sim.run_for(Ms(500));

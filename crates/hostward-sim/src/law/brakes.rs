@@ -81,7 +81,7 @@ pub(super) fn cooldown_is_kept(sim: &Sim, moment: &Moment<'_>) -> Verdict {
     let Some((_, plan, _)) = opened(moment) else { return Ok(()) };
     for (target, _, brakes, tries) in healed(sim, plan) {
         let Some(last) = tries.last() else { continue };
-        let row = sim.book.row.get(target).copied().unwrap_or(0);
+        let row = sim.book.row(target);
         let doublings = row.saturating_sub(1).min(32);
         let wait = (brakes.cooldown * (1u64 << doublings)).min(brakes.plateau);
         if ago(sim, last) < wait && !doubtful(sim, last.at) {
