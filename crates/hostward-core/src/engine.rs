@@ -261,6 +261,8 @@ impl Engine {
         let orders = until.filter(|until| *until > self.world.now.up);
         let soaks = self.unsettled().map(|(_, _, end)| end);
         let lifts = self.lifts.values().copied().filter(|lift| *lift > self.world.now.up);
+        let undecided = self.doubts.more().then_some(self.world.now.up + Ms(1));
+        let lifts = lifts.chain(undecided);
         self.asks.next_due().into_iter().chain(self.runs.next_due()).chain(lifts).chain(orders).chain(soaks).min()
     }
 
@@ -382,6 +384,7 @@ impl Engine {
 
     /// Turns until nothing moves any more.
     fn turn(&mut self) {
+        self.doubts.turn();
         for _ in 0..ROUNDS_MAX {
             let before = (self.world.state.seq, self.out.len());
             self.age();

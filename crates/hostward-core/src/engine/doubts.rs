@@ -5,6 +5,7 @@
 //! rule which passes by itself is never missed for longer than that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::id::{TargetId, WatchId};
 use crate::ledger::Body;
@@ -13,17 +14,30 @@ use crate::world::World;
 
 /// A decision is taken anew after this, with the next event; while something is ill one comes every few seconds.
 const DOUBTED_AFTER: Ms = Ms::secs(10);
+/// So many decisions a turn: when a plan ends it may free any of five hundred ill targets, and to decide about them all at
+/// once took 7 ms, in which nothing else was heard. The next turn follows at once.
+const TAKEN_MAX: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Doubts {
     all: bool,
     watches: BTreeSet<WatchId>,
+    /// How many may still be taken in this turn.
+    allowed: usize,
+    /// Doubted, and not taken yet.
+    waiting: BTreeSet<TargetId>,
+    /// The last that was taken: the next come after it, so that none waits for ever behind those of lower names.
+    last: Option<TargetId>,
     /// When each decision is to be taken anew whatever happens.
     due: BTreeMap<TargetId, Ms>,
     queue: BTreeSet<(Ms, TargetId)>,
 }
 
 impl Doubts {
+    pub(super) fn turn(&mut self) {
+        self.allowed = TAKEN_MAX;
+    }
+
     pub(super) fn all(&mut self) {
         self.all = true;
     }
@@ -49,23 +63,42 @@ impl Doubts {
         }
     }
 
-    /// The targets among the ill to decide about now.
+    /// Targets among the ill to decide about now; [`Doubts::more`] tells whether others wait for the next turn.
     pub(super) fn take(&mut self, world: &World) -> Vec<TargetId> {
-        let now = world.now.up;
+        self.gather(world);
+        let from = self.last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let after = self.waiting.range((from, Bound::Unbounded));
+        let most = self.allowed.min(self.waiting.len());
+        let taken: Vec<TargetId> = after.chain(&self.waiting).take(most).cloned().collect();
+        for id in &taken {
+            self.waiting.remove(id);
+        }
+        self.allowed -= taken.len();
+        self.last = taken.last().cloned().or(self.last.take());
+        taken
+    }
+
+    /// Some wait for the next turn.
+    pub(super) fn more(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    fn gather(&mut self, world: &World) {
         let watches = std::mem::take(&mut self.watches);
         if std::mem::take(&mut self.all) {
+            self.waiting.clone_from(&world.ill);
             self.due.retain(|id, _| world.ill.contains(id));
             self.queue = self.due.iter().map(|(id, due)| (*due, id.clone())).collect();
-            return world.ill.iter().cloned().collect();
+            return;
         }
-        let mut taken: BTreeSet<TargetId> = watches.iter().flat_map(|id| world.ill_of(id)).cloned().collect();
-        while let Some((_, id)) = self.queue.first().filter(|(due, _)| *due <= now).cloned() {
+        self.waiting.retain(|id| world.ill.contains(id));
+        self.waiting.extend(watches.iter().flat_map(|id| world.ill_of(id)).cloned());
+        while let Some((_, id)) = self.queue.first().filter(|(due, _)| *due <= world.now.up).cloned() {
             self.forget(&id);
             if world.ill.contains(&id) {
-                taken.insert(id);
+                self.waiting.insert(id);
             }
         }
-        taken.into_iter().collect()
     }
 
     /// Decided; `lift` is when its first hold passes.
