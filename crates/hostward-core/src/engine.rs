@@ -108,9 +108,10 @@ pub enum Effect {
     /// The outcome is durable: what the ticket left behind may go.
     Release(Ticket),
     /// After a start: say what became of these, stop every other step of ours, and disarm every undo but these runs'.
+    /// No runs: the ledger that knew them is lost, and every undo is left to PID 1.
     Adopt {
         tickets: Vec<(Ticket, Arc<Plan>)>,
-        runs: Vec<RunId>,
+        runs: Option<Vec<RunId>>,
     },
     Reply(OrderId, Reply),
 }

@@ -3,6 +3,7 @@
 //! Holding everything for ever is safe and useless: it fails here.
 
 use hostward_core::command::Command;
+use hostward_core::engine::Engine;
 use hostward_core::hold::{Held, Hold, Lift};
 use hostward_core::id::TargetId;
 use hostward_core::judge::Verdict;
@@ -10,9 +11,12 @@ use hostward_core::time::Ms;
 use hostward_core::world::Start;
 
 use crate::sim::Sim;
+use crate::truth::{Subject, Truth};
 
 /// How often it is looked whether all is well.
 const LOOK_EVERY: Ms = Ms::mins(5);
+/// What was down within this may well be a loop.
+const LATELY: Ms = Ms::mins(5);
 /// An operator does what a hold asks of him, and not at once.
 const OPERATOR: Ms = Ms::mins(30);
 
@@ -72,25 +76,57 @@ fn unwell(sim: &mut Sim) -> Option<String> {
     if let Some(unit) = sim.host.units.iter().find(|unit| unit.by_us && !unit.masked) {
         return Some(format!("{} was stopped by us and never ran again", unit.name));
     }
-    for truth in &sim.truth {
-        let Some(watch) = world.policy.watches.get(&truth.id.watch) else { continue };
-        let brake = world.state.targets.get(&truth.id);
-        if brake.is_some_and(|brake| brake.attempts.iter().any(|attempt| attempt.settled.is_none())) {
-            return Some(format!("an attempt at {} is not settled", truth.id));
-        }
-        let verdict = world.target(&truth.id).map(|target| target.verdict.clone());
-        if truth.down.is_none() && verdict == Some(Verdict::Up) {
-            continue;
-        }
-        if !chosen(sim, &truth.id, 0) {
-            let holds = world.propose(&truth.id).map(|p| p.holds).unwrap_or_default();
-            let holds: Vec<String> = holds.iter().map(said).collect();
-            let down = truth.down.map_or("well".into(), |since| format!("down since {since}"));
-            let mode = world.policy.mode(watch).label();
-            return Some(format!("{} ({mode}) is {down}, judged {verdict:?}, held by {holds:?}", truth.id));
-        }
+    let ill: Vec<String> = sim.truth.iter().filter_map(|truth| ill(sim, engine, truth)).collect();
+    // Each by itself may be excused; what waits for somebody who is excused is, too.
+    let bad = sim.truth.iter().any(|truth| ill_and_nobodys_choice(sim, engine, truth));
+    bad.then(|| ill.join("; "))
+}
+
+/// What there is to say of a target that is not well, or not known to be.
+fn ill(sim: &Sim, engine: &Engine, truth: &Truth) -> Option<String> {
+    let world = engine.world();
+    let watch = world.policy.watches.get(&truth.id.watch)?;
+    let verdict = world.target(&truth.id).map(|target| target.verdict.clone());
+    let brake = world.state.targets.get(&truth.id);
+    if brake.is_some_and(|brake| brake.attempts.iter().any(|attempt| attempt.settled.is_none())) {
+        return Some(format!("an attempt at {} is not settled", truth.id));
     }
-    None
+    if truth.down.is_none() && verdict == Some(Verdict::Up) {
+        return None;
+    }
+    let holds = world.propose(&truth.id).map(|p| p.holds).unwrap_or_default();
+    let holds: Vec<String> = holds.iter().map(said).collect();
+    let down = truth.down.map_or("well".into(), |since| format!("down since {since} of {}", sim.real()));
+    let mode = world.policy.mode(watch).label();
+    Some(format!("{} ({mode}) is {down}, judged {verdict:?}, held by {holds:?}", truth.id))
+}
+
+fn ill_and_nobodys_choice(sim: &Sim, engine: &Engine, truth: &Truth) -> bool {
+    ill(sim, engine, truth).is_some() && !chosen(sim, &truth.id, 0) && !doomed(sim, truth.subject, 0)
+}
+
+/// Nobody here can cure it: it needs something that is broken by somebody's choice, or that nobody watches.
+fn doomed(sim: &Sim, subject: Subject, depth: usize) -> bool {
+    let Subject::Unit(n) = subject else { return false };
+    let unit = &sim.host.units[n].plan;
+    let needs = [&unit.requires, &unit.binds_to, &unit.part_of].into_iter().flatten();
+    let mut needed: Vec<Subject> = needs
+        .filter_map(|name| sim.host.units.iter().position(|unit| unit.plan.name == *name))
+        .map(Subject::Unit)
+        .collect();
+    needed.extend(sim.host.envs.iter().position(|env| Some(&env.name) == unit.imports.as_ref()).map(Subject::Env));
+    depth < 6
+        && needed.into_iter().any(|need| {
+            let truth = sim.truth.iter().find(|truth| truth.subject == need);
+            match truth {
+                // A loop that happens to be up for a moment takes its dependents down all the same.
+                Some(truth) => {
+                    let lately = truth.last.is_some_and(|at| sim.real().saturating_sub(at) < LATELY);
+                    lately && (chosen(sim, &truth.id, 0) || doomed(sim, need, depth + 1))
+                }
+                None => !need.well(&sim.host) || doomed(sim, need, depth + 1),
+            }
+        })
 }
 
 fn said(held: &Held) -> String {

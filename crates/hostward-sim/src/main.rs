@@ -47,6 +47,9 @@ struct Arguments {
     /// Name the laws, and end
     #[arg(long)]
     laws: bool,
+    /// Tell what the ledger would say, record by record
+    #[arg(long)]
+    tell: bool,
     /// Go on after a breach, and count them by law
     #[arg(long)]
     census: bool,
@@ -123,6 +126,11 @@ impl Tally {
     }
 
     fn play(&mut self, arguments: &Arguments, laws: Laws, story: &Scenario, twice: bool) -> Result<()> {
+        if arguments.tell {
+            let told = play(story, laws, Trace::Told);
+            told.breach.iter().for_each(|breach| println!("{}: {}", breach.law, breach.why));
+            return Ok(());
+        }
         let outcome = if twice { play_twice(story, laws) } else { play(story, laws, Trace::Off) };
         self.stories += 1;
         self.steps += outcome.steps;

@@ -35,7 +35,7 @@ pub(crate) enum Due {
     Act { life: u32, ticket: Ticket, plan: Arc<Plan>, arm: Option<Arm> },
     Arm { life: u32, arm: Arm },
     Disarm { life: u32, run: RunId },
-    Adopt { life: u32, tickets: Vec<Ticket>, runs: Vec<RunId> },
+    Adopt { life: u32, tickets: Vec<Ticket>, runs: Option<Vec<RunId>> },
     Commit { life: u32, count: usize, tries: u32 },
     Strike(usize),
     Lift(usize),
@@ -217,7 +217,7 @@ impl Sim {
                     self.host.undos.remove(&run);
                 }
             }
-            Due::Adopt { life: of, tickets, runs } if of == life => self.host.adopt(&tickets, &runs),
+            Due::Adopt { life: of, tickets, runs } if of == life => self.host.adopt(&tickets, runs.as_deref()),
             // An engine that is no more.
             _ => {}
         }
@@ -298,6 +298,9 @@ impl Sim {
                 return;
             }
             self.hash = self.trace.stir_effect(self.hash, name, &effect);
+            if !matches!(effect, Effect::Append(_) | Effect::Ask { .. } | Effect::Reply(..)) {
+                self.trace.tell(self.real(), "effect", || format!("{effect:?}"));
+            }
             self.check(&Moment::Effect(&effect));
             self.note(&effect);
             self.effect(effect);
@@ -313,6 +316,7 @@ impl Sim {
             if let Err(bad) = self.shadow.apply(record) {
                 self.blame("refold_equals_state", format!("the fold refuses {record:?}: {bad}"));
             }
+            self.trace.tell(self.host.clock.real, "record", || format!("{} {:?}", record.seq, record.body));
             self.coverage.record(record);
             if let (Body::Unstuck { .. }, Some(engine)) = (&record.body, &self.engine) {
                 // An operator said so: it is no longer owed.

@@ -5,7 +5,7 @@
 use std::fmt::Debug;
 
 use hostward_core::engine::{Begin, Effect, Event};
-use hostward_core::time::Now;
+use hostward_core::time::{Ms, Now};
 use serde::Serialize;
 
 use crate::rng::keyed;
@@ -19,6 +19,8 @@ pub enum Trace {
     /// A checksum over every byte of every event and effect.
     Checked,
     Kept(Vec<String>),
+    /// Records and faults are printed as they come.
+    Told,
 }
 
 #[derive(Serialize)]
@@ -31,6 +33,14 @@ impl Trace {
     pub fn event(&mut self, now: Now, event: &Event) {
         if let Trace::Kept(lines) = self {
             lines.push(serde_json::to_string(&Line { now, event }).unwrap_or_default());
+        }
+    }
+
+    /// Something that a person who follows the story wants to know.
+    pub fn tell(&self, real: Ms, what: &str, text: impl FnOnce() -> String) {
+        if matches!(self, Trace::Told) {
+            let text: String = text().chars().take(600).collect();
+            println!("{:>12} {what:<9} {text}", real.to_string());
         }
     }
 

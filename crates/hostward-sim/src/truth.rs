@@ -6,7 +6,7 @@ use hostward_core::time::Ms;
 use crate::host::Host;
 use crate::scenario::{Scenario, policy};
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     Unit(usize),
     Env(usize),

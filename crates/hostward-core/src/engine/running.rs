@@ -107,7 +107,9 @@ impl Engine {
             self.touch(*id);
         }
         // An empty list is still said: whatever else of ours runs, or is armed, was left by an engine that is no more.
-        self.out.push(Effect::Adopt { tickets: adopt, runs: open.clone() });
+        // With a lost ledger the memory of what was stopped is lost too: then PID 1 alone still knows it.
+        let runs = self.world.state.damaged.is_none().then(|| open.clone());
+        self.out.push(Effect::Adopt { tickets: adopt, runs });
         // One that gave back may have died before it dropped its undo, which is then dropped with its next record.
         let gave_back = |id: &RunId| self.world.state.runs.get(id).is_some_and(|run| !run.backs.is_empty());
         let gave_back: Vec<RunId> = open.iter().copied().filter(gave_back).collect();

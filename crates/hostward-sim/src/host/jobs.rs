@@ -223,9 +223,9 @@ impl Host {
     }
 
     /// A new engine asks what became of its tickets, and drops whatever else is left.
-    pub fn adopt(&mut self, tickets: &[Ticket], runs: &[RunId]) {
+    pub fn adopt(&mut self, tickets: &[Ticket], runs: Option<&[RunId]>) {
         self.jobs.retain(|ticket, _| tickets.contains(ticket));
-        self.undos.retain(|run, _| runs.contains(run));
+        self.undos.retain(|run, _| runs.is_none_or(|runs| runs.contains(run)));
         for ticket in tickets {
             let told = match self.jobs.get_mut(ticket) {
                 Some(job) => {

@@ -50,6 +50,7 @@ impl Sim {
             return;
         }
         self.coverage.fault(&fault.what);
+        self.trace.tell(self.real(), "fault", || format!("{:?} for {}", fault.what, fault.lasts));
         if fault.lasts > Ms::ZERO {
             self.host.active.0.push((n, fault.what.clone(), self.real()));
             self.at(self.real() + fault.lasts, Due::Lift(n));
@@ -261,6 +262,7 @@ impl Sim {
     pub(super) fn lift(&mut self, n: usize) {
         let Some(at) = self.host.active.0.iter().position(|(of, ..)| *of == n) else { return };
         let (_, what, _) = self.host.active.0.remove(at);
+        self.trace.tell(self.real(), "over", || format!("{what:?}"));
         match &what {
             What::CrashLoop { service, .. } => self.at_unit(service, |host, n| host.units[n].crashes = None),
             What::Silent { service, stubborn: true } => self.at_unit(service, |host, n| host.units[n].silent = None),
