@@ -29,7 +29,7 @@ pub use place::LEDGER;
 use place::sync_dir;
 pub use writer::{AppendError, LedgerEvent, MAX_WAITING, Writer};
 
-/// How much is kept. With today's numbers at most 40 MiB, about 100,000 records: a year of a quiet host, and at the
+/// How much is kept. With today's numbers at most 40 MiB, more than 100,000 records: a year of a quiet host, and at the
 /// highest rate of facts (ten a minute and target) a day of seven targets that never stop failing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
