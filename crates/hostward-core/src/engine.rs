@@ -211,7 +211,7 @@ impl Engine {
             engine.record(Body::Damaged { why });
         }
         let abnormal = engine.world.state.abnormal_starts_within(begin.now, ABNORMAL_WINDOW);
-        if abnormal >= ABNORMAL_MAX && begin.origin == Origin::Daemon {
+        if abnormal >= ABNORMAL_MAX && begin.origin != Origin::Look {
             engine.world.start = Start::Safe(abnormal);
         }
         engine.adopt_policy(&begin.policy);

@@ -5,7 +5,7 @@ use crate::id::TargetId;
 use crate::judge::Target;
 use crate::plan::Heal;
 use crate::time::{Ms, Now};
-use crate::world::World;
+use crate::world::{Proposal, World};
 
 /// A cause that nobody cured for this long no longer holds its dependents.
 const CAUSE_PATIENCE: Ms = Ms::mins(10);
@@ -44,5 +44,12 @@ fn given_up(world: &World, cause: &TargetId, judged: bool, target: &TargetId, fe
     let turn = last.is_none_or(|last| world.now.since(last.at) >= watch.brakes.plateau);
     let waited = world.now.since(fell) >= CAUSE_PATIENCE;
     let acting = world.claims().any(|plan| plan.heals.iter().any(|heal| heal.target == *cause));
-    turn && !acting && (waited || judged && !world.can_act_soon(cause))
+    turn && !acting && !saves(world, cause) && (waited || judged && !world.can_act_soon(cause))
+}
+
+/// The cause waits for nothing but budget: its dependents must not spend it on what does not help, again and again.
+fn saves(world: &World, cause: &TargetId) -> bool {
+    let Some(Proposal { plan: Some(_), holds, .. }) = world.propose(cause) else { return false };
+    let spent = holds.iter().any(|held| held.hold == Hold::BudgetSpent);
+    spent && holds.iter().all(|held| held.hold == Hold::BudgetSpent || held.hold.passing())
 }

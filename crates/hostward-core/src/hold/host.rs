@@ -13,7 +13,7 @@ use crate::world::World;
 const PLANS_MAX: usize = 2;
 
 pub(super) fn host(world: &World, target: &TargetId, plan: &Plan, held: &mut Vec<Held>) {
-    damage(world, target, held);
+    damage(world, target, plan, held);
     stuck(world, plan, held);
     claimed(world, plan, held);
     budget(world, plan, held);
@@ -22,16 +22,20 @@ pub(super) fn host(world: &World, target: &TargetId, plan: &Plan, held: &mut Vec
     storm::storm(world, target, held);
 }
 
-/// With the ledger the counters are gone: all caps count as spent, and one trial a plateau is left.
-fn damage(world: &World, target: &TargetId, held: &mut Vec<Held>) {
+/// With the ledger the counters are gone: all caps count as spent, and one trial a plateau is left; to whoever asks, and
+/// to what is healed, whoever asks.
+fn damage(world: &World, target: &TargetId, plan: &Plan, held: &mut Vec<Held>) {
     let Some((at, why)) = &world.state.damaged else { return };
-    let Some(watch) = world.policy.watches.get(&target.watch) else { return };
-    let last = world.state.targets.get(target).and_then(|brake| brake.attempts.back()).map(|attempt| attempt.at);
-    let since = last.filter(|last| last.not_before(*at)).unwrap_or(*at);
-    let plateau = watch.brakes.plateau;
-    if world.now.since(since) < plateau {
+    let healed = plan.heals.iter().map(|heal| &heal.target).filter(|id| id.watch == plan.watch);
+    let waits = healed.chain([target]).filter_map(|id| {
+        let plateau = world.policy.watches.get(&id.watch)?.brakes.plateau;
+        let last = world.state.targets.get(id).and_then(|brake| brake.attempts.back()).map(|attempt| attempt.at);
+        let since = last.filter(|last| last.not_before(*at)).unwrap_or(*at);
+        (world.now.since(since) < plateau).then(|| (world.now.reach(since, plateau), plateau))
+    });
+    if let Some((until, plateau)) = waits.max() {
         let threshold = format!("one trial each {plateau}, until `hostward clear`");
-        held.push(Held::new(Hold::LedgerDamaged, why.clone(), threshold, Lift::At(world.now.reach(since, plateau))));
+        held.push(Held::new(Hold::LedgerDamaged, why.clone(), threshold, Lift::At(until)));
     }
 }
 

@@ -108,10 +108,10 @@ impl Sim {
             self.memory = engine.memory();
             let effects = engine.stop(now);
             self.perform(effects);
-        }
-        // `Writer::close` waits for the disk, once.
-        if !self.host.active.any(|what| *what == What::DiskFull) {
-            self.disk.writing = Some(self.disk.records.len());
+            // `Writer::close` waits for the disk, once.
+            if !self.host.active.any(|what| *what == What::DiskFull) {
+                self.disk.writing = Some(self.disk.records.len());
+            }
         }
         self.crash(Tail::Kept, down);
     }
