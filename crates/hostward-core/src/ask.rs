@@ -225,6 +225,10 @@ pub struct UnitReading {
     pub starting_since: Ms,
     /// TimeoutStopUSec.
     pub stop_timeout: Ms,
+    /// Requires=, Requisite=, BindsTo=, and the mounts of RequiresMountsFor=, which systemd adds to Requires=. After= is
+    /// order, and no need.
+    #[serde(default)]
+    pub needs: Vec<UnitName>,
 }
 
 impl UnitReading {

@@ -32,7 +32,8 @@ use crate::starvation::{Lag, Starvation};
 use crate::time::{Ms, Now};
 use crate::view::View;
 use crate::watch::Memo;
-use crate::world::{Graph, Live, Start, World};
+use crate::graph::Graph;
+use crate::world::{Live, Start, World};
 
 use applying::{Apply, Shown};
 use asking::Asks;
@@ -374,6 +375,9 @@ impl Engine {
             }
         }
         self.world.graph = Graph::of(policy);
+        for id in policy.watches.keys() {
+            self.world.learn(id);
+        }
         self.world.ill.retain(|id| policy.watches.contains_key(&id.watch));
         for id in policy.watches.keys() {
             self.world.reckon(id);

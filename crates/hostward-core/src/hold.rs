@@ -20,7 +20,7 @@ use crate::time::{Ms, Now};
 use crate::world::{Start, World};
 
 pub(crate) use brakes::{Circuit, circuit, tried};
-pub(crate) use cause::causes;
+pub(crate) use cause::{CAUSE_PATIENCE, causes};
 pub use storm::Storm;
 
 /// A gate that was asked for this long ago may open a run; its first step asks again. Longer than the question's own

@@ -14,6 +14,7 @@ pub mod check;
 pub mod command;
 pub mod engine;
 pub mod expect;
+pub mod graph;
 pub mod hold;
 pub mod id;
 pub mod judge;

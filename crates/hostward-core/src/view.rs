@@ -64,6 +64,12 @@ pub struct WatchView {
     pub drift_items: Option<u32>,
     /// Baselines: the commit of the tree.
     pub revision: Option<Str>,
+    /// Watches that it cannot do without: declared, and as systemd says.
+    #[serde(default)]
+    pub needs: Vec<WatchId>,
+    /// Needs that systemd knows of and that close a circle: they count for nothing.
+    #[serde(default)]
+    pub needs_cut: Vec<WatchId>,
     /// Units that a run of this watch stopped and that do not run again yet.
     #[serde(default)]
     pub stopped_by_us: Vec<UnitName>,
@@ -195,6 +201,8 @@ fn watch_view(world: &World, id: &WatchId, watch: &Watch) -> WatchView {
         rungs: watch.spec.rungs(),
         drift_items: python.map(|reading| reading.unmet_total),
         revision: python.and_then(|reading| reading.revision.clone()),
+        needs: world.graph.causes(id).cloned().collect(),
+        needs_cut: world.graph.cut(id).cloned().collect(),
         stopped_by_us: of_runs(world, id).flat_map(OpenRun::stopped).collect(),
         paused: world.state.pauses_of(id, world.now).next().is_some(),
         stuck: of_runs(world, id).any(|run| run.stuck().is_some())

@@ -73,6 +73,18 @@ impl Draft {
     }
 }
 
+impl Memo {
+    /// Units that systemd says its unit cannot do without.
+    pub fn told_needs(&self) -> &[UnitName] {
+        match self {
+            Memo::Service(memo) => memo.last.as_ref().map_or(&[], |unit| &unit.needs),
+            Memo::Baseline(_) => &[],
+            #[cfg(feature = "toy")]
+            Memo::Toy(_) => &[],
+        }
+    }
+}
+
 impl Spec {
     /// What is asked, in order; an answer comes back under its number.
     pub fn probes(&self) -> Vec<Probe> {

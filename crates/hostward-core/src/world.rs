@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::ask::{Answer, Fault};
 use crate::check::check;
+use crate::graph::Graph;
 use crate::hold::{self, Held, Storm};
 use crate::id::{Resource, Str, TargetId, UnitName, WatchId};
 use crate::judge::Target;
@@ -30,47 +31,12 @@ pub struct World {
     /// Why the ledger cannot be written, when it cannot.
     pub ledger_bad: Option<Str>,
     pub live: BTreeMap<WatchId, Live>,
-    /// Who needs whom, by the policy alone.
+    /// Who needs whom.
     pub graph: Graph,
     pub starvation: Starvation,
     pub storm: Storm,
     /// Targets that are, or look, down.
     pub ill: BTreeSet<TargetId>,
-}
-
-/// Which watches provide what a watch needs, and which need what it provides.
-#[derive(Clone, Debug, Default)]
-pub struct Graph {
-    causes: BTreeMap<WatchId, Vec<WatchId>>,
-    dependents: BTreeMap<WatchId, Vec<WatchId>>,
-    units: BTreeMap<UnitName, Vec<WatchId>>,
-}
-
-impl Graph {
-    /// Those that need a watch, and those that it needs.
-    pub fn around(&self, id: &WatchId) -> impl Iterator<Item = &WatchId> {
-        self.causes.get(id).into_iter().chain(self.dependents.get(id)).flatten()
-    }
-
-    pub fn of(policy: &Policy) -> Graph {
-        let mut graph = Graph::default();
-        let provides: Vec<(&WatchId, Vec<Resource>)> =
-            policy.watches.iter().map(|(id, watch)| (id, watch.spec.provides())).collect();
-        for (id, watch) in &policy.watches {
-            let needs = watch.spec.needs(policy, watch);
-            let met = |provided: &[Resource]| provided.iter().any(|p| needs.iter().any(|n| n.clashes(p)));
-            for (other, provided) in &provides {
-                if *other != id && (watch.needs.contains(other) || met(provided)) {
-                    graph.causes.entry(id.clone()).or_default().push((*other).clone());
-                    graph.dependents.entry((*other).clone()).or_default().push(id.clone());
-                }
-            }
-            if let Some(unit) = watch.spec.unit() {
-                graph.units.entry(unit.clone()).or_default().push(id.clone());
-            }
-        }
-        graph
-    }
 }
 
 /// How the engine came up.
@@ -139,6 +105,12 @@ impl World {
         }
     }
 
+    /// Takes in what systemd said last of a watched unit's needs. True: that is news.
+    pub(crate) fn learn(&mut self, id: &WatchId) -> bool {
+        let Some(live) = self.live.get(id) else { return false };
+        self.graph.learn(id, live.memo.told_needs())
+    }
+
     /// Plans that are being executed.
     pub fn claims(&self) -> impl Iterator<Item = &Plan> {
         self.state.runs.values().map(|run| &run.plan)
@@ -180,16 +152,16 @@ impl World {
 
     /// Targets of other watches that provide what this one needs.
     pub fn causes(&self, id: &TargetId) -> Vec<TargetId> {
-        self.graph.causes.get(&id.watch).map_or(Vec::new(), |others| self.targets_of(others))
+        self.targets_of(self.graph.causes(&id.watch))
     }
 
     /// Targets of other watches that need what this one provides.
     pub fn dependents(&self, id: &TargetId) -> Vec<TargetId> {
-        self.graph.dependents.get(&id.watch).map_or(Vec::new(), |others| self.targets_of(others))
+        self.targets_of(self.graph.dependents(&id.watch))
     }
 
-    fn targets_of(&self, watches: &[WatchId]) -> Vec<TargetId> {
-        let live = watches.iter().filter_map(|id| Some((id, self.live.get(id)?)));
+    fn targets_of<'a>(&self, watches: impl Iterator<Item = &'a WatchId>) -> Vec<TargetId> {
+        let live = watches.filter_map(|id| Some((id, self.live.get(id)?)));
         live.flat_map(|(id, live)| live.targets.keys().map(|key| TargetId::new(id.clone(), key.clone()))).collect()
     }
 
@@ -210,8 +182,7 @@ impl World {
     /// A watched unit that is, or looks, down.
     pub fn unit_down(&self, unit: &UnitName) -> bool {
         let ill = |target: &Target| target.verdict.down().is_some() || target.suspect().is_some();
-        let watches = self.graph.units.get(unit).into_iter().flatten();
-        watches.filter_map(|id| self.live.get(id)).any(|live| live.targets.values().any(ill))
+        self.graph.keepers(unit).filter_map(|id| self.live.get(id)).any(|live| live.targets.values().any(ill))
     }
 
     /// A plan of ours that is being executed has its hands on this unit.

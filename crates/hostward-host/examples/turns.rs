@@ -108,6 +108,7 @@ impl World {
             active_since: Ms::secs(1),
             starting_since: Ms::secs(1),
             stop_timeout: Ms::secs(90),
+            needs: Vec::new(),
         }
     }
 

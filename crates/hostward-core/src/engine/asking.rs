@@ -220,6 +220,9 @@ impl Engine {
                 let Some(watch) = self.world.policy.watches.get(id).cloned() else { return };
                 let Some(live) = self.world.live.get_mut(id) else { return };
                 let sights = watch.spec.read(&mut live.memo, *n, asked, &answer, &self.world.starvation);
+                if self.world.learn(id) {
+                    self.doubts.watch(&self.world, id);
+                }
                 self.see(id, *n, asked, sights);
             }
             AskKey::Gate(id) => {

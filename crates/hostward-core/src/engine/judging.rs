@@ -1,7 +1,7 @@
 //! Judging: looks become verdicts, and what changed becomes records.
 
 use super::Engine;
-use crate::hold::RELAPSE_WINDOW;
+use crate::hold::{CAUSE_PATIENCE, RELAPSE_WINDOW};
 use crate::id::{Str, TargetId, WatchId};
 use crate::judge::{Aspect, Sight, Target, Verdict};
 use crate::ledger::{Body, Settlement, Turn};
@@ -116,12 +116,34 @@ impl Engine {
             Turn::Unknown { .. } => self.world.state.targets.get(id).and_then(|brake| brake.incident),
         };
         let fell = matches!(turn, Turn::Down { .. }) && !matches!(last, Some(Turn::Down { .. }));
+        let rose = matches!(turn, Turn::Up) && matches!(last, Some(Turn::Down { .. } | Turn::Unknown { .. }));
         self.record(Body::Turned { target: id.clone(), to: turn, incident });
         if fell {
             self.relapse(id);
             for cause in self.world.causes(id) {
                 self.demand_watch(&cause.watch, now);
             }
+        }
+        if rose {
+            self.look_again(id);
+        }
+    }
+
+    /// A cause is up again: what its dependents showed while it was down is no evidence any more, and only what is still
+    /// down when it is looked at afresh is restarted. A cause that comes and goes does not put that off for ever.
+    fn look_again(&mut self, cause: &TargetId) {
+        let now = self.world.now;
+        for id in self.world.dependents(cause) {
+            let Some(target) = self.world.target(&id) else { continue };
+            let long = target.verdict.down().is_some() && now.since(target.since) >= CAUSE_PATIENCE;
+            if target.fell().is_none() || long {
+                continue;
+            }
+            if let Some(target) = self.world.live.get_mut(&id.watch).and_then(|live| live.targets.get_mut(&id.key)) {
+                target.touch(now);
+            }
+            self.world.reckon(&id.watch);
+            self.demand_watch(&id.watch, now);
         }
     }
 

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use super::{Effect, Engine};
 use crate::ask::{AskKey, Question, Reading};
 use crate::hold::{self, Held, Hold, Lift, Permit};
-use crate::id::{RunId, Str, UnitName};
+use crate::id::{RunId, Str, UnitName, WatchId};
 use crate::ledger::{Body, Closing};
 use crate::plan::{Act, Check, Proof};
 use crate::prove::{Proving, Round, Said};
@@ -383,12 +383,15 @@ impl Engine {
             resources.iter().any(|resource| touches.iter().any(|touched| touched.clashes(resource)))
         };
         let policy = Arc::clone(&self.world.policy);
-        let ours: Vec<_> = policy
-            .watches
-            .iter()
-            .filter(|(_, watch)| clashes(watch.spec.provides()) || clashes(watch.spec.needs(&policy, watch)))
-            .map(|(watch, _)| watch.clone())
-            .collect();
+        let mut ours: BTreeSet<WatchId> = BTreeSet::new();
+        for (watch, declared) in &policy.watches {
+            if clashes(declared.spec.provides()) {
+                ours.extend(self.world.graph.dependents(watch).cloned());
+                ours.insert(watch.clone());
+            } else if clashes(declared.spec.needs(&policy, declared)) {
+                ours.insert(watch.clone());
+            }
+        }
         let now = self.world.now;
         for watch in ours {
             if let Some(live) = self.world.live.get_mut(&watch) {

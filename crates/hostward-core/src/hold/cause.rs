@@ -8,7 +8,7 @@ use crate::time::{Ms, Now};
 use crate::world::{Proposal, World};
 
 /// A cause that nobody cured for this long no longer holds its dependents.
-const CAUSE_PATIENCE: Ms = Ms::mins(10);
+pub(crate) const CAUSE_PATIENCE: Ms = Ms::mins(10);
 
 /// A need that is down, looks so, or was not looked at since the target fell: the cause comes first.
 pub(crate) fn causes(world: &World, target: &TargetId, heals: &[Heal]) -> Vec<Held> {

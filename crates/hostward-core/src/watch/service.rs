@@ -81,7 +81,7 @@ pub struct HttpProbe {
 const LOOP_RESTARTS: u32 = 3;
 /// ... and the window is at least this.
 const LOOP_WINDOW: Ms = Ms::secs(60);
-/// A run longer than this is no part of a loop.
+/// A run longer than this, and than twice what a start takes, is no part of a loop.
 const LOOP_RUN: Ms = Ms::secs(30);
 /// So long a time-out on a starved host is nobody's fault.
 const STARVED_PATIENCE: Ms = Ms::mins(5);
@@ -96,6 +96,9 @@ pub struct Memo {
     /// Automatic restarts: when seen, how many.
     restarts: VecDeque<(Now, u32)>,
     longest_run: Ms,
+    /// The longest that a start was seen to take until it was ready.
+    #[serde(default)]
+    start_to_ready: Ms,
     /// The start that this episode's grace counts from.
     episode: Option<Now>,
     /// When the last end that was told began, and how a main process last ended.
@@ -359,19 +362,23 @@ impl Memo {
         }
     }
 
-    /// A long run ends a loop; a short one tells how wide the window must be.
+    /// A long run ends a loop; a short one tells how wide the window must be. So does one that never became ready, however
+    /// long systemd waited for it: that was no run.
     fn note_run(&mut self, last: &UnitReading, unit: &UnitReading) {
         let began = if unit.main_exited >= unit.main_started { unit.main_started } else { last.main_started };
         if unit.main_exited > last.main_exited && unit.main_exited > began && began > Ms::ZERO {
             let run = unit.main_exited.saturating_sub(began);
-            if run > LOOP_RUN {
+            if run > self.loop_run() && unit.active_since >= began {
                 self.restarts.clear();
             } else {
                 self.longest_run = self.longest_run.max(run);
             }
         }
+        if unit.running() && unit.active_since > unit.starting_since {
+            self.start_to_ready = self.start_to_ready.max(unit.active_since.saturating_sub(unit.starting_since));
+        }
         if unit.running()
-            && self.last_at.up.saturating_sub(unit.main_started) > LOOP_RUN
+            && self.last_at.up.saturating_sub(unit.main_started) > self.loop_run()
             && unit.main_started > Ms::ZERO
         {
             self.restarts.clear();
@@ -387,6 +394,10 @@ impl Memo {
             (false, Some(_)) => self.stopped = None,
             _ => {}
         }
+    }
+
+    fn loop_run(&self) -> Ms {
+        LOOP_RUN.max(self.start_to_ready * 2)
     }
 
     fn window(&self) -> Ms {

@@ -178,6 +178,7 @@ fn fold(row: &Row, properties: &Properties<'_>) -> Result<UnitReading, Fault> {
         active_since: properties.moment("ActiveEnterTimestampMonotonic", ahead),
         starting_since: properties.moment("InactiveExitTimestampMonotonic", ahead),
         stop_timeout: properties.span("TimeoutStopUSec"),
+        needs: ["Requires", "Requisite", "BindsTo"].iter().flat_map(|name| properties.units(name)).collect(),
     })
 }
 
@@ -226,6 +227,7 @@ fn not_found() -> UnitReading {
         active_since: Ms::ZERO,
         starting_since: Ms::ZERO,
         stop_timeout: Ms::ZERO,
+        needs: Vec::new(),
     }
 }
 
@@ -260,6 +262,8 @@ mod tests {
         let all = HashMap::from([
             ("UnitFileState", Variant::from("static")),
             ("BoundBy", Variant::from(vec!["b.service"])),
+            ("Requires", Variant::from(vec!["system.slice", "db.service"])),
+            ("BindsTo", Variant::from(vec!["srv-data.mount"])),
             ("WantedBy", Variant::from(Vec::<&str>::new())),
             ("InvocationID", Variant::from(vec![0u8, 0xab, 0x10])),
             ("Restart", Variant::from("always")),
@@ -278,6 +282,8 @@ mod tests {
         assert_eq!((reading.restart_every, reading.stop_timeout), (Some(Ms(1500)), Ms::MAX));
         assert_eq!(reading.main_started, Ms::ZERO, "never started is no moment, however long the host slept");
         assert!(reading.active_since >= Ms(5));
+        let needs: Vec<&str> = reading.needs.iter().map(UnitName::as_str).collect();
+        assert_eq!(needs, ["system.slice", "db.service", "srv-data.mount"]);
     }
 
     #[test]

@@ -108,6 +108,7 @@ impl Host {
                 active_since: began,
                 starting_since: began,
                 stop_timeout: Ms::secs(90),
+                needs: Vec::new(),
             },
             http: Http::Well,
             missing: false,
