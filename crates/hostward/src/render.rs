@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use hostward_core::hold::{Held, Lift};
-use hostward_core::id::TargetId;
+use hostward_core::id::{TargetId, WatchId};
 use hostward_core::judge::Verdict;
 use hostward_core::ledger::{Brake, Record, Settlement};
 use hostward_core::plan::{Plan, PlanHash, Step, When};
@@ -222,10 +222,33 @@ pub(crate) fn explain(status: &Status, watch: &WatchView) -> String {
     if let Some(revision) = &watch.revision {
         let _ = writeln!(out, "  deployed revision {revision}");
     }
+    graph(&mut out, &status.view, watch);
     for target in &watch.targets {
         explain_target(&mut out, status.view.at, target);
     }
     out
+}
+
+/// What it cannot do without, what cannot do without it, and how these are.
+fn graph(out: &mut String, view: &View, watch: &WatchView) {
+    let how = |id: &WatchId| {
+        let targets = view.watches.iter().filter(|other| other.id == *id).flat_map(|other| &other.targets);
+        let down = targets.filter(|target| target.verdict.down().is_some()).count();
+        if down == 0 { id.to_string() } else { format!("{id} {}", bad("(down)")) }
+    };
+    if !watch.needs.is_empty() {
+        let needs: Vec<String> = watch.needs.iter().map(how).collect();
+        let _ = writeln!(out, "  needs {}", needs.join(", "));
+    }
+    let needed = view.watches.iter().filter(|other| other.needs.contains(&watch.id)).map(|other| how(&other.id));
+    let needed: Vec<String> = needed.collect();
+    if !needed.is_empty() {
+        let _ = writeln!(out, "  needed by {}", needed.join(", "));
+    }
+    for cut in &watch.needs_cut {
+        let circle = format!("systemd says that it needs {cut} as well, which closes a circle: not waited for");
+        let _ = writeln!(out, "  {}", odd(&circle));
+    }
 }
 
 fn explain_target(out: &mut String, now: Now, target: &TargetView) {
