@@ -9,6 +9,7 @@ mod guard;
 mod install;
 mod paths;
 mod sandbox;
+mod tiny;
 mod wait;
 mod worker;
 
@@ -17,4 +18,5 @@ pub use guard::{Guard, find};
 pub use install::{install_hostward, write_config};
 pub use paths::{hostward_binary, repository, target_dir};
 pub use sandbox::{BootOptions, Cgroup, Output, Sandbox};
+pub use tiny::{TINY_HOST, Tiny};
 pub use worker::{Worker, worker_config};

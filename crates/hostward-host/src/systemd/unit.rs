@@ -168,7 +168,9 @@ fn fold(row: &Row, properties: &Properties<'_>) -> Result<UnitReading, Fault> {
         job: row.job.as_deref().map(Into::into),
         wanted: wanted || matches!(file_state, "enabled" | "enabled-runtime"),
         disabled: file_state == "disabled",
-        condition: properties.truth("ConditionResult").unwrap_or_default(),
+        // One that was never looked at reads as "no", too.
+        condition: properties.micros("ConditionTimestampMonotonic") == 0
+            || properties.truth("ConditionResult").unwrap_or_default(),
         needs_reload: properties.truth("NeedDaemonReload").unwrap_or_default(),
         restart_every: restarts.then(|| properties.span("RestartUSec")),
         main_pid: (pid != 0).then_some(pid),
@@ -273,6 +275,7 @@ mod tests {
             ("ExecMainStatus", Variant::from(9i32)),
             ("MainPID", Variant::from(7u32)),
             ("ConditionResult", Variant::from(true)),
+            ("ConditionTimestampMonotonic", Variant::from(5_000u64)),
             ("ActiveEnterTimestampMonotonic", Variant::from(5_000u64)),
         ]);
         let reading = fold(&row("activating", Some("start")), &Properties(all)).unwrap();
@@ -291,6 +294,13 @@ mod tests {
         let all = HashMap::from([("Restart", Variant::from("no")), ("RestartUSec", Variant::from(100_000u64))]);
         let reading = fold(&row("active", None), &Properties(all)).unwrap();
         assert_eq!((reading.restart_every, reading.wanted, &*reading.main_end), (None, false, ""));
+        let unmet = HashMap::from([
+            ("ConditionResult", Variant::from(false)),
+            ("ConditionTimestampMonotonic", Variant::from(5_000u64)),
+        ]);
+        assert!(!fold(&row("inactive", None), &Properties(unmet)).unwrap().condition);
+        let never = HashMap::from([("ConditionResult", Variant::from(false))]);
+        assert!(fold(&row("inactive", None), &Properties(never)).unwrap().condition, "nobody has tried to start it");
         let odd = fold(&row("levitating", None), &Properties(HashMap::new()));
         assert_eq!(odd, Err(Fault::Unreadable("ActiveState 'levitating'".into())));
     }
