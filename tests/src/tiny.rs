@@ -70,6 +70,11 @@ impl<'a> Tiny<'a> {
         self.sandbox.write(&format!("/run/{}/start", self.name), "0644", seconds.to_string())
     }
 
+    /// How much processor time an answer costs from now on.
+    pub fn answers_cost(&self, millis: u32) -> Result<()> {
+        self.sandbox.write(&format!("/run/{}/burn", self.name), "0644", format!("{millis}e-3"))
+    }
+
     pub fn pid(&self) -> Result<String> {
         self.sandbox.property(&self.unit(), "MainPID")
     }
