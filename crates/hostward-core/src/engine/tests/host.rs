@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use super::policy::{HOST_SENTINEL, REVISION, UNIT, WATCH_SENTINEL};
 use crate::ask::{
-    Active, Answer, Fault, GateQ, GateReading, HttpReading, Interpreter, Load, LockState, Operator, PythonReading,
-    Question, Reading, SentinelState, SystemState, UnitReading, Unmet,
+    Active, Answer, Fault, GateQ, GateReading, HttpAnswer, HttpReading, Interpreter, Load, LockState, Operator,
+    PythonReading, Question, Reading, SentinelState, SystemState, UnitReading, Unmet,
 };
 use crate::engine::Hint;
 use crate::id::UnitName;
@@ -235,12 +235,13 @@ impl Host {
     pub(super) fn answer(&self, question: &Question) -> Answer {
         Ok(match question {
             Question::Unit(_) => Reading::Unit(Box::new(self.unit.clone())),
-            Question::Http(http) if self.serves() => Reading::Http(HttpReading::Answered {
+            Question::Http(http) if self.serves() => Reading::Http(HttpReading::Answered(HttpAnswer {
                 status: 200,
                 picked: vec![Vec::new(); http.picks.len()],
                 json: true,
                 excerpt: "{}".into(),
-            }),
+                ..HttpAnswer::default()
+            })),
             Question::Http(_) => Reading::Http(HttpReading::Silent("connection refused".into())),
             Question::Python(_) => Reading::Python(self.python()?),
             Question::Gate(gate) => Reading::Gate(self.gate(gate)),

@@ -65,7 +65,7 @@ pub(super) fn service_only() -> Policy {
 }
 
 fn service_spec() -> service::Spec {
-    let question = HttpQ { url: "http://127.0.0.1:8000/health".into(), picks: Vec::new() };
+    let question = HttpQ::get("http://127.0.0.1:8000/health", Vec::new());
     service::Spec {
         unit: UnitName::new(UNIT),
         interval: Ms::secs(60),
@@ -73,9 +73,15 @@ fn service_spec() -> service::Spec {
             question,
             every: Ms::secs(10),
             timeout: Ms::secs(2),
-            status: 200,
+            status: service::Statuses::one(200),
             json: Vec::new(),
+            headers: Vec::new(),
+            tls_days: service::tls_days(),
+            components: None,
         }],
+        tcp: Vec::new(),
+        exec: Vec::new(),
+        units: Vec::new(),
         confirm_runs: 2,
         confirm_age: Ms::secs(10),
         start_grace: Ms::secs(30),
