@@ -36,6 +36,65 @@ pub(crate) fn command<'a>(argv: impl Iterator<Item = &'a str>) -> Str {
     clip(&shown, MAX_CHARS)
 }
 
+/// What somebody else wrote, fit to be shown: values whose key sounds like a secret (`"token": "x"`, `password=x`), what
+/// follows `Bearer` or `Basic`, and the user part of URLs are masked; then as [`clip`], without what is blank at the end.
+pub(crate) fn text(text: &str, max: usize) -> Str {
+    let mut shown = String::new();
+    let mut rest = text;
+    while !rest.is_empty() && shown.len() <= max * 4 {
+        let (word, after) = rest.split_at(rest.find(|c| !is_word(c)).unwrap_or(rest.len()));
+        rest = after;
+        if word.is_empty() {
+            let mut chars = rest.chars();
+            shown.extend(chars.next());
+            rest = chars.as_str();
+            if shown.ends_with("://")
+                && let Some(at) = userinfo(rest)
+            {
+                shown.push_str(MASK);
+                rest = &rest[at..];
+            }
+            continue;
+        }
+        shown.push_str(word);
+        let sign = if sounds_secret(word) {
+            ":="
+        } else if ["bearer", "basic"].iter().any(|scheme| word.eq_ignore_ascii_case(scheme)) {
+            " "
+        } else {
+            continue;
+        };
+        let before = rest.len() - rest.trim_start_matches(['"', '\'', ' ']).len();
+        let signed = rest[before..].starts_with([':', '=']) && sign != " " || before > 0 && sign == " ";
+        if signed {
+            let lead = rest.find(|c| is_word(c)).unwrap_or(rest.len());
+            // An object or a list below such a key is masked member by member, by their own keys.
+            if !rest[..lead].contains(['{', '[', ',', '}', '\n']) {
+                shown.push_str(&rest[..lead]);
+                shown.push_str(MASK);
+                rest = &rest[lead..];
+                let end = if shown.trim_end_matches(MASK).ends_with('"') {
+                    &['"'][..]
+                } else {
+                    &[' ', ',', ';', '&', '"', '\'', '}', '\n', '\r'][..]
+                };
+                rest = &rest[rest.find(end).unwrap_or(rest.len())..];
+            }
+        }
+    }
+    clip(shown.trim_end_matches(|c: char| c.is_whitespace() || c.is_control()), max)
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '-'
+}
+
+/// Where the `@` is that ends a user part, if one stands here.
+fn userinfo(rest: &str) -> Option<usize> {
+    let authority = rest.split(['/', '?', '#', ' ', '"', '\'']).next()?;
+    authority.rfind('@')
+}
+
 /// At most `max` characters, control characters as spaces.
 pub(crate) fn clip(text: &str, max: usize) -> Str {
     text.chars().take(max).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().into()
@@ -58,6 +117,27 @@ fn without_userinfo(arg: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_wrote_shows_no_value_of_a_key_that_sounds_secret() {
+        let cases = [
+            (r#"{"ok": true, "checks": {"db": "ok"}}"#, r#"{"ok": true, "checks": {"db": "ok"}}"#),
+            (r#"{"password": "hunter2", "a": 1}"#, r#"{"password": "***", "a": 1}"#),
+            (r#"{"api_token":"hunter2 with a space","a":1}"#, r#"{"api_token":"***","a":1}"#),
+            ("PGPASSWORD=hunter2 psql", "PGPASSWORD=*** psql"),
+            ("db at postgres://u:hunter2@h/db is down", "db at postgres://***@h/db is down"),
+            ("Authorization: Bearer hunter2", "Authorization: Bearer ***"),
+            (r#"{"secrets": {"n": 2}, "tokens": [1]}"#, r#"{"secrets": {"n": 2}, "tokens": [1]}"#),
+            ("the token is missing", "the token is missing"),
+            ("line\nbreak\u{7}", "line break"),
+        ];
+        for (said, shown) in cases {
+            assert_eq!(&*text(said, 200), shown);
+        }
+        let cut = text(r#"{"password": "hunter2 that never ends"#, 200);
+        assert_eq!(&*cut, r#"{"password": "***"#);
+        assert_eq!(text(&"ä".repeat(900), 200).chars().count(), 200);
+    }
 
     #[test]
     fn secrets_are_masked_and_the_rest_is_not() {

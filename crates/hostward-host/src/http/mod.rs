@@ -5,7 +5,7 @@
 //! that is down. Rules: core.md (bounds); dependencies.md, "DNS".
 
 mod body;
-mod connect;
+pub(crate) mod connect;
 mod probe;
 #[cfg(test)]
 mod sending;

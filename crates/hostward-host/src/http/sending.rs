@@ -10,6 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
+use hostward_core::ask::{Header, HttpReading, Reading, Secret, Worth};
+
 use super::*;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -211,4 +213,29 @@ async fn a_header_that_cannot_be_sent_is_refused_without_its_value() {
         let error = error.unwrap_err().to_string();
         assert!(error.contains("Token") && !error.contains("same"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_probe_notes_what_is_wrong_with_a_certificate_and_tells_it_no_secret() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let (address, _server) = serve_tls(theirs.acceptor("127.0.0.1", 2040)).await;
+    let mut q = hostward_core::ask::HttpQ::get(format!("https://{address}/"), Vec::new());
+    q.ca = Some(ours.file());
+    let answer = Client::default().probe(&q, LONG).await;
+    let Ok(Reading::Http(HttpReading::Answered(answer))) = answer else { panic!("{answer:?}") };
+    let tls = answer.tls.unwrap();
+    assert_eq!((answer.status, tls.not_after), (200, Some(Ms(2_208_988_800_000))));
+    assert_eq!(tls.distrust.as_deref(), Some("no authority that is trusted here has signed it"));
+
+    let secret = theirs.dir.path().join("secret");
+    let mut options = std::fs::OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::mode(options.create(true).write(true), 0o600);
+    std::io::Write::write_all(&mut options.open(&secret).unwrap(), b"sesame").unwrap();
+    let value = Worth::Secret(Secret::File(secret));
+    q.headers.push(Header { name: "x-token".into(), value });
+    let (address, server) = serve_tls(theirs.acceptor("127.0.0.1", 2040)).await;
+    q.url = format!("https://{address}/").into();
+    let why = "no authority that is trusted here has signed it";
+    assert_eq!(Client::default().probe(&q, LONG).await, Ok(Reading::Http(HttpReading::Untrusted(why.into()))));
+    assert!(server.await.unwrap().is_empty());
 }
