@@ -189,7 +189,7 @@ impl HttpProbe {
         judged.service = Some(match reading {
             HttpReading::Answered(answer) => {
                 judged.excerpt = Some(answer.excerpt.clone());
-                self.service(answer).map_or(Seen::Up, Seen::Down)
+                self.service(answer)
             }
             HttpReading::Silent(why) => down(Code::ProbeSilent, format!("{url}: {why}")),
             HttpReading::TimedOut(after) => {
@@ -218,28 +218,31 @@ impl HttpProbe {
         judged
     }
 
-    /// Why the service is down; none when it is up.
-    fn service(&self, answer: &HttpAnswer) -> Option<Reason> {
+    fn service(&self, answer: &HttpAnswer) -> Seen {
         let url = &self.question.url;
         if !self.status.has(answer.status) {
-            let detail = format!("{url} answers {}, expected {}", answer.status, self.status);
-            return Some(Reason::new(Code::ProbeStatus, detail));
+            return down(Code::ProbeStatus, format!("{url} answers {}, expected {}", answer.status, self.status));
         }
-        // Of a body that was cut, what was not read is not known to be missing.
-        let missing = self.question.texts.iter().zip(&answer.texts).find(|(_, found)| !**found && !answer.cut);
+        let missing = self.question.texts.iter().zip(&answer.texts).find(|(_, found)| !**found);
+        let unreadable = !answer.json && (!self.json.is_empty() || self.components.is_some());
+        if answer.cut && (missing.is_some() || unreadable) {
+            // What was not read is not known to be missing.
+            let why = format!("the body of {url} is longer than is read of it: raise `body_max`");
+            return Seen::Unknown(Fault::Config(why.into()));
+        }
         if let Some((text, _)) = missing {
-            let detail = format!("{url} does not say {text:?}: {}", answer.excerpt);
-            return Some(Reason::new(Code::ProbeBody, detail));
+            return down(Code::ProbeBody, format!("{url} does not say {text:?}: {}", answer.excerpt));
         }
         if !self.json.is_empty() && !answer.json {
-            return Some(Reason::new(Code::ProbeBody, format!("{url} answers no JSON: {}", answer.excerpt)));
+            return down(Code::ProbeBody, format!("{url} answers no JSON: {}", answer.excerpt));
         }
         let none = Vec::new();
         let unmet = self.question.picks.iter().zip(&self.json).enumerate().find_map(|(n, (pointer, test))| {
             let detail = expect::unmet(pointer, test, answer.picked.get(n).unwrap_or(&none))?;
             Some(Reason::new(Code::ProbeBody, detail))
         });
-        unmet.or_else(|| self.components.as_ref()?.restart(answer))
+        let reason = unmet.or_else(|| self.components.as_ref()?.restart(answer));
+        reason.map_or(Seen::Up, Seen::Down)
     }
 
     fn certificate(&self, asked: Now, reading: &HttpReading) -> Option<(Str, Seen)> {

@@ -69,7 +69,15 @@ fn a_text_that_is_missing_from_a_whole_body_is_down() {
     let with = |found, cut| HttpReading::Answered(HttpAnswer { texts: vec![found], cut, ..answered(200) });
     assert_eq!(read(&probe, with(true, false)), ["up"]);
     assert_eq!(read(&probe, with(false, false)), ["down probe_body: http://127.0.0.1/ does not say \"pong\": said"]);
-    assert_eq!(read(&probe, with(false, true)), ["up"], "what was not read is not missing");
+    let cut = "unknown config: a mistake in what was declared: the body of http://127.0.0.1/ is longer than is read of \
+               it: raise `body_max`";
+    assert_eq!(read(&probe, with(false, true)), [cut], "what was not read is not missing");
+    let json = |cut| HttpReading::Answered(HttpAnswer { json: false, cut, ..answered(200) });
+    let mut probe = http("http://127.0.0.1/");
+    probe.question.picks = vec!["/ok".into()];
+    probe.json = vec![Test::Exists(true)];
+    assert_eq!(read(&probe, json(true)), [cut]);
+    assert_eq!(read(&probe, json(false)), ["down probe_body: http://127.0.0.1/ answers no JSON: said"]);
 }
 
 #[test]
