@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use hostward_core::ask::{ExecQ, Header, HttpQ, Method, Secret, TcpQ, Where, Worth};
 use hostward_core::id::{Str, UnitName, WatchId};
 use hostward_core::time::Ms;
-use hostward_core::watch::service::{ExecProbe, HttpProbe, OnTimeout, TcpProbe, UnitProbe};
+use hostward_core::watch::service::{ExecProbe, HttpProbe, OnTimeout, TcpProbe, UnitProbe, down_statuses};
 use toml::de::DeValue;
 
 use crate::assertion;
@@ -293,10 +293,16 @@ fn exec(mut table: Reader<'_>) -> Option<ExecProbe> {
         table.push(&program.at, Finding::error(complaint.message).help(help));
     }
     let user = table.get("user", &scalar::USER).map(|said| said.value);
+    let down = table.value("down").and_then(|value| value.items("an exit status"));
+    let down = down.map_or_else(down_statuses, |items| {
+        // 126 and 127 say that the command could not be run.
+        let statuses = items.iter().filter_map(|item| item.integer(1..=125));
+        statuses.filter_map(|status| i32::try_from(status).ok()).collect()
+    });
     let on_timeout = table.or("on_timeout", &ON_TIMEOUT, OnTimeout::default());
     table.finish();
     let run = run?.into_iter().map(|said| said.value).collect();
-    Some(ExecProbe { question: ExecQ { run, user, timeout }, every, on_timeout })
+    Some(ExecProbe { question: ExecQ { run, user, timeout }, every, down, on_timeout })
 }
 
 fn unit(mut table: Reader<'_>, own: Option<&UnitName>) -> Option<UnitProbe> {

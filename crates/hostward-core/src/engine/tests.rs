@@ -5,6 +5,7 @@ mod crash;
 mod holds;
 mod host;
 mod orders;
+mod parts;
 mod policy;
 mod replay;
 mod s1;

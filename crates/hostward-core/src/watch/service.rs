@@ -25,7 +25,7 @@ use crate::world::{Live, World};
 use probe::{Declared, Judged};
 
 pub use component::Components;
-pub use probe::{ExecProbe, HttpProbe, OnTimeout, Statuses, TcpProbe, UnitProbe, tls_days};
+pub use probe::{ExecProbe, HttpProbe, OnTimeout, Statuses, TcpProbe, UnitProbe, down_statuses, tls_days};
 
 /// `[service.NAME]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

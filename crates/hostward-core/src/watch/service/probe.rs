@@ -61,7 +61,16 @@ pub struct ExecProbe {
     pub question: ExecQ,
     /// Default 30 s: a process costs more than a connection.
     pub every: Ms,
+    /// Exit statuses that mean "down". Default 1.
+    #[serde(default = "down_statuses")]
+    pub down: Vec<i32>,
+    #[serde(default)]
     pub on_timeout: OnTimeout,
+}
+
+/// What a command that was written for it says.
+pub fn down_statuses() -> Vec<i32> {
+    vec![1]
 }
 
 /// What it means that a command had to be killed.
@@ -318,8 +327,9 @@ impl ExecProbe {
         let unknown = |why: String| Seen::Unknown(Fault::Probe(why.into()));
         let (service, excerpt) = match reading {
             ExecReading::Exited { code: 0, excerpt } => (Seen::Up, excerpt),
-            ExecReading::Exited { code: 1, excerpt } => {
-                (down(Code::ProbeExec, format!("{program}: {}", or(excerpt, "exit status 1"))), excerpt)
+            ExecReading::Exited { code, excerpt } if self.down.contains(code) => {
+                let said = if excerpt.is_empty() { format!("exit status {code}") } else { excerpt.to_string() };
+                (down(Code::ProbeExec, format!("{program}: {said}")), excerpt)
             }
             // A shell's and our own word for what cannot be executed.
             ExecReading::Exited { code: 126 | 127, excerpt } => {
@@ -384,10 +394,6 @@ fn host(authority: &str) -> &str {
         Some(bracketed) => bracketed.split(']').next().unwrap_or(bracketed),
         None => authority.split(':').next().unwrap_or(authority),
     }
-}
-
-fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
-    if text.is_empty() { otherwise } else { text }
 }
 
 fn down(code: Code, detail: impl Into<Str>) -> Seen {

@@ -223,12 +223,14 @@ fn tcp() {
 #[test]
 fn exec() {
     let question = ExecQ { run: vec!["/usr/bin/pg_isready".into(), "-q".into()], user: None, timeout: Ms::secs(5) };
-    let probe = |on_timeout| ExecProbe { question: question.clone(), every: Ms::secs(30), on_timeout };
+    let probe =
+        |on_timeout| ExecProbe { question: question.clone(), every: Ms::secs(30), down: vec![1, 4], on_timeout };
     let exited = |code, excerpt: &str| ExecReading::Exited { code, excerpt: excerpt.into() };
     let hung = || ExecReading::TimedOut { after: Ms::secs(5), excerpt: "".into() };
     let cases = [
         (OnTimeout::Unknown, exited(0, "ok"), "up"),
         (OnTimeout::Unknown, exited(1, "no"), "down probe_exec: /usr/bin/pg_isready: no"),
+        (OnTimeout::Unknown, exited(4, "ill"), "down probe_exec: /usr/bin/pg_isready: ill"),
         (OnTimeout::Unknown, exited(1, ""), "down probe_exec: /usr/bin/pg_isready: exit status 1"),
         (
             OnTimeout::Unknown,
