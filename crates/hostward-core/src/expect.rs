@@ -35,7 +35,7 @@ pub fn unmet(pointer: &str, test: &Test, picked: &[Picked]) -> Option<Str> {
         Test::Exists(want) => picked.is_empty() != *want,
         Test::Any(want) => picked.iter().any(|got| equal(got, want)),
         Test::Has(want) => {
-            let has = |got: &Picked| matches!(got, Picked::Text(text) if text.contains(&**want));
+            let has = |got: &Picked| matches!(got, Picked::Text(said) if said.contains(&**want));
             !picked.is_empty() && picked.iter().all(has)
         }
         Test::Len(want) => !picked.is_empty() && picked.iter().all(|got| len(got) == Some(*want)),

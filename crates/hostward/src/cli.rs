@@ -165,7 +165,7 @@ pub(crate) enum Verb {
     Become {
         user: String,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        run: Vec<std::ffi::OsString>,
+        command: Vec<std::ffi::OsString>,
     },
 }
 

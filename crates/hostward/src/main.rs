@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     // Neither has a runtime: the one may hang in the kernel, the other turns into something else.
     match &cli.verb {
         Verb::Probe => return hostward_host::child::answer_stdin(),
-        Verb::Become { user, run } => return hostward_host::exec::become_and_run(user, run),
+        Verb::Become { user, command } => return hostward_host::exec::become_and_run(user, command),
         _ => {}
     }
     match run(cli) {

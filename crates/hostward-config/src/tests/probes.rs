@@ -24,7 +24,7 @@ fn policy() -> Policy {
 fn service(policy: &Policy, name: &str) -> service::Spec {
     match &policy.watches[&WatchId::new(name)].spec {
         Spec::Service(spec) => spec.clone(),
-        other => panic!("{other:?}"),
+        Spec::Baseline(spec) => panic!("{spec:?}"),
     }
 }
 
@@ -224,7 +224,7 @@ fn components_are_named_by_one_wildcard_and_caused_by_watches() {
         ),
         (
             "{ at = \"/*\", causes = { db = \"service.db\" } }",
-            "6:43 there is no [service.db] | declare [service.db], or leave the cause out",
+            "6:43 there is no [service.db] | did you mean `service.a`?",
         ),
         (
             "{ at = \"/*\", causes = { db = \"service.a\" } }",
@@ -255,7 +255,7 @@ fn what_the_other_kinds_cannot_ask() {
         &[
             (
                 "",
-                "4:13 [service.a.probe.tcp] needs one of `connect` and `unix` | add connect = \"127.0.0.1:5432\", or unix = \"/run/x.sock\"",
+                "4:1 [service.a.probe.tcp] needs one of `connect` and `unix` | add connect = \"127.0.0.1:5432\", or unix = \"/run/x.sock\"",
             ),
             (
                 "connect = \"5432\"",
@@ -271,7 +271,7 @@ fn what_the_other_kinds_cannot_ask() {
     check(
         "exec",
         &[
-            ("", "4:13 [service.a.probe.exec] has no `run` | add run = [\"/usr/bin/pg_isready\", \"-q\"]"),
+            ("", "4:1 [service.a.probe.exec] has no `run` | add run = [\"/usr/bin/pg_isready\", \"-q\"]"),
             (
                 "run = [\"pg_isready\"]",
                 "5:8 `pg_isready` is not an absolute path | checks run without a shell or PATH: write the program's whole path",

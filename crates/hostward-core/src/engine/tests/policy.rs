@@ -69,16 +69,7 @@ fn service_spec() -> service::Spec {
     service::Spec {
         unit: UnitName::new(UNIT),
         interval: Ms::secs(60),
-        http: vec![service::HttpProbe {
-            question,
-            every: Ms::secs(10),
-            timeout: Ms::secs(2),
-            status: service::Statuses::one(200),
-            json: Vec::new(),
-            headers: Vec::new(),
-            tls_days: service::tls_days(),
-            components: None,
-        }],
+        http: vec![service::HttpProbe::new(question)],
         tcp: Vec::new(),
         exec: Vec::new(),
         units: Vec::new(),

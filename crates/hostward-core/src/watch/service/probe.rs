@@ -40,6 +40,22 @@ pub struct HttpProbe {
     pub components: Option<Components>,
 }
 
+impl HttpProbe {
+    /// With every default.
+    pub fn new(question: HttpQ) -> Self {
+        HttpProbe {
+            question,
+            every: Ms::secs(10),
+            timeout: Ms::secs(2),
+            status: Statuses::one(200),
+            json: Vec::new(),
+            headers: Vec::new(),
+            tls_days: tls_days(),
+            components: None,
+        }
+    }
+}
+
 /// A renewal is due 30 days before the end; two weeks later it has failed.
 pub const fn tls_days() -> u32 {
     14

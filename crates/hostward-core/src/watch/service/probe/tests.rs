@@ -8,16 +8,7 @@ fn text(text: &str) -> Picked {
 }
 
 fn http(url: &str) -> HttpProbe {
-    HttpProbe {
-        question: HttpQ::get(url, Vec::new()),
-        every: Ms::secs(10),
-        timeout: Ms::secs(2),
-        status: Statuses::one(200),
-        json: Vec::new(),
-        headers: Vec::new(),
-        tls_days: tls_days(),
-        components: None,
-    }
+    HttpProbe::new(HttpQ::get(url, Vec::new()))
 }
 
 fn answered(status: u16) -> HttpAnswer {
