@@ -1,35 +1,144 @@
-//! `expect.status` and `expect.json` of an HTTP probe.
+//! `expect` of an HTTP probe.
 
 use hostward_core::ask::Picked;
 use hostward_core::expect::Test;
 use hostward_core::id::Str;
+use hostward_core::watch::service::{Statuses, tls_days};
 use toml::de::DeValue;
 
 use crate::finding::{Finding, did_you_mean, shown};
 use crate::reader::{Reader, Value};
+use crate::scalar::{Complaint, Scalar};
 
 /// What a probe expects; a pick for each test.
 #[derive(Debug)]
 pub(crate) struct Expect {
-    pub(crate) status: u16,
+    pub(crate) status: Statuses,
     pub(crate) picks: Vec<Str>,
     pub(crate) json: Vec<Test>,
+    pub(crate) texts: Vec<Str>,
+    pub(crate) shown: Vec<Str>,
+    pub(crate) headers: Vec<Test>,
+    pub(crate) tls_days: u32,
 }
 
 /// Each is evaluated on up to 64 values at every probe.
 const ASSERTIONS_LIMIT: usize = 64;
+/// Texts are looked for in the whole body.
+const TEXTS_LIMIT: usize = 8;
+/// The longest that an authority may still issue: CA/Browser Forum, Baseline Requirements, 6.3.2.
+const TLS_DAYS_MAX: u32 = 398;
 
-pub(crate) fn read(table: &mut Reader<'_>) -> Expect {
-    let mut said = Expect { status: 200, picks: Vec::new(), json: Vec::new() };
+pub(crate) fn read(table: &mut Reader<'_>, url: Option<&str>) -> Expect {
+    let mut said = Expect {
+        status: Statuses::one(200),
+        picks: Vec::new(),
+        json: Vec::new(),
+        texts: Vec::new(),
+        shown: Vec::new(),
+        headers: Vec::new(),
+        tls_days: tls_days(),
+    };
     let Some(mut expect) = table.table("expect") else { return said };
-    if let Some(status) = expect.integer("status", 100..=599).and_then(|n| u16::try_from(n).ok()) {
-        said.status = status;
+    if let Some(statuses) = expect.value("status").and_then(|value| statuses(&value)) {
+        said.status = statuses;
+    }
+    if let Some(texts) = expect.value("text") {
+        said.texts = self::texts(&texts);
     }
     if let Some(json) = expect.table("json") {
         assertions(&json, &mut said);
     }
+    if let Some(header) = expect.table("header") {
+        headers(&header, &mut said);
+    }
+    let plain = url.is_some_and(|url| !url.starts_with("https:"));
+    if let Some(value) = expect.value("tls_days") {
+        said.tls_days = value.integer(0..=TLS_DAYS_MAX).unwrap_or(said.tls_days);
+        if plain {
+            let finding = Finding::error("`tls_days` means something over https alone");
+            value.complain(finding.help("write the URL with https://, or leave it out"));
+        }
+    }
     expect.finish();
     said
+}
+
+/// `200`, `"2xx"`, or a list of them.
+fn statuses(value: &Value<'_>) -> Option<Statuses> {
+    let items = match value.node() {
+        DeValue::Array(_) => value.items("a status")?,
+        _ => vec![value.clone()],
+    };
+    Some(Statuses(items.iter().filter_map(status).collect()))
+}
+
+fn status(value: &Value<'_>) -> Option<(u16, u16)> {
+    let DeValue::String(text) = value.node() else {
+        let one = value.integer(100..=599).and_then(|n| u16::try_from(n).ok())?;
+        return Some((one, one));
+    };
+    let class = text.strip_suffix("xx").and_then(|class| class.parse::<u16>().ok());
+    let Some(class) = class.filter(|class| (1..=5).contains(class)) else {
+        let finding = Finding::error(format!("{} is no class of statuses", shown(text)));
+        value.complain(finding.help("write 204, \"2xx\", or [\"2xx\", 401]"));
+        return None;
+    };
+    Some((class * 100, class * 100 + 99))
+}
+
+fn texts(value: &Value<'_>) -> Vec<Str> {
+    let items = match value.node() {
+        DeValue::Array(_) => value.items("text that the body must have").unwrap_or_default(),
+        _ => vec![value.clone()],
+    };
+    if let Some(one) = items.get(TEXTS_LIMIT) {
+        one.complain(Finding::error(format!("`text` has more than {TEXTS_LIMIT} of them")).help("expect less of it"));
+    }
+    items.iter().filter_map(|item| item.scalar(&CONTAINED)).map(|said| said.value).collect()
+}
+
+const CONTAINED: Scalar<Str> = Scalar {
+    expected: "text",
+    example: "\"pong\"",
+    parse: |text| {
+        if text.is_empty() || text.len() > 1024 {
+            return Err(Complaint::new("this cannot be looked for", "from 1 to 1024 bytes of text"));
+        }
+        Ok(text.into())
+    },
+};
+
+/// `{ "content-type" = "application/json", etag = { exists = true } }`
+fn headers(table: &Reader<'_>, said: &mut Expect) {
+    for (name, value) in table.entries() {
+        if !is_header(name.value) {
+            let finding = Finding::error(format!("{} is no header's name", shown(name.value)));
+            table.push(&name.at, finding.help("letters, digits and -, as in content-type"));
+            continue;
+        }
+        match test(&value) {
+            None => {}
+            Some(test @ (Test::Eq(Picked::Text(_)) | Test::Ne(Picked::Text(_)) | Test::Has(_) | Test::Exists(_))) => {
+                said.shown.push(name.value.to_ascii_lowercase().into());
+                said.headers.push(test);
+            }
+            Some(_) => {
+                let finding = Finding::error("a header is text");
+                value.complain(finding.help("write \"VALUE\", { has = \"PART\" }, { ne = .. } or { exists = true }"));
+            }
+        }
+    }
+    if said.headers.len() > ASSERTIONS_LIMIT {
+        let finding = Finding::error(format!("`header` has more than {ASSERTIONS_LIMIT} assertions"));
+        table.push(table.at(), finding.help("expect less of it"));
+    }
+}
+
+/// RFC 9110, 5.1, without the signs that nobody uses.
+pub(crate) fn is_header(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !name.is_empty() && name.len() <= 128 && name.chars().all(allowed)
 }
 
 fn assertions(json: &Reader<'_>, said: &mut Expect) {
@@ -55,7 +164,7 @@ fn assertions(json: &Reader<'_>, said: &mut Expect) {
 }
 
 /// RFC 6901, with `*` for a whole segment. What is wrong with it, when something is.
-fn pointer_fault(pointer: &str) -> Option<String> {
+pub(crate) fn pointer_fault(pointer: &str) -> Option<String> {
     if !pointer.starts_with('/') {
         return Some(format!("begin it with /: \"/{}\"", pointer.trim_start_matches('$').replace('.', "/")));
     }
@@ -64,7 +173,7 @@ fn pointer_fault(pointer: &str) -> Option<String> {
     stray.then(|| "write ~ as ~0, and / within a name as ~1".to_owned())
 }
 
-const OPERATORS: [&str; 8] = ["eq", "ne", "lt", "gt", "exists", "all", "any", "len"];
+const OPERATORS: [&str; 9] = ["eq", "ne", "lt", "gt", "exists", "all", "any", "has", "len"];
 
 /// A value, or a table with one operator.
 fn test(value: &Value<'_>) -> Option<Test> {
@@ -82,6 +191,7 @@ fn test(value: &Value<'_>) -> Option<Test> {
         "any" => picked(operand).map(Test::Any),
         "lt" => number(operand).map(Test::Lt),
         "gt" => number(operand).map(Test::Gt),
+        "has" => operand.scalar(&CONTAINED).map(|said| Test::Has(said.value)),
         "len" => operand.integer(0..=u32::MAX).map(|n| Test::Len(n.into())),
         "exists" => {
             let DeValue::Boolean(exists) = operand.node() else {
@@ -100,7 +210,7 @@ fn test(value: &Value<'_>) -> Option<Test> {
 }
 
 /// A scalar as a JSON body would write it.
-fn picked(value: &Value<'_>) -> Option<Picked> {
+pub(crate) fn picked(value: &Value<'_>) -> Option<Picked> {
     match value.node() {
         DeValue::Boolean(b) => Some(Picked::Bool(*b)),
         DeValue::String(text) => Some(Picked::Text(text.as_ref().into())),

@@ -67,6 +67,7 @@ fn mention(draft: &Draft, by: &WatchId, what: &Mention) -> Option<Finding> {
         Mention::Reconcile(id) => reconcile(draft, id),
         Mention::Prove(id) => prove(draft, by, id),
         Mention::Needs(id) => needs(draft, by, id),
+        Mention::Cause(id) => cause(draft, by, id),
     }
 }
 
@@ -114,6 +115,19 @@ fn needs(draft: &Draft, by: &WatchId, id: &WatchId) -> Option<Finding> {
         }
     }
     None
+}
+
+fn cause(draft: &Draft, by: &WatchId, id: &WatchId) -> Option<Finding> {
+    if id == by {
+        let finding = Finding::error(format!("[{by}] cannot be the cause of its own component"));
+        return Some(finding.help("name the watch of what the component rests on, or leave it out"));
+    }
+    if draft.watches.contains_key(id) {
+        return None;
+    }
+    let help = did_you_mean(id.as_str(), draft.watches.keys().map(WatchId::as_str))
+        .unwrap_or_else(|| format!("declare [{id}], or leave the cause out"));
+    Some(Finding::error(format!("there is no [{id}]")).help(help))
 }
 
 fn prove(draft: &Draft, by: &WatchId, id: &WatchId) -> Option<Finding> {

@@ -36,6 +36,8 @@ pub(crate) enum Mention {
     /// `then.prove`
     Prove(WatchId),
     Needs(WatchId),
+    /// Whose fault a component's state is.
+    Cause(WatchId),
     /// Not above the host's.
     Mode(Mode),
 }

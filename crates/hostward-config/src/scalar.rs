@@ -68,6 +68,8 @@ pub(crate) const ADDRESS: Scalar<SocketAddr> =
     Scalar { expected: "an address with a port", example: "\"127.0.0.1:9469\"", parse: |text| address(text) };
 pub(crate) const URL: Scalar<Str> =
     Scalar { expected: "a URL", example: "\"http://127.0.0.1:8001/api/health\"", parse: |text| url(text) };
+pub(crate) const SOCKET: Scalar<PathBuf> =
+    Scalar { expected: "a socket's path", example: "\"/run/example.sock\"", parse: |text| socket(text) };
 pub(crate) const USER: Scalar<Str> =
     Scalar { expected: "a user's name", example: "\"deploy\"", parse: |text| user(text) };
 /// Names are looked up later: only their shape is checked here.
@@ -199,7 +201,10 @@ fn address(text: &str) -> Result<SocketAddr, Complaint> {
 
 const URL_LIMIT: usize = 2048;
 
-/// `http://host[:port][/path]`
+/// Words that name a secret in a query.
+const SECRET_KEYS: [&str; 6] = ["token", "secret", "passw", "api_key", "apikey", "access_key"];
+
+/// `http://host[:port][/path]`, or https
 fn url(text: &str) -> Result<Str, Complaint> {
     let no = |help: &str| Err(Complaint::new(format!("{} cannot be probed", shown(text)), help));
     if text.len() > URL_LIMIT || text.contains(|c: char| c.is_whitespace() || c.is_control() || !c.is_ascii()) {
@@ -208,10 +213,14 @@ fn url(text: &str) -> Result<Str, Complaint> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return no("write it as http://127.0.0.1:8001/path");
     };
-    match scheme {
-        "http" => {}
-        "https" => return no("https is not supported here; probe the service itself over http"),
-        _ => return no("only http:// can be probed"),
+    if !matches!(scheme, "http" | "https") {
+        return no("only http:// and https:// can be probed; [[service.NAME.probe.tcp]] asks anything else");
+    }
+    let query = rest.split_once('?').map_or("", |(_, query)| query).to_ascii_lowercase();
+    let keys = query.split('&').filter_map(|pair| pair.split('=').next());
+    if keys.into_iter().any(|key| SECRET_KEYS.iter().any(|secret| key.contains(secret))) {
+        let help = "send it in a header: headers = { authorization = { credential = \"NAME\" } }";
+        return Err(Complaint::new("a secret does not belong into the configuration", help));
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') {
@@ -230,6 +239,18 @@ fn url(text: &str) -> Result<Str, Complaint> {
         return no("the port is a number from 1 to 65535");
     }
     Ok(text.into())
+}
+
+/// `sun_path`, its final NUL not included: unix(7).
+const SOCKET_LIMIT: usize = 107;
+
+fn socket(text: &str) -> Result<PathBuf, Complaint> {
+    let path = path(text)?;
+    if path.as_os_str().len() > SOCKET_LIMIT {
+        let help = "a socket's path has at most 107 bytes";
+        return Err(Complaint::new(format!("{} is too long", shown(text)), help));
+    }
+    Ok(path)
 }
 
 fn size(text: &str) -> Result<u64, Complaint> {
@@ -340,8 +361,12 @@ mod tests {
 
     #[test]
     fn urls() {
-        for good in ["http://127.0.0.1:8001/api/health", "http://[::1]:80/", "http://localhost", "http://[::1]/x?y=1"]
-        {
+        for good in [
+            "http://127.0.0.1:8001/api/health",
+            "https://[::1]:80/",
+            "http://localhost",
+            "http://[::1]/x?y=1&keyed=2",
+        ] {
             assert!(url(good).is_ok(), "{good}");
         }
         for bad in [
@@ -354,6 +379,7 @@ mod tests {
             "http://u:p@h/",
             "ftp://h/",
             "http://a b/",
+            "https://h/?a=1&api_token=x",
         ] {
             assert!(url(bad).is_err(), "{bad}");
         }

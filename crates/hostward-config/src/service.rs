@@ -1,23 +1,22 @@
 //! `[service.NAME]`.
 
-use hostward_core::ask::HttpQ;
+use std::collections::BTreeSet;
+
 use hostward_core::id::WatchId;
 use hostward_core::policy::{Brakes, Watch};
 use hostward_core::time::Ms;
 use hostward_core::watch::service::{HttpProbe, Spec, Step};
 
-use crate::assertion;
 use crate::common;
 use crate::draft::{Claim, Draft, Mention};
 use crate::finding::{Finding, did_you_mean, shown};
+use crate::probe;
 use crate::reader::Reader;
 use crate::scalar::{self, Complaint, Scalar};
 
 /// watches.md, "service", Defaults.
 pub(crate) const BRAKES: Brakes =
     Brakes { cooldown: Ms::secs(60), plateau: Ms::mins(30), per_hour: 3, per_day: 6, soak: Ms::secs(60) };
-/// Each is a request every few seconds, one after another on one thread.
-const PROBES_LIMIT: usize = 64;
 
 pub(crate) fn read(mut table: Reader<'_>, id: &WatchId, draft: &mut Draft) -> Option<Watch> {
     let unit = table.need("unit", &scalar::UNIT);
@@ -29,12 +28,18 @@ pub(crate) fn read(mut table: Reader<'_>, id: &WatchId, draft: &mut Draft) -> Op
     let start_grace = table.or("start_grace", &scalar::SPAN, Ms::secs(30));
     let respect_stop = table.or("respect_stop", &scalar::SPAN_OR_FOREVER, Ms::mins(30));
     let (confirm_runs, confirm_age) = confirm(&mut table);
-    let http = probes(&mut table);
+    let probes = probe::read(&mut table, id, unit.as_ref().map(|said| &said.value), draft);
     let ladder = remedy(&mut table, id, draft);
     table.finish();
     let unit = unit?.value;
-    let spec = Spec { unit, interval, http, confirm_runs, confirm_age, start_grace, respect_stop, ladder };
-    Some(common.watch(hostward_core::watch::Spec::Service(spec)))
+    let probe::Probes { http, tcp, exec, units } = probes;
+    let mut needs = needed(&http);
+    let spec =
+        Spec { unit, interval, http, tcp, exec, units, confirm_runs, confirm_age, start_grace, respect_stop, ladder };
+    let mut watch = common.watch(hostward_core::watch::Spec::Service(spec));
+    needs.retain(|cause| !watch.needs.contains(cause));
+    watch.needs.extend(needs);
+    Some(watch)
 }
 
 fn confirm(table: &mut Reader<'_>) -> (u32, Ms) {
@@ -45,21 +50,12 @@ fn confirm(table: &mut Reader<'_>) -> (u32, Ms) {
     said
 }
 
-fn probes(table: &mut Reader<'_>) -> Vec<HttpProbe> {
-    let Some(mut probe) = table.table("probe") else { return Vec::new() };
-    let probes = probe.tables("http", PROBES_LIMIT).into_iter().filter_map(http).collect();
-    probe.finish();
-    probes
-}
-
-fn http(mut table: Reader<'_>) -> Option<HttpProbe> {
-    let url = table.need("url", &scalar::URL);
-    let every = table.or("every", &scalar::PERIOD, Ms::secs(10));
-    let timeout = table.or("timeout", &scalar::PERIOD, Ms::secs(2));
-    let expect = assertion::read(&mut table);
-    table.finish();
-    let question = HttpQ { url: url?.value, picks: expect.picks };
-    Some(HttpProbe { question, every, timeout, status: expect.status, json: expect.json })
+/// What the components rest on without which the service is down.
+fn needed(http: &[HttpProbe]) -> Vec<WatchId> {
+    let components = http.iter().filter_map(|probe| probe.components.as_ref());
+    let causes = components.flat_map(|c| c.causes.iter().filter(|(name, _)| c.restart_on.contains(*name)));
+    let causes: BTreeSet<&WatchId> = causes.map(|(_, cause)| cause).collect();
+    causes.into_iter().cloned().collect()
 }
 
 const STEP: Scalar<Step> =

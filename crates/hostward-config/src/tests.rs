@@ -2,6 +2,7 @@
 
 mod examples;
 mod files;
+mod probes;
 mod refusals;
 mod report;
 

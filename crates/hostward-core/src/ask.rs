@@ -3,6 +3,8 @@
 //! A question is asked at the edge with a deadline; its answer carries extracted facts, bounded in size, and no
 //! judgement: what they mean is the core's to say, so that a recording can be judged again under another policy.
 
+mod serves;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,12 +14,19 @@ use serde::{Deserialize, Serialize};
 use crate::id::{Str, UnitName, WatchId};
 use crate::time::Ms;
 
+pub use serves::{
+    ExecQ, ExecReading, Header, HttpAnswer, HttpQ, HttpReading, Method, Picked, Secret, TcpQ, TcpReading, TlsReading,
+    Where, Worth,
+};
+
 /// One question about the world.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Question {
     Unit(UnitName),
     Http(HttpQ),
+    Tcp(TcpQ),
+    Exec(ExecQ),
     Python(PythonQ),
     Gate(GateQ),
     /// What stops when this unit is stopped.
@@ -26,15 +35,6 @@ pub enum Question {
     Mount(PathBuf),
     #[cfg(feature = "toy")]
     Toy(crate::watch::toy::ToyQ),
-}
-
-/// A GET of one URL; redirects are not followed, proxy variables are ignored.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct HttpQ {
-    /// `http://host:port/path`.
-    pub url: Str,
-    /// JSON pointers (RFC 6901) to extract; a whole segment `*` matches every member or element.
-    pub picks: Vec<Str>,
 }
 
 /// A Python environment, read natively, against what is declared for it.
@@ -91,6 +91,8 @@ pub type Answer = Result<Reading, Fault>;
 pub enum Reading {
     Unit(Box<UnitReading>),
     Http(HttpReading),
+    Tcp(TcpReading),
+    Exec(ExecReading),
     Python(PythonReading),
     Gate(GateReading),
     Closure(ClosureReading),
@@ -148,6 +150,9 @@ pub enum Fault {
     /// Our own machinery failed: a child could not be started, a descriptor was not to be had.
     #[error("the probe itself failed: {0}")]
     Probe(Str),
+    /// What was declared cannot be asked: a command that does not exist, a credential that is missing.
+    #[error("a mistake in what was declared: {0}")]
+    Config(Str),
 }
 
 impl Fault {
@@ -159,6 +164,7 @@ impl Fault {
             Fault::Denied(_) => "denied",
             Fault::Unreadable(_) => "unreadable",
             Fault::Probe(_) => "probe",
+            Fault::Config(_) => "config",
         }
     }
 }
@@ -234,54 +240,6 @@ pub struct UnitReading {
 impl UnitReading {
     pub fn running(&self) -> bool {
         matches!(self.active, Active::Active | Active::Reloading)
-    }
-}
-
-/// What a URL answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HttpReading {
-    /// A whole response head; the body may have been cut at the cap (64 KiB).
-    Answered {
-        status: u16,
-        /// For each pick of the question, in its order: what the pointer named. Empty: nothing. At most 64 values each.
-        picked: Vec<Vec<Picked>>,
-        /// The body is JSON.
-        json: bool,
-        /// The first 200 characters of the body, control characters replaced.
-        excerpt: Str,
-    },
-    /// Nobody answered: connection refused, reset, or closed in the middle.
-    Silent(Str),
-    /// No whole answer within the deadline, this long.
-    TimedOut(Ms),
-}
-
-/// One scalar of a JSON body, at most 200 characters of it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Picked {
-    Null,
-    Bool(bool),
-    /// As written in the body: `1`, `1.5`.
-    Number(Str),
-    Text(Str),
-    /// An array of this many elements.
-    Array(usize),
-    /// An object of this many members.
-    Object(usize),
-}
-
-impl fmt::Display for Picked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Picked::Null => f.write_str("null"),
-            Picked::Bool(b) => write!(f, "{b}"),
-            Picked::Number(n) => f.write_str(n),
-            Picked::Text(t) => write!(f, "{t:?}"),
-            Picked::Array(n) => write!(f, "[{n} elements]"),
-            Picked::Object(n) => write!(f, "{{{n} members}}"),
-        }
     }
 }
 

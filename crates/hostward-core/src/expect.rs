@@ -19,6 +19,8 @@ pub enum Test {
     All(Picked),
     /// At least one is this.
     Any(Picked),
+    /// Text that has this in it.
+    Has(Str),
     /// An array or object of this many, or text of this many characters.
     Len(u64),
 }
@@ -32,6 +34,10 @@ pub fn unmet(pointer: &str, test: &Test, picked: &[Picked]) -> Option<Str> {
         Test::Gt(want) => !picked.is_empty() && picked.iter().all(|got| number(got).is_some_and(|n| n > *want)),
         Test::Exists(want) => picked.is_empty() != *want,
         Test::Any(want) => picked.iter().any(|got| equal(got, want)),
+        Test::Has(want) => {
+            let has = |got: &Picked| matches!(got, Picked::Text(said) if said.contains(&**want));
+            !picked.is_empty() && picked.iter().all(has)
+        }
         Test::Len(want) => !picked.is_empty() && picked.iter().all(|got| len(got) == Some(*want)),
     };
     if holds {
@@ -55,12 +61,13 @@ fn wanted(test: &Test) -> String {
         Test::Exists(false) => "not to exist".into(),
         Test::All(want) => format!("all {want}"),
         Test::Any(want) => format!("some {want}"),
+        Test::Has(want) => format!("text with {want:?}"),
         Test::Len(want) => format!("a length of {want}"),
     }
 }
 
 /// `1` and `1.0` are the same number.
-fn equal(got: &Picked, want: &Picked) -> bool {
+pub(crate) fn equal(got: &Picked, want: &Picked) -> bool {
     match (number(got), number(want)) {
         (Some(a), Some(b)) => a.total_cmp(&b).is_eq(),
         _ => got == want,
@@ -109,6 +116,14 @@ mod tests {
             (Test::Any(text("ok")), vec![text("ok"), text("degraded")], None),
             (Test::Exists(false), vec![], None),
             (Test::Exists(true), vec![], Some("/x is nothing, expected to exist")),
+            (Test::Has("json".into()), vec![text("application/json; x")], None),
+            (
+                Test::Has("json".into()),
+                vec![text("text/html")],
+                Some("/x is \"text/html\", expected text with \"json\""),
+            ),
+            (Test::Has("1".into()), vec![num("1")], Some("/x is 1, expected text with \"1\"")),
+            (Test::Has("a".into()), vec![], Some("/x is nothing, expected text with \"a\"")),
             (Test::Len(2), vec![Picked::Array(2)], None),
             (Test::Len(2), vec![Picked::Null], Some("/x is null, expected a length of 2")),
         ];

@@ -30,6 +30,16 @@ pub enum Code {
     ProbeSilent,
     ProbeStatus,
     ProbeBody,
+    ProbeHeader,
+    ProbeExec,
+    ProbeUnit,
+    /// A component of a deep health body.
+    Component,
+    /// Something was not set up, or not as it must be.
+    Config,
+    CertificateExpiring,
+    CertificateUntrusted,
+    NameUnresolved,
     Drift,
     InterpreterGone,
     NoEnvironment,
@@ -47,6 +57,14 @@ impl Code {
             Code::ProbeSilent => "probe_silent",
             Code::ProbeStatus => "probe_status",
             Code::ProbeBody => "probe_body",
+            Code::ProbeHeader => "probe_header",
+            Code::ProbeExec => "probe_exec",
+            Code::ProbeUnit => "probe_unit",
+            Code::Component => "component",
+            Code::Config => "config",
+            Code::CertificateExpiring => "certificate_expiring",
+            Code::CertificateUntrusted => "certificate_untrusted",
+            Code::NameUnresolved => "name_unresolved",
             Code::Drift => "drift",
             Code::InterpreterGone => "interpreter_gone",
             Code::NoEnvironment => "no_environment",
@@ -86,11 +104,20 @@ pub enum Seen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sight {
     pub key: Str,
-    /// None: this look says nothing (a unit between two states).
-    pub seen: Option<Seen>,
+    pub shown: Shown,
     pub confirm: Confirm,
     /// Something happened that is worth a record before any verdict: a main process died.
     pub fact: Option<Str>,
+}
+
+/// What a look says of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Neither up nor down: a unit between two states.
+    Nothing,
+    Seen(Seen),
+    /// There is no such target any more.
+    Gone,
 }
 
 /// What makes a "down" count.

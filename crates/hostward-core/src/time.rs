@@ -22,6 +22,9 @@ impl Ms {
     pub const fn hours(n: u64) -> Ms {
         Ms::mins(n.saturating_mul(60))
     }
+    pub const fn days(n: u64) -> Ms {
+        Ms::hours(n.saturating_mul(24))
+    }
     #[must_use]
     pub const fn saturating_sub(self, other: Ms) -> Ms {
         Ms(self.0.saturating_sub(other.0))

@@ -83,6 +83,9 @@ pub struct WatchView {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TargetView {
     pub id: TargetId,
+    /// The name of a part, which is told of and remedied by nothing: `component/db`. None: what the watch keeps.
+    #[serde(default)]
+    pub part: Option<Str>,
     pub verdict: Verdict,
     pub since: Now,
     /// The last answer that was no fault, whichever question's is the oldest.
@@ -116,6 +119,9 @@ pub struct Look {
     pub question: Str,
     pub said: Str,
     pub asked: Now,
+    /// The beginning of the last answer, secrets masked.
+    #[serde(default)]
+    pub excerpt: Option<Str>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -159,22 +165,24 @@ impl View {
 }
 
 impl WatchView {
-    /// The worst of its targets; none while nothing was judged.
+    /// The worst of what it keeps, its parts aside; none while nothing was judged.
     pub fn up(&self) -> Option<bool> {
-        let verdicts = || self.targets.iter().map(|target| &target.verdict);
+        let verdicts = || self.targets.iter().filter(|target| target.part.is_none()).map(|target| &target.verdict);
         if verdicts().any(|v| v.down().is_some()) {
             return Some(false);
         }
-        let all_up = !self.targets.is_empty() && verdicts().all(|v| *v == Verdict::Up);
+        let all_up = verdicts().next().is_some() && verdicts().all(|v| *v == Verdict::Up);
         all_up.then_some(true)
     }
 
     pub fn unknown(&self) -> bool {
-        self.targets.iter().any(|target| matches!(target.verdict, Verdict::Unknown(_)))
+        let kept = self.targets.iter().filter(|target| target.part.is_none());
+        kept.into_iter().any(|target| matches!(target.verdict, Verdict::Unknown(_)))
     }
 
     pub fn holds(&self, hold: Hold) -> bool {
-        self.targets.iter().any(|target| target.holds.iter().any(|held| held.hold == hold))
+        let kept = self.targets.iter().filter(|target| target.part.is_none());
+        kept.into_iter().any(|target| target.holds.iter().any(|held| held.hold == hold))
     }
 }
 
@@ -225,6 +233,12 @@ fn target_view(world: &World, spec: &Spec, id: TargetId, target: &Target) -> Tar
     holds.sort_by_key(|held| !matches!(held.lift, Lift::Operator(_)));
     let brake = world.state.targets.get(&id);
     let probes = spec.probes();
+    let excerpts = world.live.get(&id.watch).and_then(|live| match &live.memo {
+        Memo::Service(memo) => Some(&memo.excerpts),
+        Memo::Baseline(_) => None,
+        #[cfg(feature = "toy")]
+        Memo::Toy(_) => None,
+    });
     let looks = target.aspects.iter().filter_map(|(n, aspect)| {
         let probe = probes.get(usize::from(*n))?;
         let said = match (&aspect.fault, &aspect.raw) {
@@ -233,9 +247,11 @@ fn target_view(world: &World, spec: &Spec, id: TargetId, target: &Target) -> Tar
             (None, Some(Seen::Down(reason))) => format!("down: {}", reason.detail),
             (None, None) => "says nothing yet".to_owned(),
         };
-        Some(Look { question: question(&probe.question), said: said.into(), asked: aspect.asked })
+        let excerpt = excerpts.and_then(|excerpts| excerpts.get(n)).cloned();
+        Some(Look { question: question(&probe.question), said: said.into(), asked: aspect.asked, excerpt })
     });
     TargetView {
+        part: spec.is_part(&id.key).then(|| id.key.clone()),
         verdict: target.verdict.clone(),
         since: target.since,
         observed: target.aspects.values().map(|a| a.known).min(),
@@ -259,7 +275,10 @@ pub fn question(question: &crate::ask::Question) -> Str {
     use crate::ask::Question;
     match question {
         Question::Unit(unit) => format!("unit {unit}").into(),
-        Question::Http(http) => format!("GET {}", http.url).into(),
+        Question::Http(http) => format!("{} {}", http.method.label(), http.url).into(),
+        Question::Tcp(tcp) => format!("connect to {}", tcp.at).into(),
+        // Its arguments may hold what only its owner should see.
+        Question::Exec(exec) => format!("run {}", exec.run.first().map_or("", |program| program)).into(),
         Question::Python(python) => format!("environment {}", python.venv.display()).into(),
         Question::Gate(_) => "gate".into(),
         Question::Closure(unit) => format!("what stops with {unit}").into(),

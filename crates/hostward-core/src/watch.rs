@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ask::{Answer, Probe};
 use crate::hold::{Held, Hold, Lift};
-use crate::id::{Resource, Rung, Str, TargetId, UnitName};
+use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
 use crate::judge::Sight;
 use crate::plan::{Act, Basis, Plan};
 use crate::policy::{Policy, Watch};
@@ -180,6 +180,26 @@ impl Spec {
             Spec::Baseline(spec) => vec![Resource::Path(spec.python.venv.clone())],
             #[cfg(feature = "toy")]
             Spec::Toy(spec) => spec.provides(),
+        }
+    }
+
+    /// A target that is told of and that nothing is done about: a part of what the watch keeps.
+    pub fn is_part(&self, key: &str) -> bool {
+        match self {
+            Spec::Service(spec) => spec.is_part(key),
+            Spec::Baseline(_) => false,
+            #[cfg(feature = "toy")]
+            Spec::Toy(_) => false,
+        }
+    }
+
+    /// The watch whose fault the state of a part is.
+    pub fn cause(&self, key: &str) -> Option<&WatchId> {
+        match self {
+            Spec::Service(spec) => spec.cause(key),
+            Spec::Baseline(_) => None,
+            #[cfg(feature = "toy")]
+            Spec::Toy(_) => None,
         }
     }
 

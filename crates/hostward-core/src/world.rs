@@ -150,19 +150,34 @@ impl World {
         }
     }
 
-    /// Targets of other watches that provide what this one needs.
+    /// Targets of other watches that provide what this one needs. Of a part: what the operator said that it shows.
     pub fn causes(&self, id: &TargetId) -> Vec<TargetId> {
-        self.targets_of(self.graph.causes(&id.watch))
+        let spec = self.policy.watches.get(&id.watch).map(|watch| &watch.spec);
+        match spec.filter(|spec| spec.is_part(&id.key)) {
+            Some(spec) => spec.cause(&id.key).map_or(Vec::new(), |cause| self.kept_by(std::iter::once(cause))),
+            None => self.kept_by(self.graph.causes(&id.watch)),
+        }
     }
 
     /// Targets of other watches that need what this one provides.
     pub fn dependents(&self, id: &TargetId) -> Vec<TargetId> {
-        self.targets_of(self.graph.dependents(&id.watch))
+        if self.is_part(id) {
+            return Vec::new();
+        }
+        self.kept_by(self.graph.dependents(&id.watch))
     }
 
-    fn targets_of<'a>(&self, watches: impl Iterator<Item = &'a WatchId>) -> Vec<TargetId> {
+    /// What is only told of, and remedied by nothing.
+    pub fn is_part(&self, id: &TargetId) -> bool {
+        self.policy.watches.get(&id.watch).is_some_and(|watch| watch.spec.is_part(&id.key))
+    }
+
+    /// The targets that these watches keep, without their parts.
+    fn kept_by<'a>(&self, watches: impl Iterator<Item = &'a WatchId>) -> Vec<TargetId> {
         let live = watches.filter_map(|id| Some((id, self.live.get(id)?)));
-        live.flat_map(|(id, live)| live.targets.keys().map(|key| TargetId::new(id.clone(), key.clone()))).collect()
+        let targets =
+            live.flat_map(|(id, live)| live.targets.keys().map(|key| TargetId::new(id.clone(), key.clone())));
+        targets.filter(|id| !self.is_part(id)).collect()
     }
 
     /// The cause that is, or looks, down: whose fault this target's state is.
@@ -182,7 +197,7 @@ impl World {
     /// A watched unit that is, or looks, down.
     pub fn unit_down(&self, unit: &UnitName) -> bool {
         let ill = |target: &Target| target.verdict.down().is_some() || target.suspect().is_some();
-        self.graph.keepers(unit).filter_map(|id| self.live.get(id)).any(|live| live.targets.values().any(ill))
+        self.kept_by(self.graph.keepers(unit)).iter().any(|id| self.target(id).is_some_and(ill))
     }
 
     /// A plan of ours that is being executed has its hands on this unit.

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hostward_core::ask::{
-    Active, Answer, GateReading, HttpQ, HttpReading, Load, Question, Reading, SentinelState, SystemState, UnitReading,
+    Active, Answer, GateReading, HttpAnswer, HttpQ, HttpReading, Load, Question, Reading, SentinelState, SystemState,
+    UnitReading,
 };
 use hostward_core::engine::{Begin, Effect, Engine, Event, Memory};
 use hostward_core::id::{UnitName, WatchId};
@@ -22,20 +23,16 @@ const WATCHES: usize = 500;
 
 fn policy() -> Policy {
     let watch = |n: usize| {
-        let http = service::HttpProbe {
-            question: HttpQ {
-                url: format!("http://127.0.0.1:{}/health", 8000 + n).into(),
-                picks: vec!["/ok".into()],
-            },
-            every: Ms::secs(10),
-            timeout: Ms::secs(2),
-            status: 200,
-            json: vec![hostward_core::expect::Test::Exists(true)],
-        };
+        let question = HttpQ::get(format!("http://127.0.0.1:{}/health", 8000 + n), vec!["/ok".into()]);
+        let json = vec![hostward_core::expect::Test::Exists(true)];
+        let http = service::HttpProbe { json, ..service::HttpProbe::new(question) };
         let spec = service::Spec {
             unit: UnitName::new(format!("s{n}.service")),
             interval: Ms::secs(60),
             http: vec![http],
+            tcp: vec![],
+            exec: vec![],
+            units: vec![],
             confirm_runs: 2,
             confirm_age: Ms::secs(10),
             start_grace: Ms::secs(30),
@@ -72,12 +69,13 @@ impl World {
     fn answer(&self, question: &Question) -> Answer {
         Ok(match question {
             Question::Unit(_) => Reading::Unit(Box::new(self.unit())),
-            Question::Http(_) => Reading::Http(HttpReading::Answered {
+            Question::Http(_) => Reading::Http(HttpReading::Answered(HttpAnswer {
                 status: 200,
                 picked: vec![vec![hostward_core::ask::Picked::Bool(true)]],
                 json: true,
                 excerpt: "{\"ok\":true}".into(),
-            }),
+                ..HttpAnswer::default()
+            })),
             Question::Gate(gate) => Reading::Gate(GateReading {
                 sentinels: vec![self.sentinel; gate.sentinels.len()],
                 system: SystemState::Running,

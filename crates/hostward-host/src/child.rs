@@ -16,9 +16,10 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use hostward_core::ask::{Answer, Fault, Question, Reading};
+use hostward_core::ask::{Answer, ExecQ, Fault, Question, Reading};
+use hostward_core::time::Ms;
 
-use crate::{gate, python};
+use crate::{exec, gate, python};
 
 /// The hidden subcommand that calls [`answer_stdin`].
 pub const SUBCOMMAND: &str = "__probe";
@@ -42,6 +43,11 @@ impl Children {
         Children { program, ending: Ending::default() }
     }
 
+    /// This very program.
+    pub fn own() -> std::io::Result<Children> {
+        Ok(Children::new(std::env::current_exe()?))
+    }
+
     /// Asks one. After `deadline`, and a second more for its child to end, the answer is `Fault::Timeout`.
     ///
     /// Cancel-safe: dropped, it kills the child's group.
@@ -63,6 +69,15 @@ impl Children {
         // again at once.
         group.end().await;
         answer.unwrap_or(Err(Fault::Timeout))
+    }
+
+    /// Runs one of the operator's own checks, below a child that kills all of it at the deadline. The child itself has a
+    /// second more for that.
+    ///
+    /// Cancel-safe: dropped, it kills the child, and the kernel kills the check with it.
+    pub async fn run(&self, q: &ExecQ, deadline: Duration) -> Answer {
+        let timeout = Ms(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
+        self.ask(&Question::Exec(ExecQ { timeout, ..q.clone() }), deadline + GRACE).await
     }
 
     /// Children that were killed and have not ended: each hangs in a system call.
@@ -130,8 +145,9 @@ fn answer(input: &mut dyn Read, output: &mut dyn Write) -> std::io::Result<()> {
         Question::Python(q) => python::read(q),
         Question::Gate(q) => gate::read(q).map(Reading::Gate),
         Question::Mount(path) => crate::mounts::reading(path),
-        Question::Unit(_) | Question::Http(_) | Question::Closure(_) => {
-            Err(Fault::Probe("a child answers only questions about files".into()))
+        Question::Exec(q) => exec::run(q),
+        Question::Unit(_) | Question::Http(_) | Question::Tcp(_) | Question::Closure(_) => {
+            Err(Fault::Probe("a child answers only questions about files, and runs checks".into()))
         }
     };
     output.write_all(&serde_json::to_vec(&answer)?)?;

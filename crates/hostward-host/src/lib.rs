@@ -1,6 +1,7 @@
 //! Every syscall, socket and bus call: small concrete parts, no judgement.
 
 pub mod child;
+pub mod exec;
 mod files;
 pub mod gate;
 pub mod http;
@@ -9,4 +10,6 @@ mod mask;
 pub mod mounts;
 pub mod python;
 pub mod reach;
+mod secret;
 pub mod systemd;
+pub mod tcp;

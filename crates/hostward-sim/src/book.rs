@@ -122,7 +122,9 @@ impl Book {
     }
 
     fn word_of(&mut self, real: Ms, ticket: Ticket, outcome: &Outcome) {
-        let Some(begun) = self.runs.get_mut(&ticket.run).and_then(|run| run.begun.get_mut(&ticket.at)) else { return };
+        let Some(begun) = self.runs.get_mut(&ticket.run).and_then(|run| run.begun.get_mut(&ticket.at)) else {
+            return;
+        };
         if begun.performed.len() != usize::from(ticket.tries) || begun.end.is_some() {
             return;
         }

@@ -87,7 +87,10 @@ laws! {
 /// Breaches that are found elsewhere than by a function above.
 pub const OTHERS: &[(&str, &str)] = &[
     ("the_core_never_panics", "An assertion of the core's own failed."),
-    ("all_is_well_in_the_end", "Once nothing goes wrong any more every target is well, or held by an operator's choice (testing, Simulator)."),
+    (
+        "all_is_well_in_the_end",
+        "Once nothing goes wrong any more every target is well, or held by an operator's choice (testing, Simulator).",
+    ),
     ("same_seed_same_effects", "The same events give the same effects, byte for byte (core's first page)."),
 ];
 

@@ -188,9 +188,16 @@ fn failed(arguments: &Arguments, laws: Laws, story: &Scenario, outcome: &Outcome
     std::fs::write(&world, serde_json::to_string_pretty(&small)?)
         .with_context(|| format!("write '{}'", world.display()))?;
     std::fs::write(&trace, again.lines.join("\n") + "\n").with_context(|| format!("write '{}'", trace.display()))?;
-    std::fs::write(arguments.out.join(format!("{name}.state.txt")), &again.state).context("write what the engine knew")?;
+    std::fs::write(arguments.out.join(format!("{name}.state.txt")), &again.state)
+        .context("write what the engine knew")?;
     if let Some(breach) = &again.breach {
-        println!("shrunk to {} faults: at {} (step {}): {}", small.faults.len(), breach.real, breach.step, breach.why);
+        println!(
+            "shrunk to {} faults: at {} (step {}): {}",
+            small.faults.len(),
+            breach.real,
+            breach.step,
+            breach.why
+        );
     }
     for fault in &small.faults {
         println!("  {}", serde_json::to_string(fault)?);

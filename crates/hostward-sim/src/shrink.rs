@@ -75,7 +75,8 @@ impl Shrinking {
             let mut smaller = self.best.clone();
             let gone = smaller.services.remove(n).name;
             for service in &mut smaller.services {
-                for names in [&mut service.requires, &mut service.binds_to, &mut service.part_of, &mut service.needs] {
+                for names in [&mut service.requires, &mut service.binds_to, &mut service.part_of, &mut service.needs]
+                {
                     names.retain(|name| *name != gone);
                 }
             }

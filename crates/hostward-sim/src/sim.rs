@@ -41,9 +41,13 @@ pub(crate) enum Due {
     Lift(usize),
     /// A fault that strikes again and again.
     Pulse(usize),
-    Begin { life: u32 },
+    Begin {
+        life: u32,
+    },
     /// The next of the one-minute processes.
-    Timer { life: u32 },
+    Timer {
+        life: u32,
+    },
 }
 
 #[derive(Debug)]
@@ -387,4 +391,3 @@ fn event_name(event: &Event) -> &'static str {
 pub(crate) fn declared(scenario: &Scenario) -> Arc<Policy> {
     Arc::new(scenario.policy())
 }
-

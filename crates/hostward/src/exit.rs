@@ -82,6 +82,8 @@ fn of_target(target: &TargetView) -> Exit {
         Verdict::Down(_) => Exit::Held,
         _ if target.suspect.is_some() => Exit::Held,
         Verdict::Up => Exit::Ok,
+        // A part is told of: that it cannot be known says nothing of what it is a part of.
+        _ if target.part.is_some() => Exit::Ok,
         Verdict::Pending | Verdict::Unknown(_) => Exit::Unknown,
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hostward_core::ask::{
-    Active, Answer, AskKey, ClosureReading, Fault, GateQ, GateReading, HttpQ, Question, Reading,
+    Active, Answer, AskKey, ClosureReading, ExecQ, Fault, GateQ, GateReading, Question, Reading,
 };
 use hostward_core::id::UnitName;
 use hostward_host::child::Children;
 use hostward_host::systemd::ClosureError;
-use hostward_host::{gate, http, mounts, python, reach};
+use hostward_host::{gate, http, mounts, python, reach, tcp};
 use tokio::time::Instant;
 
 use crate::bus::Bus;
@@ -19,9 +19,13 @@ use crate::places::Places;
 /// Children at once, of about 3 MiB each: they are within our own MemoryMax= of 64 MiB.
 const FILES_PROMPT: usize = 4;
 const FILES_LATE: usize = 4;
-/// Connections at once: far below the 1024 descriptors that a service has.
-const HTTP_PROMPT: usize = 40;
-const HTTP_LATE: usize = 24;
+/// Connections at once: below the 1024 descriptors that a service has, and more than any host has peers, so that in
+/// practice none waits for another.
+const SOCKETS_PROMPT: usize = 512;
+const SOCKETS_LATE: usize = 256;
+/// The operator's own checks at once, each with its process beside ours within our MemoryMax=.
+const CHECKS_PROMPT: usize = 6;
+const CHECKS_LATE: usize = 2;
 /// Beyond its deadline, for what a question to the bus waits on itself: the link. systemd's own limit of calls is kept by
 /// the link.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -41,7 +45,9 @@ pub(crate) struct Eyes {
     bus: Bus,
     files: Files,
     file_places: Arc<Places>,
-    http_places: Arc<Places>,
+    socket_places: Arc<Places>,
+    check_places: Arc<Places>,
+    http: http::Client,
     pub(crate) durations: Durations,
 }
 
@@ -51,7 +57,9 @@ impl Eyes {
             bus,
             files,
             file_places: Arc::new(Places::new(FILES_PROMPT, FILES_LATE)),
-            http_places: Arc::new(Places::new(HTTP_PROMPT, HTTP_LATE)),
+            socket_places: Arc::new(Places::new(SOCKETS_PROMPT, SOCKETS_LATE)),
+            check_places: Arc::new(Places::new(CHECKS_PROMPT, CHECKS_LATE)),
+            http: http::Client::default(),
             durations: Durations::default(),
         }
     }
@@ -60,7 +68,9 @@ impl Eyes {
     /// up on a question that it hears nothing of.
     pub(crate) async fn answer(&self, key: &AskKey, question: &Arc<Question>, deadline: Duration) -> Answer {
         let (answer, took) = match &**question {
-            Question::Http(q) => self.http(key, q, deadline).await,
+            Question::Http(q) => self.socket_places.ask(key, deadline, self.http.probe(q, deadline)).await,
+            Question::Tcp(q) => self.socket_places.ask(key, deadline, tcp::probe(q, deadline)).await,
+            Question::Exec(q) => self.check_places.ask(key, deadline, check(&self.files, q, deadline)).await,
             Question::Python(_) | Question::Mount(_) => self.in_files(key, question, deadline).await,
             Question::Gate(q) => self.gate(key, q, question, deadline).await,
             Question::Unit(unit) => timed(deadline, async { self.bus.link().await?.unit(unit).await }).await,
@@ -75,17 +85,15 @@ impl Eyes {
     /// Another policy is in force.
     pub(crate) fn forget(&self) {
         self.file_places.forget();
-        self.http_places.forget();
+        self.socket_places.forget();
+        self.check_places.forget();
+        self.http.forget();
     }
 
     /// Killed probes that hang in the kernel.
     pub(crate) fn hung(&self) -> u32 {
         let Files::Child(children) = &self.files else { return 0 };
         u32::try_from(children.ending()).unwrap_or(u32::MAX)
-    }
-
-    async fn http(&self, key: &AskKey, q: &HttpQ, deadline: Duration) -> (Answer, Duration) {
-        self.http_places.ask(key, deadline, http::get(q, deadline)).await
     }
 
     async fn in_files(&self, key: &AskKey, question: &Arc<Question>, deadline: Duration) -> (Answer, Duration) {
@@ -122,6 +130,14 @@ impl Eyes {
     }
 }
 
+/// Always below a child: whoever runs a check adopts what it leaves, and kills it.
+async fn check(files: &Files, q: &ExecQ, deadline: Duration) -> Answer {
+    match files {
+        Files::Child(children) => children.run(q, deadline).await,
+        Files::Here => Children::own().map_err(|e| Fault::Probe(e.to_string().into()))?.run(q, deadline).await,
+    }
+}
+
 async fn timed(deadline: Duration, probe: impl Future<Output = Answer>) -> (Answer, Duration) {
     let begun = Instant::now();
     let answer = tokio::time::timeout(deadline + PATIENCE, probe).await;
@@ -133,7 +149,7 @@ async fn here(question: Arc<Question>) -> Answer {
         Question::Python(python) => python::read(python),
         Question::Gate(gate) => gate::read(gate).map(Reading::Gate),
         Question::Mount(path) => mounts::reading(path),
-        Question::Unit(_) | Question::Http(_) | Question::Closure(_) => {
+        Question::Unit(_) | Question::Http(_) | Question::Tcp(_) | Question::Exec(_) | Question::Closure(_) => {
             Err(Fault::Probe("not a question about files".into()))
         }
     };

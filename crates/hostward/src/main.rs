@@ -41,8 +41,11 @@ const THREAD_KEPT: std::time::Duration = std::time::Duration::from_secs(30);
 fn main() -> ExitCode {
     // Usage errors are clap's to print; it exits with 2, as ours do.
     let cli = Cli::parse();
-    if matches!(cli.verb, Verb::Probe) {
-        return hostward_host::child::answer_stdin();
+    // Neither has a runtime: the one may hang in the kernel, the other turns into something else.
+    match &cli.verb {
+        Verb::Probe => return hostward_host::child::answer_stdin(),
+        Verb::Become { user, command } => return hostward_host::exec::become_and_run(user, command),
+        _ => {}
     }
     match run(cli) {
         Ok(exit) => exit.into(),
@@ -90,7 +93,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Verb::Doctor => verb::doctor::doctor(&paths, out).await,
             Verb::Man => verb::manual::man(),
             Verb::Completions { shell } => verb::manual::completions(shell),
-            Verb::Probe => Ok(Exit::Ok),
+            Verb::Probe | Verb::Become { .. } => Ok(Exit::Ok),
         }
     });
     // A blocking look at a hung file system must not keep this process from ending.

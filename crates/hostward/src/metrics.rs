@@ -142,19 +142,42 @@ fn of_watch(out: &Families, watch: &WatchView) -> Result<(), prometheus::Error> 
         out.gauge("hostward_watch_hold", "1: a remedy is held for this reason.", &labels, flag(watch.holds(hold)))?;
     }
     for target in &watch.targets {
-        of_target(out, watch, target)?;
+        match &target.part {
+            None => of_target(out, watch, target)?,
+            Some(part) => of_part(out, watch, part, target)?,
+        }
     }
     Ok(())
 }
 
-fn of_target(out: &Families, watch: &WatchView, target: &TargetView) -> Result<(), prometheus::Error> {
+/// A part is told of and remedied by nothing: it has a condition, and no more.
+fn of_part(out: &Families, watch: &WatchView, part: &str, target: &TargetView) -> Result<(), prometheus::Error> {
     let id = watch.id.as_str();
-    let reason = match &target.verdict {
+    let up = match &target.verdict {
+        Verdict::Up => Some(true),
+        Verdict::Down(_) => Some(false),
+        Verdict::Pending | Verdict::Unknown(_) => None,
+    };
+    if let Some(up) = up {
+        let help = "1: this part of a service is well. Absent while it is not known.";
+        out.gauge("hostward_part_up", help, &[("watch", id), ("part", part)], flag(up))?;
+    }
+    let labels = [("watch", id), ("part", part), ("reason", reason(target))];
+    out.gauge("hostward_part_condition", "The verdict on a part of a service; always 1.", &labels, 1.0)
+}
+
+fn reason(target: &TargetView) -> &'static str {
+    match &target.verdict {
         Verdict::Pending => "pending",
         Verdict::Up => "up",
         Verdict::Unknown(fault) => fault.label(),
         Verdict::Down(reason) => reason.code.label(),
-    };
+    }
+}
+
+fn of_target(out: &Families, watch: &WatchView, target: &TargetView) -> Result<(), prometheus::Error> {
+    let id = watch.id.as_str();
+    let reason = reason(target);
     out.gauge("hostward_watch_condition", "The one verdict; always 1.", &[("watch", id), ("reason", reason)], 1.0)?;
     let since = "Since when the verdict is what it is.";
     out.gauge("hostward_watch_condition_since_timestamp_seconds", since, &[("watch", id)], wall(target.since))?;

@@ -55,7 +55,9 @@ pub(crate) fn status<'a>(status: &'a Status, watches: impl IntoIterator<Item = &
     let mut any = false;
     for watch in watches {
         any = true;
-        for target in &watch.targets {
+        // A part that is well is in `explain`.
+        let well = |target: &&TargetView| target.part.is_some() && target.verdict == Verdict::Up;
+        for target in watch.targets.iter().filter(|target| !well(target)) {
             line(&mut out, &status.view, watch, target);
         }
         if watch.targets.is_empty() {
@@ -143,12 +145,16 @@ fn line(out: &mut String, view: &View, watch: &WatchView, target: &TargetView) {
         Verdict::Unknown(fault) => (odd("?"), format!("unknown for {age}: {fault}")),
         Verdict::Pending => (odd("…"), "being looked at".to_owned()),
     };
-    let _ = writeln!(out, "{mark} {:<24} {says}", watch.id.as_str());
+    let name = target.part.as_ref().map_or_else(|| watch.id.to_string(), |part| format!("  {part}"));
+    let _ = writeln!(out, "{mark} {name:<24} {says}");
     if let (Verdict::Up | Verdict::Pending, Some(reason)) = (&target.verdict, &target.suspect) {
         let _ = writeln!(out, "  {:<24} {}", "", odd(&format!("looks down: {}", reason.detail)));
     }
     if let Some(blame) = &target.blame {
         let _ = writeln!(out, "  {:<24} because of {}", "", blame.watch);
+    }
+    if target.part.is_some() {
+        return;
     }
     if !watch.stopped_by_us.is_empty() {
         let units: Vec<&str> = watch.stopped_by_us.iter().map(hostward_core::id::UnitName::as_str).collect();
@@ -265,6 +271,9 @@ fn explain_target(out: &mut String, now: Now, target: &TargetView) {
     for look in &target.looks {
         let ago = format!("{} ago", now.since(look.asked));
         let _ = writeln!(out, "    {:<44} {} {}", look.question, look.said, faint(&ago));
+        if let Some(excerpt) = look.excerpt.as_ref().filter(|excerpt| !excerpt.is_empty()) {
+            let _ = writeln!(out, "      {}", faint(&format!("it said: {excerpt}")));
+        }
     }
     if let Some(blame) = &target.blame {
         let _ = writeln!(out, "    because of {}", strong(blame.watch.as_str()));

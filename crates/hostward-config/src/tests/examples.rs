@@ -9,12 +9,12 @@ use hostward_core::policy::{App, Brakes, Host, Mode, Watch};
 use hostward_core::time::Ms;
 use hostward_core::watch::Spec;
 use hostward_core::watch::baseline::{self, Reconcile, When};
-use hostward_core::watch::service::{self, HttpProbe, Step};
+use hostward_core::watch::service::{self, HttpProbe, Statuses, Step};
 
 use super::good;
 use crate::{load, parse};
 
-const NAMES: [&str; 3] = ["minimal", "api-and-venv", "healtharchive"];
+const NAMES: [&str; 4] = ["minimal", "api-and-venv", "healtharchive", "probes"];
 
 fn dir(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
@@ -42,6 +42,9 @@ fn the_least_configuration_has_every_default() {
         unit: UnitName::new("example-api.service"),
         interval: Ms::secs(60),
         http: vec![],
+        tcp: vec![],
+        exec: vec![],
+        units: vec![],
         confirm_runs: 2,
         confirm_age: Ms::secs(10),
         start_grace: Ms::secs(30),
@@ -67,14 +70,14 @@ fn the_commented_example_reads_as_it_says() {
 
     let Spec::Service(api) = &loaded.policy.watches[&WatchId::new("service.api")].spec else { panic!("a service") };
     let probe = HttpProbe {
-        question: HttpQ {
-            url: "http://127.0.0.1:8001/api/health".into(),
-            picks: vec!["/checks/*/status".into(), "/ok".into()],
-        },
+        question: HttpQ::get("http://127.0.0.1:8001/api/health", vec!["/checks/*/status".into(), "/ok".into()]),
         every: Ms::secs(10),
         timeout: Ms::secs(2),
-        status: 200,
+        status: Statuses::one(200),
         json: vec![Test::All(Picked::Text("ok".into())), Test::Eq(Picked::Bool(true))],
+        headers: vec![],
+        tls_days: 14,
+        components: None,
     };
     assert_eq!(api.http, [probe]);
     assert_eq!(api.ladder, [Step::Restart, Step::Reconcile(WatchId::new("baseline.app")), Step::Notify]);

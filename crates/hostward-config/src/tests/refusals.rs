@@ -124,16 +124,13 @@ fn services() {
 fn probes() {
     let cases = [
         (
-            "url = \"https://h/\"",
-            "4:7 `https://h/` cannot be probed | https is not supported here; probe the service itself over http",
+            "url = \"ftp://h/\"",
+            "4:7 `ftp://h/` cannot be probed | only http:// and https:// can be probed; [[service.NAME.probe.tcp]] asks anything else",
         ),
         ("every = \"0s\"", "5:9 `0s` is too short | at least 100ms"),
         ("timeout = \"0ms\"", "5:11 `0ms` is too short | at least 100ms"),
         ("expect.status = 600", "5:17 `status` is out of range: `600` | from 100 to 599"),
-        (
-            "expect.status = \"200\"",
-            "5:17 `status` must be a number, not text | write a whole number from 100 to 599, without quotes",
-        ),
+        ("expect.status = \"200\"", "5:17 `200` is no class of statuses | write 204, \"2xx\", or [\"2xx\", 401]"),
         ("expect.json = {}", "5:8 `json` is empty | leave it out, or name what must hold"),
         ("expect.json = { ok = true }", "5:17 `ok` is not a JSON pointer | begin it with /: \"/ok\""),
         (

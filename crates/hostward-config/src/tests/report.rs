@@ -17,7 +17,7 @@ intervall = "5s"
 brakes = { per_hour = 0 }
 
 [[service.api.probe.http]]
-url = "https://127.0.0.1/health"
+url = "ftp://127.0.0.1/health"
 expect.status = "200"
 
 [service.api.remedy]
@@ -48,9 +48,9 @@ fn one_run_finds_every_error() {
             "10:8 `example-api` is not a unit's name | did you mean `example-api.service`?",
             "11:1 unknown key `intervall` in [service.api] | did you mean `interval`?",
             "12:23 `per_hour` is out of range: `0` | from 1 to 64",
-            "15:7 `https://127.0.0.1/health` cannot be probed | https is not supported here; probe the service itself \
-             over http",
-            "16:17 `status` must be a number, not text | write a whole number from 100 to 599, without quotes",
+            "15:7 `ftp://127.0.0.1/health` cannot be probed | only http:// and https:// can be probed; \
+             [[service.NAME.probe.tcp]] asks anything else",
+            "16:17 `200` is no class of statuses | write 204, \"2xx\", or [\"2xx\", 401]",
             "19:22 there is no [baseline.ap] | did you mean `reconcile:app`?",
             "25:12 `interval` must be a span of time, not a number | for example interval = \"90s\"",
             "27:8 `.venv` is not an absolute path | write the whole path, beginning with /: /.../.venv",

@@ -242,7 +242,9 @@ impl Engine {
         let (watch, live) = self.world.watch(id)?;
         // What cannot be known is not hurried: a blind probe stays blind at any pace.
         let calm = |t: &Target| matches!(t.verdict, Verdict::Up | Verdict::Unknown(_)) && t.suspect().is_none();
-        let well = live.targets.values().all(calm);
+        // Of a part that is down nothing more is to be learned quickly: it may stay so for months.
+        let told = |key: &str, t: &Target| watch.spec.is_part(key) && t.verdict.down().is_some();
+        let well = live.targets.iter().all(|(key, target)| calm(target) || told(key, target));
         match key {
             AskKey::Probe(_, n) => {
                 let probe = watch.spec.probes().into_iter().nth(usize::from(*n))?;

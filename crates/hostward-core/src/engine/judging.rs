@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::hold::{CAUSE_PATIENCE, RELAPSE_WINDOW};
 use crate::id::{Str, TargetId, WatchId};
-use crate::judge::{Aspect, Sight, Target, Verdict};
+use crate::judge::{Aspect, Shown, Sight, Target, Verdict};
 use crate::ledger::{Body, Settlement, Turn};
 use crate::time::{Ms, Now};
 
@@ -44,15 +44,27 @@ impl Engine {
     pub(super) fn see(&mut self, id: &WatchId, n: u16, asked: Now, sights: Vec<Sight>) {
         for sight in sights {
             let target_id = TargetId::new(id.clone(), sight.key.clone());
+            let seen = match sight.shown {
+                Shown::Nothing => None,
+                Shown::Seen(seen) => Some(seen),
+                Shown::Gone => {
+                    self.forget(&target_id);
+                    continue;
+                }
+            };
             let urgent = self.world.urgent(&target_id);
-            let probes = self.world.policy.watches.get(id).map_or(0, |w| w.spec.probes().len());
+            // What the watch keeps is judged by all its questions, a part by those that spoke of it.
+            let asking = self.world.policy.watches.get(id).map_or(0..0, |watch| {
+                let all = u16::try_from(watch.spec.probes().len()).unwrap_or(u16::MAX);
+                if watch.spec.is_part(&sight.key) { n..n.saturating_add(1) } else { 0..all }
+            });
             let Some(live) = self.world.live.get_mut(id) else { return };
             let target = live.targets.entry(sight.key).or_insert_with(|| Target::new(asked));
-            for probe in 0..u16::try_from(probes).unwrap_or(u16::MAX) {
+            for probe in asking {
                 target.aspects.entry(probe).or_insert_with(|| Aspect::new(asked));
             }
             if let Some(aspect) = target.aspects.get_mut(&n) {
-                aspect.look(asked, sight.seen, sight.confirm, urgent);
+                aspect.look(asked, seen, sight.confirm, urgent);
                 if aspect.fault.is_some() {
                     self.blind.insert(id.clone());
                 }
@@ -61,6 +73,20 @@ impl Engine {
                 self.note(&target_id, fact);
             }
             self.judge(&target_id);
+        }
+    }
+
+    /// A part that a whole answer no longer names. What was wrong with it is not known to be mended.
+    fn forget(&mut self, id: &TargetId) {
+        let Some(live) = self.world.live.get_mut(&id.watch) else { return };
+        if live.targets.remove(&id.key).is_none() {
+            return;
+        }
+        self.world.reckon(&id.watch);
+        let brake = self.world.state.targets.get(id);
+        if let Some((Turn::Down { .. }, _)) = brake.and_then(|brake| brake.turn.as_ref()) {
+            let (fault, incident) = ("it is no longer named".into(), brake.and_then(|brake| brake.incident));
+            self.record(Body::Turned { target: id.clone(), to: Turn::Unknown { fault }, incident });
         }
     }
 

@@ -6,6 +6,7 @@ mod holds;
 mod host;
 mod needs;
 mod orders;
+mod parts;
 mod policy;
 mod replay;
 mod s1;

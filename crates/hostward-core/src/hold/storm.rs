@@ -30,7 +30,7 @@ impl Storm {
     pub fn of(world: &World) -> Storm {
         let mut falls: Vec<(Now, TargetId)> = world
             .targets()
-            .filter(|(_, target)| target.verdict.down().is_some())
+            .filter(|(id, target)| target.verdict.down().is_some() && !world.is_part(id))
             .filter_map(|(id, _)| match &world.state.targets.get(&id)?.turn {
                 Some((Turn::Down { blame: None, .. }, at)) => Some((*at, id)),
                 _ => None,

@@ -17,7 +17,7 @@ use crate::ask::{
 };
 use crate::hold::{Held, Hold, Lift};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
-use crate::judge::{Code, Confirm, Quiet, Reason, Seen, Sight};
+use crate::judge::{Code, Confirm, Quiet, Reason, Seen, Shown, Sight};
 use crate::plan::{
     self, Act, Basis, COST_RECONCILE, Check, Command, Heal, OnCrash, OnFail, Plan, Proof, Step, Stop, Want,
 };
@@ -150,8 +150,8 @@ impl Spec {
                 if let Some(unit) = usize::from(n).checked_sub(1).and_then(|n| self.quiesce().get(n)) {
                     memo.closures.insert(unit.clone(), closure.clone());
                 }
-                let seen = Some(Seen::Up);
-                return vec![Sight { key: KEY.into(), seen, confirm: Confirm::AT_ONCE, fact: None }];
+                let shown = Shown::Seen(Seen::Up);
+                return vec![Sight { key: KEY.into(), shown, confirm: Confirm::AT_ONCE, fact: None }];
             }
             Ok(Reading::Python(reading)) => {
                 memo.last = Some(reading.clone());
@@ -162,7 +162,7 @@ impl Spec {
         };
         let quiet = Some(Quiet { touched, calm: self.quiet, urgent: self.urgent_quiet });
         let confirm = Confirm { runs: 2, age: Ms::ZERO, quiet };
-        vec![Sight { key: KEY.into(), seen: Some(seen), confirm, fact: None }]
+        vec![Sight { key: KEY.into(), shown: Shown::Seen(seen), confirm, fact: None }]
     }
 
     pub(super) fn draft(&self, world: &World, target: &TargetId, live: &Live, memo: &Memo) -> Draft {

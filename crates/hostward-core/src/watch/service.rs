@@ -3,23 +3,29 @@
 //! Down is one of: failed as read by a query; crash-looping, which systemd shows as "active" most of the time; inactive
 //! though wanted; or a required probe down. (watches.md, "service", where each number comes from.)
 
-use std::collections::{BTreeMap, VecDeque};
+mod component;
+mod probe;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::steps::{prove_step, restart_step};
 use super::{Draft, baseline};
-use crate::ask::{Active, Answer, Fault, HttpQ, HttpReading, Load, Probe, Question, Reading, UnitReading};
-use crate::expect::{self, Test};
+use crate::ask::{Active, Answer, Fault, Load, Probe, Question, Reading, UnitReading};
 use crate::hold::{Circuit, Held, Hold, Lift, circuit, tried};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
-use crate::judge::{Code, Confirm, Reason, Seen, Sight};
+use crate::judge::{Code, Confirm, Reason, Seen, Shown, Sight};
 use crate::plan::{Basis, COST_RESTART, Check, Heal, Plan};
 use crate::policy::{Policy, Watch};
 use crate::starvation::Starvation;
 use crate::time::{Ms, Now};
 use crate::world::{Live, World};
+use probe::{Declared, Judged};
+
+pub use component::Components;
+pub use probe::{ExecProbe, HttpProbe, OnTimeout, Statuses, TcpProbe, UnitProbe, down_statuses, tls_days};
 
 /// `[service.NAME]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +34,13 @@ pub struct Spec {
     /// Resync of the unit's state; signals come at once. Default 60 s.
     pub interval: Ms,
     pub http: Vec<HttpProbe>,
+    #[serde(default)]
+    pub tcp: Vec<TcpProbe>,
+    #[serde(default)]
+    pub exec: Vec<ExecProbe>,
+    /// Other units that must run.
+    #[serde(default)]
+    pub units: Vec<UnitProbe>,
     /// A probe's "down" counts after this many runs (default 2) ...
     pub confirm_runs: u32,
     /// ... and this long (default 10 s).
@@ -63,20 +76,6 @@ impl Step {
     }
 }
 
-/// `[[service.NAME.probe.http]]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HttpProbe {
-    pub question: HttpQ,
-    /// Default 10 s.
-    pub every: Ms,
-    /// Default 2 s.
-    pub timeout: Ms,
-    /// `expect.status`, default 200.
-    pub status: u16,
-    /// `expect.json`, one for each of the question's picks, in its order.
-    pub json: Vec<Test>,
-}
-
 /// systemd is already restarting it: this many within the window are a loop.
 const LOOP_RESTARTS: u32 = 3;
 /// ... and the window is at least this.
@@ -109,6 +108,15 @@ pub struct Memo {
     /// When each probe last answered at all, or was first asked.
     #[serde(default)]
     answered: BTreeMap<u16, Now>,
+    /// Probes whose newest look ran out of time, and of how much.
+    #[serde(default)]
+    timed_out: BTreeMap<u16, Ms>,
+    /// The parts that each probe spoke of.
+    #[serde(default)]
+    parts: BTreeMap<u16, BTreeSet<Str>>,
+    /// What each probe's last answer looked like, for people.
+    #[serde(default)]
+    pub excerpts: BTreeMap<u16, Str>,
 }
 
 impl Spec {
@@ -119,17 +127,33 @@ impl Spec {
             confirm_every: Ms::secs(5),
             deadline: Ms::secs(5),
         };
-        let http = self.http.iter().map(|probe| Probe {
-            question: Arc::new(Question::Http(probe.question.clone())),
-            every: probe.every,
-            confirm_every: probe.every.min(Ms::secs(5)),
-            deadline: probe.timeout,
-        });
-        std::iter::once(unit).chain(http).collect()
+        std::iter::once(unit).chain(self.declared().map(Declared::probe)).collect()
+    }
+
+    /// In the order of their numbers: the unit is the first question, and these follow.
+    fn declared(&self) -> impl Iterator<Item = Declared<'_>> {
+        let http = self.http.iter().map(Declared::Http);
+        let tcp = self.tcp.iter().map(Declared::Tcp);
+        let exec = self.exec.iter().map(Declared::Exec);
+        http.chain(tcp).chain(exec).chain(self.units.iter().map(Declared::Unit))
     }
 
     fn key(&self) -> Str {
         self.unit.as_str().into()
+    }
+
+    /// A part of the service: told of, and remedied by nothing.
+    pub(super) fn is_part(&self, key: &str) -> bool {
+        key != self.unit.as_str()
+    }
+
+    /// The watch whose fault a component's state is.
+    pub(super) fn cause(&self, key: &str) -> Option<&WatchId> {
+        let name = component::named(key)?;
+        self.http
+            .iter()
+            .filter_map(|http| http.components.as_ref())
+            .find_map(|components| components.causes.get(name))
     }
 
     pub(super) fn read(
@@ -140,41 +164,51 @@ impl Spec {
         answer: &Answer,
         starvation: &Starvation,
     ) -> Vec<Sight> {
-        // The unit is the first question; its probes follow.
-        let probe = usize::from(n).checked_sub(1).and_then(|n| self.http.get(n));
-        let at_once = Confirm::AT_ONCE;
-        let (seen, confirm, fact) = match (answer, probe) {
-            (Err(fault), _) => (Some(Seen::Unknown(fault.clone())), at_once, None),
-            (Ok(Reading::Unit(reading)), None) => {
-                let fact = memo.remember(asked, reading);
-                (memo.judge_unit(asked, &self.unit), at_once, fact)
-            }
-            (Ok(Reading::Http(reading)), Some(probe)) => {
-                let confirm = Confirm { runs: self.confirm_runs, age: self.confirm_age, quiet: None };
-                let starved = memo.starved(n, asked, probe, reading, starvation);
-                let seen = if starved { None } else { self.judge_http(memo, asked, probe, reading) };
-                (seen, confirm, None)
-            }
-            (Ok(_), _) => (Some(Seen::Unknown(Fault::Probe("another question's answer".into()))), at_once, None),
+        let Some(probe) = usize::from(n).checked_sub(1).and_then(|n| self.declared().nth(n)) else {
+            return vec![self.read_unit(memo, asked, answer)];
         };
-        vec![Sight { key: self.key(), seen, confirm, fact }]
+        let judged = probe.judge(asked, answer);
+        memo.excerpts.remove(&n);
+        memo.excerpts.extend(judged.excerpt.clone().map(|excerpt| (n, excerpt)));
+        if judged.service == Some(Seen::Up) && probe.shows_service() {
+            memo.restarts.clear();
+        }
+        let starved = memo.starved(n, asked, probe.probe().deadline, judged.waited, starvation);
+        let confirm = Confirm { runs: self.confirm_runs, age: self.confirm_age, quiet: None };
+        let counts = |seen: &Seen| !starved && self.counts(memo, asked, seen);
+        let sight = |key: Str, seen: Option<Seen>| {
+            let confirm = if matches!(seen, Some(Seen::Down(_))) { confirm } else { Confirm::AT_ONCE };
+            Sight { key, shown: seen.map_or(Shown::Nothing, Shown::Seen), confirm, fact: None }
+        };
+        let mut sights = vec![sight(self.key(), judged.service.clone().filter(counts))];
+        sights.extend(judged.parts.iter().map(|(key, seen)| sight(key.clone(), Some(seen.clone()).filter(counts))));
+        sights.extend(memo.unspoken(n, &judged));
+        sights
+    }
+
+    fn read_unit(&self, memo: &mut Memo, asked: Now, answer: &Answer) -> Sight {
+        let (seen, fact) = match answer {
+            Err(fault) => (Some(Seen::Unknown(fault.clone())), None),
+            Ok(Reading::Unit(reading)) => {
+                let fact = memo.remember(asked, reading);
+                (memo.judge_unit(asked, &self.unit), fact)
+            }
+            Ok(_) => (Some(Seen::Unknown(Fault::Probe("another question's answer".into()))), None),
+        };
+        let shown = seen.map_or(Shown::Nothing, Shown::Seen);
+        Sight { key: self.key(), shown, confirm: Confirm::AT_ONCE, fact }
     }
 
     /// A probe that is down counts only for a unit that systemd holds to be up, past its start, and not being restarted:
     /// else the unit's own state is the news.
-    fn judge_http(&self, memo: &mut Memo, asked: Now, probe: &HttpProbe, reading: &HttpReading) -> Option<Seen> {
-        match judge_http(probe, reading) {
-            None => {
-                memo.restarts.clear();
-                Some(Seen::Up)
-            }
-            Some(reason) => {
-                let running = memo.last.as_ref().is_none_or(|unit| unit.running());
-                let starting = memo.episode.is_some_and(|began| asked.since(began) < self.start_grace);
-                let restarting = memo.restarts_within_window(asked) > 0;
-                (running && !starting && !restarting).then_some(Seen::Down(reason))
-            }
+    fn counts(&self, memo: &Memo, asked: Now, seen: &Seen) -> bool {
+        if !matches!(seen, Seen::Down(_)) {
+            return true;
         }
+        let running = memo.last.as_ref().is_none_or(|unit| unit.running());
+        let starting = memo.episode.is_some_and(|began| asked.since(began) < self.start_grace);
+        let restarting = memo.restarts_within_window(asked) > 0;
+        running && !starting && !restarting
     }
 
     /// The least rung that fits what is wrong, that was tried least, and that still works against it.
@@ -182,6 +216,9 @@ impl Spec {
         let Some(reason) = world.target(target).and_then(|t| t.verdict.down().or(t.suspect())) else {
             return Draft::none("nothing is wrong");
         };
+        if self.is_part(&target.key) {
+            return Draft::none(told_of(&target.key, reason));
+        }
         if matches!(reason.code, Code::NotFound | Code::BadUnit) {
             return Draft::none(format!("{} cannot be started: {}", self.unit, reason.detail));
         }
@@ -206,6 +243,7 @@ impl Spec {
         };
         fitting
             .min_by_key(worn)
+            .map(|draft| draft.held(memo.perhaps_ours(world, target)))
             .unwrap_or_else(|| Draft::none(format!("no rung of the ladder fits {}", reason.code.label())))
     }
 
@@ -286,21 +324,34 @@ pub(super) fn needs(policy: &Policy, watch: &Watch) -> Vec<Resource> {
 impl Memo {
     /// A probe that ran out of time on a starved host says nothing of the service. It counts after five minutes without
     /// one answer, if our own listener does answer: then it is not the host.
-    fn starved(
-        &mut self,
-        n: u16,
-        asked: Now,
-        probe: &HttpProbe,
-        reading: &HttpReading,
-        starvation: &Starvation,
-    ) -> bool {
-        if !matches!(reading, HttpReading::TimedOut(_)) {
+    fn starved(&mut self, n: u16, asked: Now, timeout: Ms, waited: Option<Ms>, starvation: &Starvation) -> bool {
+        if waited.is_none() {
             self.answered.insert(n, asked);
+            self.timed_out.remove(&n);
             return false;
         }
-        let last = *self.answered.entry(n).or_insert(asked);
-        let patience = asked.since(last) < STARVED_PATIENCE || !starvation.echoes(probe.timeout);
-        starvation.starved(asked).is_some() && patience
+        self.answered.entry(n).or_insert(asked);
+        self.timed_out.insert(n, timeout);
+        starvation.starved(asked).is_some() && self.patient(n, asked, starvation)
+    }
+
+    /// The time-outs of this probe may still be the host's own.
+    fn patient(&self, n: u16, now: Now, starvation: &Starvation) -> bool {
+        let recent = self.answered.get(&n).is_none_or(|last| now.since(*last) < STARVED_PATIENCE);
+        self.timed_out.get(&n).is_some_and(|timeout| recent || !starvation.echoes(*timeout))
+    }
+
+    /// Starvation is measured a moment after it began: what was judged by time-outs alone until then is no evidence.
+    fn perhaps_ours(&self, world: &World, target: &TargetId) -> Option<Held> {
+        let (late, until) = world.starvation.starved(world.now)?;
+        let aspects = &world.target(target)?.aspects;
+        let mut down = aspects.iter().filter(|(_, aspect)| matches!(aspect.raw, Some(Seen::Down(_)))).peekable();
+        down.peek()?;
+        down.all(|(n, _)| self.patient(*n, world.now, &world.starvation)).then(|| {
+            let value = format!("only time-outs, and our own timers are {late} late");
+            let threshold = format!("an answer, or none for {STARVED_PATIENCE}");
+            Held::new(Hold::Pressure, value, threshold, Lift::At(until))
+        })
     }
 
     /// Takes a look at the unit in; says what happened, when something did.
@@ -400,6 +451,30 @@ impl Memo {
         LOOP_RUN.max(self.start_to_ready * 2)
     }
 
+    /// The parts that this probe spoke of before and not now: they are gone from a whole answer, and not to be known from
+    /// any other.
+    fn unspoken(&mut self, n: u16, judged: &Judged) -> Vec<Sight> {
+        let spoken: BTreeSet<Str> = judged.parts.iter().map(|(key, _)| key.clone()).collect();
+        let known = self.parts.entry(n).or_default();
+        let fault = match &judged.service {
+            Some(Seen::Unknown(fault)) => fault.clone(),
+            _ => Fault::Unreadable("the answer does not tell".into()),
+        };
+        let shown = if judged.complete { Shown::Gone } else { Shown::Seen(Seen::Unknown(fault)) };
+        let unspoken = known.difference(&spoken).map(|key| Sight {
+            key: key.clone(),
+            shown: shown.clone(),
+            confirm: Confirm::AT_ONCE,
+            fact: None,
+        });
+        let unspoken = unspoken.collect();
+        if judged.complete {
+            known.clear();
+        }
+        known.extend(spoken);
+        unspoken
+    }
+
     fn window(&self) -> Ms {
         let every = self.last.as_ref().and_then(|u| u.restart_every).unwrap_or(Ms::ZERO).min(Ms::mins(10));
         LOOP_WINDOW.max((every + self.longest_run) * 4)
@@ -461,28 +536,14 @@ fn fact(unit: &UnitReading) -> Str {
     format!("main process {}{restarts}", if unit.main_end.is_empty() { "ended" } else { &unit.main_end }).into()
 }
 
-/// Why a probe is down; none when it is up.
-fn judge_http(probe: &HttpProbe, reading: &HttpReading) -> Option<Reason> {
-    let (status, picked, json, excerpt) = match reading {
-        HttpReading::Silent(why) => {
-            return Some(Reason::new(Code::ProbeSilent, format!("{}: {why}", probe.question.url)));
-        }
-        HttpReading::TimedOut(after) => {
-            return Some(Reason::new(Code::ProbeSilent, format!("{}: no answer in {after}", probe.question.url)));
-        }
-        HttpReading::Answered { status, picked, json, excerpt } => (*status, picked, *json, excerpt),
+/// Why nothing is done about a part.
+fn told_of(key: &str, reason: &Reason) -> String {
+    let why = match reason.code {
+        Code::Config => "it was never set up, and no restart does that",
+        Code::CertificateExpiring | Code::CertificateUntrusted => "a restart renews no certificate",
+        Code::NameUnresolved => "a restart mends no name",
+        Code::Component => "by itself it starts no remedy; `restart_on` would make it the service's own",
+        _ => "no remedy is known for it",
     };
-    if status != probe.status {
-        let detail = format!("{} answers {status}, expected {}", probe.question.url, probe.status);
-        return Some(Reason::new(Code::ProbeStatus, detail));
-    }
-    if !probe.json.is_empty() && !json {
-        let detail = format!("{} answers no JSON: {excerpt}", probe.question.url);
-        return Some(Reason::new(Code::ProbeBody, detail));
-    }
-    let none = Vec::new();
-    probe.question.picks.iter().zip(&probe.json).enumerate().find_map(|(n, (pointer, test))| {
-        let detail = expect::unmet(pointer, test, picked.get(n).unwrap_or(&none))?;
-        Some(Reason::new(Code::ProbeBody, detail))
-    })
+    format!("{key} is told of, and nothing is done about it: {why}")
 }

@@ -13,7 +13,7 @@ use super::steps::{prove_step, stop_step};
 use crate::ask::{Answer, ClosureReading, Probe, Question, Reading};
 use crate::hold::{Circuit, circuit, tried};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName};
-use crate::judge::{Code, Confirm, Reason, Seen, Sight};
+use crate::judge::{Code, Confirm, Reason, Seen, Shown, Sight};
 use crate::plan::{Act, Back, Basis, Check, Command, Heal, OnCrash, OnFail, Plan, Proof, Step, Stop, Want, When};
 use crate::time::Ms;
 use crate::world::{Live, World};
@@ -72,7 +72,7 @@ impl Spec {
 
     pub(super) fn read(&self, memo: &mut Memo, answer: &Answer) -> Vec<Sight> {
         let confirm = Confirm { runs: 2, age: Ms::secs(4), quiet: None };
-        let sight = |key: &Str, seen| Sight { key: key.clone(), seen: Some(seen), confirm, fact: None };
+        let sight = |key: &Str, seen| Sight { key: key.clone(), shown: Shown::Seen(seen), confirm, fact: None };
         match answer {
             Ok(Reading::Toy(reading)) => {
                 memo.last = Some(reading.clone());

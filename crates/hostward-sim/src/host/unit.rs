@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use hostward_core::ask::{Active, ClosureReading, HttpReading, Load, UnitReading};
+use hostward_core::ask::{Active, ClosureReading, HttpAnswer, HttpReading, Load, UnitReading};
 use hostward_core::id::{Str, UnitName};
 use hostward_core::time::Ms;
 
@@ -160,7 +160,7 @@ impl Unit {
             return HttpReading::TimedOut(Ms::secs(2));
         }
         let status = if self.ill(now) { 503 } else { 200 };
-        HttpReading::Answered { status, picked: Vec::new(), json: true, excerpt: "{}".into() }
+        HttpReading::Answered(HttpAnswer { status, json: true, excerpt: "{}".into(), ..HttpAnswer::default() })
     }
 
     pub(super) fn reading(&self, clock: &Clock) -> UnitReading {
@@ -230,7 +230,8 @@ impl Host {
         self.bound_stop(n);
         let unit = &mut self.units[n];
         unit.job = None;
-        let limited = unit.starts.iter().filter(|at| now.saturating_sub(**at) < START_INTERVAL).count() >= START_BURST;
+        let limited =
+            unit.starts.iter().filter(|at| now.saturating_sub(**at) < START_INTERVAL).count() >= START_BURST;
         match unit.plan.restart {
             Some(after) if !limited => {
                 (unit.active, unit.sub) = (Active::Activating, "auto-restart");

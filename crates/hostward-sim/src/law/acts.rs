@@ -142,11 +142,15 @@ pub(super) fn no_remedy_for_the_healthy(sim: &Sim, moment: &Moment<'_>) -> Verdi
     let recent = |at: &Ms| sim.real().saturating_sub(*at) < MEMORY;
     // On a starved host a time-out still counts after five minutes, or at once when nobody has told us of the lag yet.
     let starved = sim.host.active.any(|what| matches!(what, What::Starve { .. }));
-    let blind_to_lag = starved && sim.engine.as_ref().is_some_and(|e| {
-        e.world().starvation.starved(e.world().now).is_none() || e.world().starvation.echoes(Ms::secs(2))
-    });
+    let blind_to_lag = starved
+        && sim.engine.as_ref().is_some_and(|e| {
+            e.world().starvation.starved(e.world().now).is_none() || e.world().starvation.echoes(Ms::secs(2))
+        });
     let slow = sim.host.active.any(|what| matches!(what, What::Slow { .. }));
-    if sim.book.lied.as_ref().is_some_and(recent) || sim.book.slowed.as_ref().is_some_and(recent) || slow || blind_to_lag
+    if sim.book.lied.as_ref().is_some_and(recent)
+        || sim.book.slowed.as_ref().is_some_and(recent)
+        || slow
+        || blind_to_lag
     {
         return Ok(());
     }
@@ -181,7 +185,7 @@ pub(super) fn no_blind_repeat(sim: &Sim, moment: &Moment<'_>) -> Verdict {
 
 pub(super) fn stuck_is_left_alone(sim: &Sim, moment: &Moment<'_>) -> Verdict {
     let Some((_, plan, _)) = opened(moment) else { return Ok(()) };
-    let clash = sim.book.frozen.iter().find(|(_, touches)| touches.iter().any(|a| plan.touches.iter().any(|b| a.clashes(b))));
+    let clash =
+        sim.book.frozen.iter().find(|(_, touches)| touches.iter().any(|a| plan.touches.iter().any(|b| a.clashes(b))));
     clash.map_or(Ok(()), |(run, _)| Err(format!("{} touches what run {run} left stuck", plan.watch)))
 }
-

@@ -68,7 +68,8 @@ fn failed(one: &Try) -> bool {
 pub(super) fn plateau_single_trials(sim: &Sim, moment: &Moment<'_>) -> Verdict {
     let Some((_, plan, _)) = opened(moment) else { return Ok(()) };
     for (target, _, brakes, tries) in healed(sim, plan) {
-        let failures = tries.iter().filter(|one| ago(sim, one) < DAY && failed(one) && !doubtful(sim, one.at)).count();
+        let failures =
+            tries.iter().filter(|one| ago(sim, one) < DAY && failed(one) && !doubtful(sim, one.at)).count();
         let last = tries.last().map(|one| ago(sim, one));
         if failures >= brakes.per_day as usize && last.is_some_and(|last| last < brakes.plateau) {
             return Err(format!("{target}: past {} a day, {last:?} after the last", brakes.per_day));

@@ -82,7 +82,7 @@ pub(super) fn stops_only_what_it_gives_back(_: &Sim, moment: &Moment<'_>) -> Ver
     let Some(Act::Start(units)) = back.map(|back| &back.act) else {
         return Err(format!("{ticket:?} stops {} and owes nothing", stop.unit));
     };
-    stop.units().find(|unit| !units.contains(unit)).map_or(Ok(()), |unit| {
-        Err(format!("{ticket:?} stops {unit}, which is not given back"))
-    })
+    stop.units()
+        .find(|unit| !units.contains(unit))
+        .map_or(Ok(()), |unit| Err(format!("{ticket:?} stops {unit}, which is not given back")))
 }

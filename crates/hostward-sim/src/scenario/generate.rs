@@ -172,7 +172,8 @@ fn service(rng: &mut Rng, name: &str, before: &[&str], app: Option<String>) -> S
 
 fn env(rng: &mut Rng, made: &mut Scenario, app: usize) {
     let app = made.apps[app].name.clone();
-    let own: Vec<String> = made.services.iter().filter(|s| s.app.as_ref() == Some(&app)).map(|s| s.name.clone()).collect();
+    let own: Vec<String> =
+        made.services.iter().filter(|s| s.app.as_ref() == Some(&app)).map(|s| s.name.clone()).collect();
     let watched = |name: &&String| made.services.iter().any(|s| s.name == **name && s.watched);
     let prove = own.iter().find(watched).filter(|_| rng.percent(60)).cloned();
     let quiesce = own.iter().filter(|_| rng.percent(40)).cloned().collect();

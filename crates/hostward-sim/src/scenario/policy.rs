@@ -86,14 +86,7 @@ impl Scenario {
     }
 
     fn service(&self, service: &Service) -> Watch {
-        let question = HttpQ { url: url(&service.name), picks: Vec::new() };
-        let http = service::HttpProbe {
-            question,
-            every: Ms::secs(10),
-            timeout: Ms::secs(2),
-            status: 200,
-            json: Vec::new(),
-        };
+        let http = service::HttpProbe::new(HttpQ::get(url(&service.name), Vec::new()));
         let env = self.envs.iter().find(|env| Some(&env.app) == service.app.as_ref());
         let ladder = service.ladder.iter().filter_map(|rung| match rung {
             Rung::Restart => Some(service::Step::Restart),
@@ -104,6 +97,9 @@ impl Scenario {
             unit: unit(&service.name),
             interval: Ms::secs(60),
             http: service.http.then_some(http).into_iter().collect(),
+            tcp: Vec::new(),
+            exec: Vec::new(),
+            units: Vec::new(),
             confirm_runs: 2,
             confirm_age: Ms::secs(10),
             start_grace: Ms::secs(30),

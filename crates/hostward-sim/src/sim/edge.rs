@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hostward_core::ask::{Answer, AskKey, Fault, HttpReading, Interpreter, Question, Reading, Unmet};
+use hostward_core::ask::{Answer, AskKey, Fault, HttpAnswer, HttpReading, Interpreter, Question, Reading, Unmet};
 use hostward_core::engine::{Effect, Event};
 use hostward_core::id::WatchId;
 use hostward_core::run::{Outcome, Ticket};
@@ -208,7 +208,12 @@ fn lie(reading: Reading, up: bool) -> Reading {
     match reading {
         Reading::Http(_) => {
             let status = if up { 200 } else { 500 };
-            Reading::Http(HttpReading::Answered { status, picked: Vec::new(), json: true, excerpt: "{}".into() })
+            Reading::Http(HttpReading::Answered(HttpAnswer {
+                status,
+                json: true,
+                excerpt: "{}".into(),
+                ..HttpAnswer::default()
+            }))
         }
         Reading::Python(mut python) => {
             let unmet = Unmet { name: "requests".into(), wanted: "==2.0".into(), found: None };

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use super::policy::{HOST_SENTINEL, REVISION, UNIT, WATCH_SENTINEL};
 use crate::ask::{
-    Active, Answer, Fault, GateQ, GateReading, HttpReading, Interpreter, Load, LockState, Operator, PythonReading,
-    Question, Reading, SentinelState, SystemState, UnitReading, Unmet,
+    Active, Answer, Fault, GateQ, GateReading, HttpAnswer, HttpReading, Interpreter, Load, LockState, Operator,
+    Picked, PythonReading, Question, Reading, SentinelState, SystemState, UnitReading, Unmet,
 };
 use crate::engine::Hint;
-use crate::id::UnitName;
+use crate::id::{Str, UnitName};
 use crate::plan::Act;
 use crate::run::{Outcome, Ticket};
 use crate::time::{Ms, Now};
@@ -58,6 +58,8 @@ pub(super) struct Host {
     /// Commands that were started, ever.
     pub(super) commands: u32,
     pub(super) hints: Vec<Hint>,
+    /// What the health body says of them.
+    pub(super) components: Vec<(Str, Picked)>,
     /// Outcomes that the actor has to tell.
     pub(super) told: Vec<(Ticket, Outcome)>,
     jobs: BTreeMap<Ticket, Job>,
@@ -111,6 +113,7 @@ impl Host {
                 needs: Vec::new(),
             },
             http: Http::Well,
+            components: Vec::new(),
             missing: false,
             touched: Ms(now.wall.0 - Ms::hours(5).0),
             revision: REVISION.into(),
@@ -236,12 +239,14 @@ impl Host {
     pub(super) fn answer(&self, question: &Question) -> Answer {
         Ok(match question {
             Question::Unit(_) => Reading::Unit(Box::new(self.unit.clone())),
-            Question::Http(http) if self.serves() => Reading::Http(HttpReading::Answered {
+            Question::Http(http) if self.serves() => Reading::Http(HttpReading::Answered(HttpAnswer {
                 status: 200,
                 picked: vec![Vec::new(); http.picks.len()],
                 json: true,
                 excerpt: "{}".into(),
-            }),
+                components: self.components.clone(),
+                ..HttpAnswer::default()
+            })),
             Question::Http(_) => Reading::Http(HttpReading::Silent("connection refused".into())),
             Question::Python(_) => Reading::Python(self.python()?),
             Question::Gate(gate) => Reading::Gate(self.gate(gate)),

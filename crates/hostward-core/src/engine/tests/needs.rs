@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::host::Host;
 use super::policy::service_only;
-use crate::ask::{Active, Answer, Fault, GateReading, HttpReading, Question, Reading, SentinelState, UnitReading};
+use crate::ask::{Active, Answer, Fault, GateReading, HttpAnswer, HttpReading, Question, Reading, SentinelState, UnitReading};
 use crate::engine::{Begin, Effect, Engine, Event, Hint, Memory};
 use crate::hold::Hold;
 use crate::id::{TargetId, UnitName, WatchId};
@@ -86,7 +86,7 @@ impl Pair {
                 let back = |unit: &UnitReading| self.now.up >= unit.active_since + self.api_needs;
                 let found = runs(DB) && self.units.get(&UnitName::new(DB)).is_some_and(back);
                 let status = if found && !self.api_stays_ill { 200 } else { 500 };
-                Reading::Http(HttpReading::Answered { status, picked: Vec::new(), json: false, excerpt: "".into() })
+                Reading::Http(HttpReading::Answered(HttpAnswer { status, ..HttpAnswer::default() }))
             }
             Question::Gate(gate) => Reading::Gate(GateReading {
                 sentinels: vec![SentinelState::Present; gate.sentinels.len()],

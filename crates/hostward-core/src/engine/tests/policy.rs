@@ -65,17 +65,14 @@ pub(super) fn service_only() -> Policy {
 }
 
 fn service_spec() -> service::Spec {
-    let question = HttpQ { url: "http://127.0.0.1:8000/health".into(), picks: Vec::new() };
+    let question = HttpQ::get("http://127.0.0.1:8000/health", Vec::new());
     service::Spec {
         unit: UnitName::new(UNIT),
         interval: Ms::secs(60),
-        http: vec![service::HttpProbe {
-            question,
-            every: Ms::secs(10),
-            timeout: Ms::secs(2),
-            status: 200,
-            json: Vec::new(),
-        }],
+        http: vec![service::HttpProbe::new(question)],
+        tcp: Vec::new(),
+        exec: Vec::new(),
+        units: Vec::new(),
         confirm_runs: 2,
         confirm_age: Ms::secs(10),
         start_grace: Ms::secs(30),

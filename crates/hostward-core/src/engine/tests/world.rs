@@ -251,7 +251,7 @@ impl World {
                     let latency = match &*question {
                         Question::Unit(_) | Question::Closure(_) | Question::Mount(_) => Ms(2),
                         Question::Gate(_) => self.gate_takes,
-                        Question::Http(_) => Ms(5),
+                        Question::Http(_) | Question::Tcp(_) | Question::Exec(_) => Ms(5),
                         Question::Python(_) => Ms(8),
                         #[cfg(feature = "toy")]
                         Question::Toy(_) => Ms(2),

@@ -1,0 +1,194 @@
+//! One of the operator's own checks, run with nothing left behind.
+//!
+//! Two processes of ours stand between the daemon and the command. The first supervises: it adopts whatever the command
+//! leaves (a child subreaper), reads its output, and at the deadline kills its session and every orphan that came to us,
+//! those included that made a session of their own. The second becomes the user and turns into the command; should the
+//! first be killed, the kernel kills it. Rules: dependencies.md, "Processes"; prctl(2).
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fs;
+use std::io::{PipeReader, Read as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use hostward_core::ask::{Answer, ExecQ, ExecReading, Fault, Reading};
+use nix::unistd::{User, initgroups, setgid, setuid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Access, AtFlags, CWD};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+
+use crate::mask;
+
+/// The hidden subcommand that calls [`become_and_run`].
+pub const SUBCOMMAND: &str = "__become";
+
+/// Of its output; the rest is read and dropped, so that no command waits on a full pipe.
+const MAX_OUTPUT: usize = 4096;
+const MAX_TEXT: usize = 200;
+/// Killed processes end within milliseconds, or hang in the kernel.
+const REAPED_WITHIN: Duration = Duration::from_millis(500);
+/// systemd.exec(5): what a unit has that sets none.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Supervises one run. Only in a process of its own: whatever is a child of this process is killed at the end.
+pub(crate) fn run(q: &ExecQ) -> Answer {
+    let (program, arguments) =
+        q.run.split_first().ok_or_else(|| Fault::Config("an exec probe without a command".into()))?;
+    executable(program)?;
+    let failed = |what: &str, e: std::io::Error| Fault::Probe(format!("{what}: {e}").into());
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(|e| failed("adopt orphans", e.into()))?;
+    let (output, input) = std::io::pipe().map_err(|e| failed("make a pipe", e))?;
+    // The same program, also when the one on disk was replaced meanwhile.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(SUBCOMMAND).arg("--").arg(q.user.as_deref().unwrap_or_default()).arg(&**program);
+    command.args(arguments.iter().map(|argument| OsStr::new(&**argument)));
+    command.env_clear().env("LC_ALL", "C").env("PATH", PATH).current_dir("/").stdin(Stdio::null());
+    command.stdout(input.try_clone().map_err(|e| failed("copy a pipe", e))?).stderr(input);
+    let child = command.spawn().map_err(|e| failed("start a check", e))?;
+    // Its ends of the pipe are the child's alone from here on.
+    drop(command);
+    watch(child, output, q.timeout.into()).map_err(|e| failed("watch a check", e))
+}
+
+fn executable(program: &str) -> Result<(), Fault> {
+    match rustix::fs::accessat(CWD, program, Access::EXEC_OK, AtFlags::EACCESS) {
+        Ok(()) => Ok(()),
+        Err(Errno::NOENT | Errno::NOTDIR) => Err(Fault::Config(format!("'{program}' does not exist").into())),
+        Err(e) => Err(Fault::Config(format!("'{program}' cannot be executed: {e}").into())),
+    }
+}
+
+fn watch(mut child: Child, output: PipeReader, timeout: Duration) -> std::io::Result<Reading> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+    let ended = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    rustix::io::ioctl_fionbio(&output, true)?;
+    let (mut output, mut said) = (Some(output), Vec::new());
+    let until = Instant::now() + timeout;
+    let status = loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break None;
+        }
+        let mut waiting = vec![PollFd::new(&ended, PollFlags::IN)];
+        waiting.extend(output.as_ref().map(|output| PollFd::from_borrowed_fd(output.as_fd(), PollFlags::IN)));
+        let left = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match poll(&mut waiting, Some(&left)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        drain(&mut output, &mut said);
+        if let Some(status) = child.try_wait()? {
+            break Some(status);
+        }
+    };
+    kill_all(pid);
+    drain(&mut output, &mut said);
+    let excerpt = mask::text(&String::from_utf8_lossy(&said), MAX_TEXT);
+    let after = hostward_core::time::Ms(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+    Ok(Reading::Exec(match status {
+        Some(status) => reading(status, excerpt),
+        None => ExecReading::TimedOut { after, excerpt },
+    }))
+}
+
+fn reading(status: ExitStatus, excerpt: hostward_core::id::Str) -> ExecReading {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => ExecReading::Exited { code, excerpt },
+        (None, signal) => ExecReading::Killed { signal: signal.unwrap_or(0), excerpt },
+    }
+}
+
+/// Reads what is there, and keeps the beginning. At its end the pipe is let go.
+fn drain(output: &mut Option<PipeReader>, said: &mut Vec<u8>) {
+    let mut buffer = [0; 4096];
+    while let Some(pipe) = output {
+        match pipe.read(&mut buffer) {
+            Ok(0) => *output = None,
+            Ok(n) => {
+                let room = MAX_OUTPUT - said.len();
+                said.extend_from_slice(&buffer[..n.min(room)]);
+                // A command that never stops talking must not keep us from the clock.
+                if room == 0 {
+                    return;
+                }
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Its session, and every process that is ours by birth or by adoption. Killing a parent brings its children to us, so
+/// this is done until there is none.
+fn kill_all(leader: Pid) {
+    let until = Instant::now() + REAPED_WITHIN;
+    // ESRCH: everybody has ended already, or it has not come so far as to make its session; then it is killed as our child.
+    let _ = rustix::process::kill_process_group(leader, Signal::KILL);
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Err(_) => return,
+            Ok(Some(_)) => continue,
+            Ok(None) => {}
+        }
+        for pid in children() {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+        if Instant::now() > until {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Those whose parent is this process, by /proc.
+fn children() -> Vec<Pid> {
+    let own = rustix::process::getpid();
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter_map(Pid::from_raw);
+    pids.filter(|pid| parent(*pid) == Some(own)).collect()
+}
+
+/// proc_pid_stat(5): the command may hold spaces and parentheses, so the last parenthesis ends it.
+fn parent(pid: Pid) -> Option<Pid> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    Pid::from_raw(rest.split_whitespace().nth(1)?.parse().ok()?)
+}
+
+/// The second process: leads a session of its own, becomes `user` (empty: stays), and turns into the command. It returns
+/// only when that fails, with the exit status that a shell would give (127: not found, 126: not executable).
+pub fn become_and_run(user: &str, run: &[OsString]) -> ExitCode {
+    let Some((program, arguments)) = run.split_first() else { return ExitCode::from(127) };
+    let mut command = Command::new(program);
+    command.args(arguments);
+    if let Err(why) = become_user(user, &mut command) {
+        eprintln!("{why}");
+        return ExitCode::from(127);
+    }
+    let error = command.exec();
+    eprintln!("{}: {error}", program.display());
+    ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 })
+}
+
+fn become_user(user: &str, command: &mut Command) -> Result<(), String> {
+    rustix::process::setsid().map_err(|e| format!("make a session: {e}"))?;
+    if !user.is_empty() {
+        let account = User::from_name(user).map_err(|e| format!("look up user '{user}': {e}"))?;
+        let account = account.ok_or_else(|| format!("there is no user '{user}'"))?;
+        let failed = |e: nix::Error| format!("become user '{user}': {e}");
+        let name = CString::new(user).map_err(|_| format!("'{user}' is no user's name"))?;
+        initgroups(&name, account.gid).map_err(failed)?;
+        setgid(account.gid).map_err(failed)?;
+        setuid(account.uid).map_err(failed)?;
+        command.env("USER", user).env("LOGNAME", user).env("HOME", &account.dir);
+    }
+    // After the change of user, which takes it back: prctl(2), PR_SET_PDEATHSIG.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(|e| format!("bind our lives: {e}"))
+}
