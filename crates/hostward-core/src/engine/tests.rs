@@ -4,6 +4,7 @@ mod brakes;
 mod crash;
 mod holds;
 mod host;
+mod notify;
 mod orders;
 mod policy;
 mod replay;
