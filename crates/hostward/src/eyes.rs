@@ -42,6 +42,7 @@ pub(crate) struct Eyes {
     files: Files,
     file_places: Arc<Places>,
     http_places: Arc<Places>,
+    http: http::Client,
     pub(crate) durations: Durations,
 }
 
@@ -52,6 +53,7 @@ impl Eyes {
             files,
             file_places: Arc::new(Places::new(FILES_PROMPT, FILES_LATE)),
             http_places: Arc::new(Places::new(HTTP_PROMPT, HTTP_LATE)),
+            http: http::Client::default(),
             durations: Durations::default(),
         }
     }
@@ -76,6 +78,7 @@ impl Eyes {
     pub(crate) fn forget(&self) {
         self.file_places.forget();
         self.http_places.forget();
+        self.http.forget();
     }
 
     /// Killed probes that hang in the kernel.
@@ -85,7 +88,7 @@ impl Eyes {
     }
 
     async fn http(&self, key: &AskKey, q: &HttpQ, deadline: Duration) -> (Answer, Duration) {
-        self.http_places.ask(key, deadline, http::get(q, deadline)).await
+        self.http_places.ask(key, deadline, self.http.probe(q, deadline)).await
     }
 
     async fn in_files(&self, key: &AskKey, question: &Arc<Question>, deadline: Duration) -> (Answer, Duration) {

@@ -1,83 +1,207 @@
-//! One GET of one URL: what came back, as facts.
+//! One request, over TCP or a Unix socket, with TLS or without: what came back, as facts.
 //!
-//! Never follows a redirect, never reads a proxy variable, never keeps a connection. A peer that does not answer is a
-//! reading (`Silent`); only what fails on our own side is a fault, so that a host short of descriptors does not look
-//! like a service that is down. Rules: core.md (bounds); dependencies.md, "DNS".
+//! Never follows a redirect, never reads a proxy variable, never keeps a connection. A peer that does not answer is its
+//! own doing; only what fails on our side is a fault, so that a host short of descriptors does not look like a service
+//! that is down. Rules: core.md (bounds); dependencies.md, "DNS".
 
 mod body;
 mod connect;
+mod probe;
+#[cfg(test)]
+mod sending;
 #[cfg(test)]
 mod tests;
+mod tls;
 
+use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::{Method, Request, Response, header};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Response as Head, http};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
-use hostward_core::ask::{Answer, Fault, HttpQ, HttpReading, Reading};
+use hostward_core::ask::Fault;
 use hostward_core::id::Str;
 use hostward_core::time::Ms;
 
 use crate::files;
-use connect::Target;
+use connect::{Scheme, Target};
 
-/// A body is read this far; `ask.rs` promises it.
-const MAX_BODY: usize = 64 * 1024;
+pub use hyper::Method;
+pub use tls::{Certificate, Verify};
+
 /// A response head beyond this is no health check's.
 const MAX_HEAD: usize = 64 * 1024;
+/// Of a body, unless the request says otherwise.
+const MAX_BODY: usize = 64 * 1024;
 
-/// Asks, and answers within `deadline`.
-///
-/// Cancel-safe: dropped, it closes its connection.
-pub async fn get(q: &HttpQ, deadline: Duration) -> Answer {
-    let target = Target::parse(&q.url)?;
-    // Which half was under way when time ran out decides whose fault that is.
-    let mut resolving = true;
-    let reached = tokio::time::timeout(deadline, async {
-        let addresses = connect::resolve(&target).await?;
-        resolving = false;
-        exchange(&target, &addresses, &q.picks).await
-    })
-    .await;
-    match reached {
-        Ok(Ok(reading)) => Ok(Reading::Http(reading)),
-        Ok(Err(Failure::Silent(text))) => Ok(Reading::Http(HttpReading::Silent(text))),
-        Ok(Err(Failure::Ours(fault))) => Err(fault),
-        Err(_) if resolving => Err(Fault::Timeout),
-        Err(_) => {
-            let waited = Ms(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
-            Ok(Reading::Http(HttpReading::TimedOut(waited)))
+/// What is sent, and to whom.
+#[derive(Clone)]
+pub struct Request {
+    pub method: Method,
+    /// `http://` or `https://`. Its path may be secret, as that of a webhook is: it is shown nowhere.
+    pub url: Str,
+    /// A Unix socket to connect to, instead of the URL's host and port.
+    pub unix: Option<PathBuf>,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// PEM file of the authorities to trust, instead of the host's own.
+    pub ca: Option<PathBuf>,
+    /// The name that the certificate must be for, instead of the URL's host.
+    pub server_name: Option<Str>,
+    pub verify: Verify,
+    /// The response's body is read this far. Default 64 KiB.
+    pub body_max: usize,
+}
+
+impl Request {
+    pub fn new(method: Method, url: impl Into<Str>) -> Request {
+        Request {
+            method,
+            url: url.into(),
+            unix: None,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            ca: None,
+            server_name: None,
+            verify: Verify::Require,
+            body_max: MAX_BODY,
         }
+    }
+
+    /// Sets a header whose value nobody is ever shown.
+    pub fn secret(&mut self, name: &str, value: &str) -> Result<(), Fault> {
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|_| files::unreadable(format!("the secret for header '{name}' cannot be sent in one")))?;
+        value.set_sensitive(true);
+        self.set(name, value)
+    }
+
+    pub fn header(&mut self, name: &str, value: &str) -> Result<(), Fault> {
+        let value = HeaderValue::from_str(value)
+            .map_err(|_| files::unreadable(format!("the value of header '{name}' cannot be sent in one")))?;
+        self.set(name, value)
+    }
+
+    fn set(&mut self, name: &str, value: HeaderValue) -> Result<(), Fault> {
+        let key = HeaderName::try_from(name).map_err(|_| files::unreadable(format!("'{name}' is no header")))?;
+        self.headers.insert(key, value);
+        Ok(())
     }
 }
 
-/// Why there is no response.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = Target::parse(&self.url).map_or_else(|_| "?".to_owned(), |target| target.authority);
+        write!(f, "{} to {host}", self.method)
+    }
+}
+
+/// A whole response head, and its body as far as it was read.
 #[derive(Debug)]
-enum Failure {
-    /// The peer's doing.
+pub struct Response {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+    /// The body was longer.
+    pub cut: bool,
+    /// What the peer showed of itself; none without TLS.
+    pub certificate: Option<Certificate>,
+}
+
+/// Why there is no response. Its text names neither a path nor a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The peer's doing: refused, reset, closed in the middle, or not HTTP.
+    #[error("{0}")]
     Silent(Str),
+    /// The peer's as well: no whole response within the deadline.
+    #[error("no answer in {0}")]
+    TimedOut(Ms),
+    /// Its certificate does not verify, so nothing was sent.
+    #[error("its certificate is not trusted: {0}")]
+    Untrusted(Str),
+    /// The name has no address, or nobody could tell.
+    #[error("{0}")]
+    Unresolved(Str),
+    /// Our own: what was asked for makes no sense, or we are short of something.
+    #[error("{0}")]
     Ours(Fault),
 }
 
-async fn exchange(
+/// Sends requests. Clones share what was read of authorities.
+#[derive(Clone, Debug, Default)]
+pub struct Client {
+    trust: tls::Trust,
+}
+
+impl Client {
+    /// Sends one request; its response, body included, is here within `deadline`.
+    ///
+    /// Cancel-safe: dropped, it closes its connection.
+    pub async fn send(&self, request: &Request, deadline: Duration) -> Result<Response, Failure> {
+        let target = Target::parse(&request.url).map_err(Failure::Ours)?;
+        // What was under way when time ran out decides whose fault that is.
+        let mut ours = true;
+        let sent = tokio::time::timeout(deadline, self.exchange(request, &target, &mut ours)).await;
+        sent.unwrap_or_else(|_| {
+            let waited = Ms(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
+            Err(if ours { Failure::Ours(Fault::Timeout) } else { Failure::TimedOut(waited) })
+        })
+    }
+
+    /// Another policy is in force: authorities are read anew.
+    pub fn forget(&self) {
+        self.trust.forget();
+    }
+
+    async fn exchange(&self, request: &Request, target: &Target, ours: &mut bool) -> Result<Response, Failure> {
+        let verifier = match target.scheme {
+            Scheme::Http => None,
+            Scheme::Https => Some(self.trust.of(request.ca.as_deref()).await.map_err(Failure::Ours)?),
+        };
+        let stream: Box<dyn Stream> = if let Some(path) = &request.unix {
+            *ours = false;
+            Box::new(connect::unix(path).await?)
+        } else {
+            let addresses = connect::resolve(&target.host, target.port).await?;
+            *ours = false;
+            Box::new(connect::tcp(&addresses).await?)
+        };
+        let Some(verifier) = verifier else { return converse(request, target, stream, None).await };
+        let name = request.server_name.as_deref().unwrap_or(&target.host);
+        let (stream, certificate) = tls::handshake(stream, name, verifier, request.verify).await?;
+        converse(request, target, Box::new(stream), Some(certificate)).await
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+async fn converse(
+    request: &Request,
     target: &Target,
-    addresses: &[std::net::SocketAddr],
-    picks: &[Str],
-) -> Result<HttpReading, Failure> {
-    let stream = connect::connect(addresses).await?;
-    let (response, _driver) = send(target, stream).await?;
-    let status = response.status().as_u16();
-    let body = collect(response.into_body()).await?;
-    Ok(body::reading(status, &body, picks))
+    stream: Box<dyn Stream>,
+    certificate: Option<Certificate>,
+) -> Result<Response, Failure> {
+    let (response, _driver) = begin(request, target, stream).await?;
+    let (head, incoming) = response.into_parts();
+    let (body, cut) = collect(incoming, request.body_max).await?;
+    Ok(Response { status: head.status.as_u16(), headers: head.headers, body, cut, certificate })
 }
 
 /// The connection is driven beside its use; dropping the set ends it.
-async fn send(target: &Target, stream: TcpStream) -> Result<(Response<Incoming>, JoinSet<()>), Failure> {
+async fn begin(
+    request: &Request,
+    target: &Target,
+    stream: Box<dyn Stream>,
+) -> Result<(Head<Incoming>, JoinSet<()>), Failure> {
     let mut builder = hyper::client::conn::http1::Builder::new();
     let handshake = builder.max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream));
     let (mut sender, connection) = handshake.await.map_err(|e| broken(&e))?;
@@ -86,30 +210,41 @@ async fn send(target: &Target, stream: TcpStream) -> Result<(Response<Incoming>,
         // Its error also reaches the request, which reports it.
         let _ = connection.await;
     });
-    let request = Request::builder()
-        .method(Method::GET)
+    let message = message(request, target)
+        .map_err(|e| Failure::Ours(files::unreadable(format!("request to '{}': {e}", target.authority))))?;
+    let response = sender.send_request(message).await.map_err(|e| broken(&e))?;
+    Ok((response, driver))
+}
+
+fn message(request: &Request, target: &Target) -> http::Result<http::Request<Full<Bytes>>> {
+    let mut message = http::Request::builder()
+        .method(&request.method)
         .uri(&target.path)
         .header(header::HOST, &target.authority)
         .header(header::USER_AGENT, concat!("hostward/", env!("CARGO_PKG_VERSION")))
         .header(header::ACCEPT, "*/*")
-        .header(header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|e| Failure::Ours(Fault::Probe(format!("request to '{}': {e}", target.authority).into())))?;
-    let response = sender.send_request(request).await.map_err(|e| broken(&e))?;
-    Ok((response, driver))
+        .body(Full::new(request.body.clone()))?;
+    let headers = message.headers_mut();
+    for (name, value) in &request.headers {
+        headers.insert(name, value.clone());
+    }
+    // After the operator's: the connection is ours.
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Ok(message)
 }
 
 /// The body, up to the cap; what comes after it is not waited for.
-async fn collect(mut incoming: Incoming) -> Result<Vec<u8>, Failure> {
+async fn collect(mut incoming: Incoming, cap: usize) -> Result<(Vec<u8>, bool), Failure> {
     let mut body = Vec::new();
     while let Some(frame) = incoming.frame().await {
         let Ok(data) = frame.map_err(|e| broken(&e))?.into_data() else { continue };
-        body.extend_from_slice(&data[..data.len().min(MAX_BODY - body.len())]);
-        if body.len() == MAX_BODY {
-            break;
+        let room = cap - body.len();
+        body.extend_from_slice(&data[..data.len().min(room)]);
+        if data.len() > room {
+            return Ok((body, true));
         }
     }
-    Ok(body)
+    Ok((body, false))
 }
 
 /// What an error within the exchange means.
@@ -131,7 +266,7 @@ fn broken(error: &hyper::Error) -> Failure {
 }
 
 /// What an error of a socket means.
-fn io_failure(error: &io::Error) -> Failure {
+pub(crate) fn io_failure(error: &io::Error) -> Failure {
     let errno = rustix::io::Errno::from_io_error(error);
     if errno.is_some_and(files::is_exhaustion) || errno == Some(rustix::io::Errno::ADDRNOTAVAIL) {
         return Failure::Ours(Fault::Probe(format!("socket: {error}").into()));

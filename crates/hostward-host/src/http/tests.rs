@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use hostward_core::ask::Picked;
+use hostward_core::ask::{Answer, HttpQ, HttpReading, Picked, Reading};
 
 use super::connect::Target;
 use super::*;
@@ -43,7 +43,8 @@ async fn serve(peer: Peer) -> (SocketAddr, tokio::task::JoinHandle<String>) {
 }
 
 async fn ask(url: String, picks: &[&str], deadline: Duration) -> Answer {
-    get(&HttpQ { url: url.into(), picks: picks.iter().map(|p| (*p).into()).collect() }, deadline).await
+    let q = HttpQ { url: url.into(), picks: picks.iter().map(|p| (*p).into()).collect() };
+    Client::default().probe(&q, deadline).await
 }
 
 async fn asked(peer: Peer, picks: &[&str], deadline: Duration) -> HttpReading {
@@ -165,8 +166,7 @@ async fn pointers_pick_scalars_and_a_star_picks_every_member() {
 
 #[tokio::test]
 async fn a_url_that_we_cannot_ask_is_a_fault() {
-    for url in ["https://127.0.0.1/", "/health", "http://", "http://user:pw@127.0.0.1/", "http://127.0.0.1:x/", "a b"]
-    {
+    for url in ["ftp://127.0.0.1/", "/health", "http://", "http://user:pw@127.0.0.1/", "http://127.0.0.1:x/", "a b"] {
         let answer = ask(url.into(), &[], LONG).await;
         assert!(matches!(answer, Err(Fault::Unreadable(_))), "{url}: {answer:?}");
         assert!(!format!("{answer:?}").contains("pw"), "{answer:?}");
@@ -183,5 +183,7 @@ fn a_url_is_taken_apart() {
     for (url, (host, port, path)) in cases {
         let target = Target::parse(url).unwrap();
         assert_eq!((target.host.as_str(), target.port, target.path.as_str()), (host, port, path), "{url}");
+        let secure = Target::parse(&url.replacen("http", "https", 1)).unwrap();
+        assert_eq!((secure.scheme, secure.port), (Scheme::Https, if port == 80 { 443 } else { port }), "{url}");
     }
 }
