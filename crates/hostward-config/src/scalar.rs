@@ -124,7 +124,7 @@ pub(crate) fn path(text: &str) -> Result<PathBuf, Complaint> {
     Ok(path.components().collect())
 }
 
-const WORLD_WRITABLE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+pub(crate) const WORLD_WRITABLE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 fn sentinel(text: &str) -> Result<PathBuf, Complaint> {
     let path = path(text)?;

@@ -14,7 +14,7 @@ use hostward_core::watch::service::{self, HttpProbe, Step};
 use super::good;
 use crate::{load, parse};
 
-const NAMES: [&str; 3] = ["minimal", "api-and-venv", "healtharchive"];
+const NAMES: [&str; 4] = ["minimal", "api-and-venv", "healtharchive", "notify"];
 
 fn dir(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
