@@ -109,6 +109,11 @@ impl Desk {
         })
     }
 
+    /// Something is on its way.
+    pub fn is_sending(&self) -> bool {
+        self.lines.values().any(|line| !line.is_idle())
+    }
+
     /// Nothing is open that this notifier would be told of.
     pub fn is_calm(&self, name: &str) -> bool {
         let Some(line) = self.lines.get(name) else { return true };

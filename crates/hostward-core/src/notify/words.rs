@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::account::Account;
 use super::line::Trouble;
-use super::{Came, Event, Message, Severity, Topic, Try};
+use super::{Came, Event, Message, Topic, Try};
 use crate::hold::{Held, Hold, Lift};
 use crate::id::WatchId;
 use crate::ledger::Settlement;
@@ -205,16 +205,4 @@ fn next(event: Event, account: &Account) -> String {
 fn list(watches: &[WatchId]) -> String {
     let names: Vec<&str> = watches.iter().map(WatchId::as_str).collect();
     names.join(", ")
-}
-
-/// The words of ntfy and of mail for how much it matters.
-impl Severity {
-    /// 1 (least) to 5, as ntfy and `X-Priority` (which counts the other way round) have it.
-    pub fn urgency(self) -> u8 {
-        match self {
-            Severity::Info => 2,
-            Severity::Warning => 3,
-            Severity::Critical => 5,
-        }
-    }
 }

@@ -99,6 +99,7 @@ impl Daemon {
                 }
                 let policy = Arc::new(policy);
                 self.actor.adopt_policy(policy.clone());
+                self.notices.configure(export.notify.clone());
                 self.exports.configure(export);
                 self.watch_sentinels(&policy, events.clone());
                 self.idle = None;
