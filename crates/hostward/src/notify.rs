@@ -7,6 +7,8 @@
 mod beats;
 mod deliver;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -98,11 +98,9 @@ impl Courier {
             Err(_) => return Outcome::Failed(format!("its secret could not be read within {DEADLINE:?}")),
         };
         let mut request = Request::new(Method::POST, shape::below(&url, path));
-        let mut put = || {
-            token.map_or(Ok(()), |token| request.secret("authorization", &format!("Bearer {token}")))?;
-            head.iter().try_for_each(|(name, value)| request.header(name, value))
-        };
-        if let Err(fault) = put() {
+        let bearer = token.map_or(Ok(()), |token| request.secret("authorization", &format!("Bearer {token}")));
+        let put = bearer.and_then(|()| head.iter().try_for_each(|(name, value)| request.header(name, value)));
+        if let Err(fault) = put {
             return Outcome::Failed(fault.to_string());
         }
         request.body = body.into();
