@@ -200,6 +200,7 @@ impl Notices {
 
     /// The end: what is on its way may still arrive, and what is known by then is kept.
     pub(crate) async fn finish(mut self, now: Now, journal: &Journal) {
+        self.save();
         let wait = async {
             while self.desk.is_sending() || self.saving {
                 let Some(happened) = self.inbox.recv().await else { return };
