@@ -58,8 +58,8 @@ fn install<'a>(sandbox: &'a Sandbox, notify: &str) -> Result<Guard<'a>> {
         sandbox.write(&format!("/etc/hostward/secrets/{name}"), "0600", url)?;
     }
     let guard = Guard::install_with(sandbox, &config(notify))?;
-    // systemd's own way of handing over a secret.
-    sandbox.sh("mkdir -p /etc/systemd/system/hostward.service.d")?;
+    // systemd's own way of handing over a secret. Its mounts reach a service where mounts are shared, as on a real host.
+    sandbox.sh("mount --make-rshared /; mkdir -p /etc/systemd/system/hostward.service.d")?;
     let credential = "[Service]\nLoadCredential=ops-url:/etc/hostward/secrets/ops\n";
     sandbox.write("/etc/systemd/system/hostward.service.d/secrets.conf", "0644", credential)?;
     let listens =
