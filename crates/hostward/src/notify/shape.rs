@@ -121,7 +121,7 @@ pub(super) fn below(url: &str, path: &str) -> String {
 
 pub(super) fn short(text: &str) -> Vec<u8> {
     let end = (0..=text.len().min(SHORT)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    text[..end].as_bytes().to_vec()
+    text.as_bytes()[..end].to_vec()
 }
 
 /// RFC 5322. What stands in its head has no line breaks: the title's are spaces, addresses have none by the configuration.
