@@ -45,7 +45,8 @@ fn what_is_alive_and_does_not_serve_is_restarted_once() -> Result<()> {
 #[test]
 fn a_unit_that_systemd_restarts_is_left_to_it() -> Result<()> {
     let sandbox = Sandbox::boot("onfailure")?;
-    let api = Tiny::install(&sandbox, "api", 8101, "StartLimitIntervalSec=0", "Restart=on-failure\nRestartSec=50ms\n")?;
+    let api =
+        Tiny::install(&sandbox, "api", 8101, "StartLimitIntervalSec=0", "Restart=on-failure\nRestartSec=50ms\n")?;
     let guard = guard(&sandbox, &[api.config(QUICK)])?;
     wait_up(&sandbox, &guard, "service.api")?;
     for death in 0..100 {

@@ -27,6 +27,7 @@ pub(crate) fn check(draft: &Draft, findings: &Findings) {
             findings.push(&said.at, finding);
         }
     }
+    crate::notify::check(draft, findings);
     budget(draft, findings);
     unused_apps(draft, findings);
 }

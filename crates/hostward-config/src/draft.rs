@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use hostward_core::id::{AppName, Str, UnitName, WatchId};
+use hostward_core::notify::Pattern;
 use hostward_core::policy::{App, Host, Mode, Policy, Watch};
 use toml::de::DeTable;
 
 use crate::finding::{Finding, Findings, Place, Said};
+use crate::notify::{self, Notify};
 use crate::reader::{Context, Reader};
 use crate::{Export, baseline, cross, host, service};
 
@@ -23,6 +25,9 @@ pub(crate) struct Draft {
     pub(crate) watches: BTreeMap<WatchId, Said<Option<Watch>>>,
     pub(crate) mentions: Vec<(WatchId, Said<Mention>)>,
     pub(crate) claims: Vec<(WatchId, Said<Claim>)>,
+    pub(crate) notify: Notify,
+    pub(crate) notify_at: BTreeMap<Str, Place>,
+    pub(crate) filters: Vec<Said<Pattern>>,
     /// A file has syntax errors: what it declares is not fully known.
     pub(crate) torn: bool,
 }
@@ -60,6 +65,7 @@ impl Draft {
             let at = cx.place(fault.span().unwrap_or(text.len()..text.len()));
             // The parser may stumble several times over one byte: the first time says it.
             if last.replace(at.span.start) != Some(at.span.start) {
+                findings.hide(notify::unread(text, at.span.start).map(|span| cx.place(span)));
                 findings.push(&at, syntax(fault.message()));
             }
         }
@@ -93,6 +99,7 @@ impl Draft {
         }
         self.watches("service", &mut file, service::read);
         self.watches("baseline", &mut file, baseline::read);
+        notify::read(&mut file, self);
         file.finish();
     }
 
@@ -127,7 +134,7 @@ impl Draft {
         };
         let watches = self.watches.into_iter().filter_map(with_tree).collect();
         let export = self.export.map(|said| said.value).unwrap_or_default();
-        let export = Export { record: self.record, ..export };
+        let export = Export { record: self.record, notify: self.notify, ..export };
         let mut host = self.host.map(|said| said.value).unwrap_or_default();
         host.textfile.clone_from(&export.textfile);
         (Policy { host, apps, watches }, export)
@@ -146,7 +153,7 @@ fn syntax(message: &str) -> Finding {
 }
 
 /// A table that two files may not both declare. True: it is the first.
-fn once(table: &Reader<'_>, first: Option<&Place>) -> bool {
+pub(crate) fn once(table: &Reader<'_>, first: Option<&Place>) -> bool {
     let Some(first) = first else { return true };
     let finding = Finding::error(format!("[{}] is declared twice", table.path()));
     table.push(table.at(), finding.also(first, "first declared here").help("keep one of them"));

@@ -182,11 +182,18 @@ pub(crate) struct Findings {
     /// About files that are not among the sources.
     files: Vec<ConfigError>,
     placed: RefCell<Vec<(Place, Finding)>>,
+    /// Shown nowhere, whatever is wrong beside it.
+    hidden: RefCell<Vec<Place>>,
 }
 
 impl Findings {
     pub(crate) fn push(&self, at: &Place, finding: Finding) {
         self.placed.borrow_mut().push((at.clone(), finding));
+    }
+
+    /// A secret stands here.
+    pub(crate) fn hide(&self, at: Option<Place>) {
+        self.hidden.borrow_mut().extend(at);
     }
 
     /// More would not be shown.
@@ -206,26 +213,27 @@ impl Findings {
     /// About one byte of a file that will not be among the sources.
     pub(crate) fn at_offset(&mut self, source: &Source, offset: usize, finding: Finding) {
         let place = Place { file: 0, span: offset..offset + 1 };
-        self.files.push(resolve(std::slice::from_ref(source), &place, finding));
+        self.files.push(resolve(std::slice::from_ref(source), &[], &place, finding));
     }
 
     /// Errors and warnings, in the order of the files.
     pub(crate) fn resolve(&self, sources: &[Source]) -> (Vec<ConfigError>, Vec<ConfigError>) {
         let mut placed = self.placed.borrow().clone();
+        let hidden = self.hidden.borrow();
         placed.sort_by_key(|(at, _)| (at.file, at.span.start));
         let (errors, warnings): (Vec<_>, Vec<_>) =
             placed.into_iter().partition(|(_, finding)| finding.severity == Severity::Error);
         let resolve = |found: Vec<(Place, Finding)>| {
-            found.into_iter().take(FINDINGS_LIMIT).map(|(at, finding)| resolve(sources, &at, finding))
+            found.into_iter().take(FINDINGS_LIMIT).map(|(at, finding)| resolve(sources, &hidden, &at, finding))
         };
         (self.files.iter().cloned().chain(resolve(errors)).collect(), resolve(warnings).collect())
     }
 }
 
-fn resolve(sources: &[Source], at: &Place, finding: Finding) -> ConfigError {
-    let (file, line, column, excerpt) = locate(sources, at);
+fn resolve(sources: &[Source], hidden: &[Place], at: &Place, finding: Finding) -> ConfigError {
+    let (file, line, column, excerpt) = locate(sources, hidden, at);
     let related = finding.related.map(|(at, message)| {
-        let (file, line, column, excerpt) = locate(sources, &at);
+        let (file, line, column, excerpt) = locate(sources, hidden, &at);
         Related { file, line, column, message, excerpt }
     });
     let Finding { severity, message, help, .. } = finding;
@@ -235,7 +243,7 @@ fn resolve(sources: &[Source], at: &Place, finding: Finding) -> ConfigError {
 /// Longer lines are cut around the error.
 const EXCERPT_LIMIT: usize = 240;
 
-fn locate(sources: &[Source], at: &Place) -> (PathBuf, usize, usize, Excerpt) {
+fn locate(sources: &[Source], hidden: &[Place], at: &Place) -> (PathBuf, usize, usize, Excerpt) {
     let (file, text) = sources.get(at.file).map_or((PathBuf::new(), ""), |s| (s.path.clone(), &*s.text));
     // The parser's spans are trusted no further than this: they come from files that are broken.
     let offset = floor(text, at.span.start);
@@ -251,7 +259,10 @@ fn locate(sources: &[Source], at: &Place) -> (PathBuf, usize, usize, Excerpt) {
     }
     // Beyond its first line a span says nothing more.
     let stop = floor(text, at.span.end).clamp(offset, end);
-    let excerpt = Excerpt { line: text[begin..end].into(), span: offset - begin..stop - begin };
+    let covered = |n: usize| hidden.iter().any(|place| place.file == at.file && place.span.contains(&n));
+    let masked = |(n, c): (usize, char)| if covered(begin + n) { "*".repeat(c.len_utf8()) } else { c.to_string() };
+    let line_text: String = text[begin..end].char_indices().map(masked).collect();
+    let excerpt = Excerpt { line: line_text.into(), span: offset - begin..stop - begin };
     (file, line, column, excerpt)
 }
 

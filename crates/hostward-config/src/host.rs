@@ -60,5 +60,6 @@ pub(crate) fn metrics(mut table: Reader<'_>) -> Export {
     }
     let textfile = table.get("textfile", &scalar::TEXTFILE);
     table.finish();
-    Export { listen: listen.map(|said| said.value), textfile: textfile.map(|said| said.value), record: None }
+    let (listen, textfile) = (listen.map(|said| said.value), textfile.map(|said| said.value));
+    Export { listen, textfile, ..Export::default() }
 }

@@ -16,6 +16,7 @@ mod cross;
 mod draft;
 mod finding;
 mod host;
+mod notify;
 mod probe;
 mod reader;
 mod scalar;
@@ -32,6 +33,7 @@ use hostward_core::policy::Policy;
 use serde::{Deserialize, Serialize};
 
 pub use finding::{ConfigError, Rejected, Related};
+pub use notify::{Deadman, Notifier, Notify, Way};
 pub use spans::span;
 
 use draft::Draft;
@@ -52,7 +54,7 @@ pub struct Loaded {
     pub sources: Vec<PathBuf>,
 }
 
-/// `[metrics]`: where the metrics go. The core does not need to know.
+/// What leaves the daemon beside its acts: `[metrics]`, `[notify]`. No decision reads it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Export {
     pub listen: Option<SocketAddr>,
@@ -60,6 +62,8 @@ pub struct Export {
     /// `host.record`: how many bytes of what is observed are kept for `hostward replay`; none: nothing is.
     #[serde(default)]
     pub record: Option<u64>,
+    #[serde(default)]
+    pub notify: Notify,
 }
 
 /// Why there is no configuration.

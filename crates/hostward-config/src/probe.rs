@@ -201,7 +201,7 @@ fn secret(value: &Value<'_>) -> Option<Secret> {
         return None;
     };
     match *key {
-        "credential" => operand.scalar(&CREDENTIAL).map(|said| Secret::Credential(said.value)),
+        "credential" => operand.scalar(&scalar::CREDENTIAL).map(|said| Secret::Credential(said.value)),
         "file" => operand.scalar(&scalar::PATH).map(|said| Secret::File(said.value)),
         unknown => {
             let help =
@@ -211,19 +211,6 @@ fn secret(value: &Value<'_>) -> Option<Secret> {
         }
     }
 }
-
-const CREDENTIAL: Scalar<Str> = Scalar {
-    expected: "a credential's name",
-    example: "\"api-token\"",
-    parse: |text| {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-        if text.is_empty() || text.starts_with('.') || text.len() > 255 || !text.chars().all(allowed) {
-            let help = "as LoadCredential= in hostward.service names it: letters, digits and _.-";
-            return Err(Complaint::new(format!("{} is no credential's name", shown(text)), help));
-        }
-        Ok(text.into())
-    },
-};
 
 fn tcp(mut table: Reader<'_>) -> Option<TcpProbe> {
     let (every, timeout) = pace(&mut table, Ms::secs(10), Ms::secs(2));

@@ -156,6 +156,15 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Texts of this table are secrets, or may be: none is shown, but for those of these keys.
+    pub(crate) fn hide_texts(&self, shown: &[&str]) {
+        for (key, value) in self.entries() {
+            if !shown.contains(&key.value) {
+                value.hide_texts();
+            }
+        }
+    }
+
     /// Reports what nobody asked for.
     pub(crate) fn finish(self) {
         for key in self.table.keys().filter(|key| !self.asked.contains(&key.get_ref().as_ref())) {
@@ -207,6 +216,16 @@ impl<'a> Value<'a> {
             (key, Value { cx: self.cx, path: format!("{}.{key}", self.path), node })
         };
         table.iter().map(member).collect()
+    }
+
+    fn hide_texts(&self) {
+        let below = |node: &'a Node<'a>| Value { cx: self.cx, path: String::new(), node };
+        match self.node() {
+            DeValue::String(_) => self.cx.findings.hide(Some(self.at())),
+            DeValue::Array(array) => array.iter().for_each(|node| below(node).hide_texts()),
+            DeValue::Table(table) => table.iter().for_each(|(_, node)| below(node).hide_texts()),
+            _ => {}
+        }
     }
 
     pub(crate) fn complain(&self, finding: Finding) {

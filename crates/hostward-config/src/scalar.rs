@@ -126,7 +126,7 @@ pub(crate) fn path(text: &str) -> Result<PathBuf, Complaint> {
     Ok(path.components().collect())
 }
 
-const WORLD_WRITABLE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+pub(crate) const WORLD_WRITABLE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 fn sentinel(text: &str) -> Result<PathBuf, Complaint> {
     let path = path(text)?;
@@ -385,3 +385,17 @@ mod tests {
         }
     }
 }
+
+/// systemd.exec(5): a credential's name is a file's name.
+pub(crate) const CREDENTIAL: Scalar<Str> = Scalar {
+    expected: "a credential's name",
+    example: "\"api-token\"",
+    parse: |text| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        if text.is_empty() || text.starts_with('.') || text.len() > 255 || !text.chars().all(allowed) {
+            let help = "as LoadCredential= in hostward.service names it: letters, digits and _.-";
+            return Err(Complaint::new(format!("{} is no credential's name", shown(text)), help));
+        }
+        Ok(text.into())
+    },
+};

@@ -2,6 +2,7 @@
 
 mod examples;
 mod files;
+mod notify;
 mod probes;
 mod refusals;
 mod report;

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ask::{Answer, AskKey, Question};
 use crate::command::{Command, OrderId, Reply};
+use crate::graph::Graph;
 use crate::hold::Storm;
 use crate::id::{RunId, Str, TargetId, UnitName, WatchId};
 use crate::judge::Target;
@@ -32,7 +33,6 @@ use crate::starvation::{Lag, Starvation};
 use crate::time::{Ms, Now};
 use crate::view::View;
 use crate::watch::Memo;
-use crate::graph::Graph;
 use crate::world::{Live, Start, World};
 
 use applying::{Apply, Shown};

@@ -56,7 +56,9 @@ impl Graph {
         self.told.insert(id.clone(), told.clone());
         // Five thousand units that each need one more are not linked anew five thousand times.
         if only_more && self.cut.is_empty() && told.iter().all(|other| !self.reaches(other, id)) {
-            told.iter().for_each(|other| self.join(id, other));
+            for other in &told {
+                self.join(id, other);
+            }
         } else {
             self.link();
         }
@@ -128,7 +130,9 @@ mod tests {
     fn graph(names: &[&str]) -> Graph {
         let mut graph = Graph::default();
         for name in names {
-            graph.units.insert(UnitName::new(format!("{name}.service")), vec![WatchId::new(format!("service.{name}"))]);
+            graph
+                .units
+                .insert(UnitName::new(format!("{name}.service")), vec![WatchId::new(format!("service.{name}"))]);
         }
         graph
     }

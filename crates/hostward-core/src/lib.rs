@@ -19,6 +19,7 @@ pub mod hold;
 pub mod id;
 pub mod judge;
 pub mod ledger;
+pub mod notify;
 pub mod plan;
 pub mod policy;
 pub mod prove;

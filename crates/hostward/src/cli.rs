@@ -146,6 +146,9 @@ pub(crate) enum Verb {
     },
     /// Say what would keep Hostward from working here
     Doctor,
+    /// What is told to people
+    #[command(subcommand)]
+    Notify(NotifyVerb),
     /// Print the manual page: hostward man | man -l -
     #[command(after_help = "Example:\n  hostward man > /usr/share/man/man1/hostward.1")]
     Man,
@@ -176,6 +179,16 @@ pub(crate) enum ConfigVerb {
     Check { dir: Option<PathBuf> },
     /// Print the configuration as it is understood, defaults included
     Show { dir: Option<PathBuf> },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NotifyVerb {
+    /// Send a test message to one notifier, or to each, and say what came back
+    #[command(after_help = "Examples:\n  hostward notify test\n  hostward notify test phone")]
+    Test {
+        /// NAME of a [notify.NAME]
+        name: Option<String>,
+    },
 }
 
 impl Verb {

@@ -29,6 +29,7 @@ use crate::export::Exports;
 use crate::eyes::{Eyes, Files};
 use crate::journal::{Journal, Level};
 use crate::metrics;
+use crate::notify::Notices;
 use crate::recorder::Recording;
 use crate::sentinels::Sentinels;
 use crate::status::{self, Health, Status};
@@ -48,6 +49,7 @@ struct Daemon {
     words: Words,
     paths: Paths,
     exports: Exports,
+    notices: Notices,
     actor: Actor,
     sentinels: Option<Sentinels>,
     sentinel_error: Option<String>,
@@ -119,6 +121,7 @@ pub(crate) async fn run(paths: &Paths) -> Result<Exit> {
         journal,
         words,
         paths: paths.clone(),
+        notices: Notices::start(&paths.state, chosen.export.notify.clone()),
         exports: Exports::new(chosen.export, scrapes),
         actor,
         sentinels: None,
@@ -227,6 +230,7 @@ impl Daemon {
                     // A scraper that hung up misses nothing.
                     let _ = scrape.send(self.metrics());
                 }
+                happened = self.notices.next() => self.notices.take(self.drive.now(), happened, &self.journal),
                 (read, waiting) = self.reloads.done() => self.adopt(read, waiting, events),
                 _ = hangup.recv() => self.reload(None),
                 _ = term.recv() => break,
@@ -254,6 +258,7 @@ impl Daemon {
             _ => {}
         }
         self.drive.turn(event, &mut teller(&mut self.journal, &mut self.words));
+        self.notices.turned();
     }
 
     /// What is due after every turn: the watchdog, replies, exports, evidence.
@@ -263,6 +268,7 @@ impl Daemon {
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
         }
         self.answer();
+        self.notices.turn(self.drive.now(), self.drive.world());
         self.exports.listen().await;
         let seq = self.drive.seq();
         if self.exports.due(seq) {
@@ -326,12 +332,13 @@ impl Daemon {
         });
         let textfile = self.exports.textfile_problem();
         let saving = self.saver.problem();
-        let errors = [&textfile, &self.exports.listen_error, &self.sentinel_error, &saving, &hung, &ledger];
+        let errors = [textfile.clone(), self.exports.listen_error.clone(), self.sentinel_error.clone(), saving, hung];
         Health {
             textfile_ok: self.exports.textfile().map(|_| textfile.is_none()),
             log_lines_dropped: self.journal.dropped(),
             probes_hung,
-            problems: errors.into_iter().flatten().cloned().collect(),
+            notifiers: self.notices.tallies(self.drive.now()),
+            problems: errors.into_iter().chain([ledger]).flatten().chain(self.notices.problems()).collect(),
         }
     }
 

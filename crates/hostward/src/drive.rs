@@ -10,6 +10,7 @@ use hostward_core::ledger::Record;
 use hostward_core::starvation::STARVED;
 use hostward_core::time::{Ms, Now};
 use hostward_core::view::View;
+use hostward_core::world::World;
 use hostward_host::ledger::Writer;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -150,6 +151,14 @@ impl Drive {
 
     pub(crate) fn memory(&self) -> hostward_core::engine::Memory {
         self.engine.memory()
+    }
+
+    pub(crate) fn world(&self) -> &World {
+        self.engine.world()
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        self.clock.now()
     }
 
     pub(crate) fn seq(&self) -> u64 {

@@ -16,6 +16,7 @@ mod export;
 mod eyes;
 mod journal;
 mod metrics;
+mod notify;
 mod oneshot;
 mod places;
 mod recorder;
@@ -91,6 +92,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Verb::Config(which) => verb::config::config(&paths, out, &which),
             Verb::Replay { file, under } => verb::replay::replay(out, &file, under.as_deref()),
             Verb::Doctor => verb::doctor::doctor(&paths, out).await,
+            Verb::Notify(cli::NotifyVerb::Test { name }) => verb::notify::test(&paths, out, name.as_deref()).await,
             Verb::Man => verb::manual::man(),
             Verb::Completions { shell } => verb::manual::completions(shell),
             Verb::Probe | Verb::Become { .. } => Ok(Exit::Ok),

@@ -11,12 +11,16 @@ use hostward_core::view::{TargetView, View, WatchView};
 use prometheus::{Encoder, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 
 use crate::durations::Durations;
+use crate::notify::Tally;
 use crate::status::Health;
 
 /// Everything there is to say, as text.
 pub(crate) fn text(view: &View, health: &Health, durations: &Durations) -> Result<String, prometheus::Error> {
     let out = Families::default();
     whole(&out, view, health)?;
+    for tally in &health.notifiers {
+        of_notifier(&out, tally)?;
+    }
     for watch in &view.watches {
         of_watch(&out, watch)?;
         if let Some(prefix) = &watch.compat {
@@ -114,6 +118,19 @@ fn whole(out: &Families, view: &View, health: &Health) -> Result<(), prometheus:
     out.gauge("hostward_probes_hung", hung, &[], f64::from(health.probes_hung))?;
     let dropped = "Log lines that were dropped: journald did not read, or a watch said too much.";
     out.counter("hostward_log_lines_dropped_total", dropped, &[], health.log_lines_dropped)
+}
+
+fn of_notifier(out: &Families, tally: &Tally) -> Result<(), prometheus::Error> {
+    let name = &*tally.notifier;
+    for (result, count) in [("sent", tally.sent), ("failed", tally.failed), ("summed", tally.summed)] {
+        let labels = [("notifier", name), ("result", result)];
+        let help = "Messages to people, by what became of each try.";
+        out.counter("hostward_notifications_total", help, &labels, count)?;
+    }
+    let dropped = "Messages that were given up: too many, or too old. They are told as a number.";
+    out.counter("hostward_notifications_dropped_total", dropped, &[("notifier", name)], tally.dropped)?;
+    let pending = "Messages that are owed and not delivered.";
+    out.gauge("hostward_notifications_pending", pending, &[("notifier", name)], count(tally.pending))
 }
 
 fn of_watch(out: &Families, watch: &WatchView) -> Result<(), prometheus::Error> {

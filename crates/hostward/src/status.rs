@@ -4,6 +4,8 @@ use hostward_core::id::WatchId;
 use hostward_core::view::{View, WatchView};
 use serde::{Deserialize, Serialize};
 
+use crate::notify::Tally;
+
 /// Version of this shape; it rises when a field changes meaning or goes.
 pub(crate) const VERSION: u32 = 1;
 
@@ -15,6 +17,9 @@ pub(crate) struct Health {
     /// Killed probes that hang in the kernel.
     #[serde(default)]
     pub(crate) probes_hung: u32,
+    /// What became of messages to people.
+    #[serde(default)]
+    pub(crate) notifiers: Vec<Tally>,
     /// What keeps an export from working, each with what to do.
     pub(crate) problems: Vec<String>,
 }

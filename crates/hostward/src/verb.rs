@@ -9,6 +9,7 @@ pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod look;
 pub(crate) mod manual;
+pub(crate) mod notify;
 pub(crate) mod replay;
 mod systemctl;
 pub(crate) mod trigger;

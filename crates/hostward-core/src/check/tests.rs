@@ -172,11 +172,9 @@ fn what_is_stopped_is_given_back_whole_and_whatever_happens() {
 
 #[test]
 fn what_is_owed_falls_due_and_can_be_told() {
-    for (when, says) in [
-        (When::After(0), Ok(())),
-        (When::After(2), Ok(())),
-        (When::After(3), Err(Flaw::BackTooEarly(0))),
-    ] {
+    for (when, says) in
+        [(When::After(0), Ok(())), (When::After(2), Ok(())), (When::After(3), Err(Flaw::BackTooEarly(0)))]
+    {
         assert_eq!(owed(|_, back| back.when = when), says, "{when:?} of three steps");
     }
     let mut early = quiesce();

@@ -5,6 +5,7 @@ mod crash;
 mod holds;
 mod host;
 mod needs;
+mod notify;
 mod orders;
 mod parts;
 mod policy;

@@ -241,10 +241,10 @@ impl Spec {
             Some((Circuit::Open(until), tried)) => (until, tried),
             None => (Ms::ZERO, 0),
         };
-        fitting
-            .min_by_key(worn)
-            .map(|draft| draft.held(memo.perhaps_ours(world, target)))
-            .unwrap_or_else(|| Draft::none(format!("no rung of the ladder fits {}", reason.code.label())))
+        fitting.min_by_key(worn).map_or_else(
+            || Draft::none(format!("no rung of the ladder fits {}", reason.code.label())),
+            |draft| draft.held(memo.perhaps_ours(world, target)),
+        )
     }
 
     /// One rung made concrete; none when it does not fit what is wrong.

@@ -21,7 +21,7 @@ type Waiting = Vec<oneshot::Sender<Response>>;
 /// What reading the configuration came to.
 pub(super) enum Read {
     Good {
-        policy: Policy,
+        policy: Box<Policy>,
         export: Export,
         /// It could not be kept for a bad day.
         unkept: Option<String>,
@@ -77,7 +77,7 @@ fn read(paths: &Paths) -> Read {
         Ok(loaded) => {
             let good = LastGood { policy: loaded.policy, export: loaded.export };
             let unkept = store::save_last_good(paths, &good).err().map(|e| format!("{e:#}"));
-            Read::Good { policy: good.policy, export: good.export, unkept }
+            Read::Good { policy: Box::new(good.policy), export: good.export, unkept }
         }
         Err(error) => Read::Refused { errors: error.render(false) },
     }
@@ -97,8 +97,9 @@ impl Daemon {
                 if let Some(why) = unkept {
                     self.journal.say(Level::Warning, &why);
                 }
-                let policy = Arc::new(policy);
+                let policy: Arc<Policy> = Arc::from(policy);
                 self.actor.adopt_policy(policy.clone());
+                self.notices.configure(export.notify.clone());
                 self.exports.configure(export);
                 self.watch_sentinels(&policy, events.clone());
                 self.idle = None;

@@ -20,17 +20,17 @@ const REST_MAX: Duration = Duration::from_secs(2);
 impl Daemon {
     pub(super) async fn stop(self) -> Result<Exit> {
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
-        let Daemon { drive, mut journal, mut words, paths, exports, .. } = self;
+        let Daemon { drive, mut journal, mut words, paths, exports, notices, .. } = self;
         let health = Health { log_lines_dropped: journal.dropped(), ..Health::default() };
         let text = metrics::text(&drive.view(), &health, &drive.edge.eyes.durations).unwrap_or_default();
-        let (seq, memory) = (drive.seq(), drive.memory());
+        let (seq, memory, now) = (drive.seq(), drive.memory(), drive.now());
         let ledger = drive.end(&mut teller(&mut journal, &mut words));
         // Only our own socket, and nobody minds when it is gone already. It is in /run, which is memory.
         let _ = std::fs::remove_file(paths.control());
         let exit = close(ledger, Writer::close, &journal).await;
         let save = move || store::save_memory(&paths, &memory);
         let saved = within(REST_MAX, save);
-        let (saved, ()) = tokio::join!(saved, exports.finish(seq, text));
+        let (saved, (), ()) = tokio::join!(saved, exports.finish(seq, text), notices.finish(now, &journal));
         match saved {
             Some(Ok(())) => {}
             Some(Err(error)) => journal.say(Level::Warning, &format!("the evidence could not be kept: {error:#}")),

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Result;
+use hostward_config::{Notify, Way};
 use hostward_core::ask::{GateQ, SentinelState};
 use hostward_core::policy::Policy;
 use serde::Serialize;
@@ -67,6 +68,7 @@ pub(crate) async fn doctor(paths: &Paths, out: Out) -> Result<Exit> {
             sentinels(&mut found, &loaded.policy);
             units(&mut found, &loaded.policy);
             old_actors(&mut found, &loaded.policy);
+            notifiers(&mut found, &loaded.export.notify);
             if let Some(textfile) = &loaded.export.textfile {
                 textfile_directory(&mut found, textfile);
             }
@@ -242,6 +244,26 @@ fn old_actors(found: &mut Findings, policy: &Policy) {
             let says =
                 format!("{} carries our metric families: node_exporter keeps one of the two values", rival.display());
             found.add(Grade::Problem, "old actor", says, format!("remove {} and what writes it", rival.display()));
+        }
+    }
+}
+
+/// Whether each could be told; that it can is shown by `hostward notify test`.
+fn notifiers(found: &mut Findings, notify: &Notify) {
+    let deadman = notify.deadman.iter().map(|deadman| ("deadman", vec![&deadman.url]));
+    let ways = notify.notifiers.iter().map(|(name, notifier)| (&**name, notifier.way.secrets()));
+    for (name, secrets) in ways.chain(deadman) {
+        match secrets.into_iter().find_map(|secret| hostward_host::secret::read(secret).err()) {
+            None => found.ok("notify", format!("{name}: its secrets can be read")),
+            Some(why) => found.add(Grade::Problem, "notify", format!("{name}: {why}"), "sudo hostward doctor"),
+        }
+    }
+    for (name, notifier) in &notify.notifiers {
+        if let Way::Sendmail { program, .. } = &notifier.way
+            && rustix::fs::access(program, rustix::fs::Access::EXEC_OK).is_err()
+        {
+            let says = format!("{name}: {} cannot be started", program.display());
+            found.add(Grade::Problem, "notify", says, "install a mail server, or set `program` (msmtp will do)");
         }
     }
 }

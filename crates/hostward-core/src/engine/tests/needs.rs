@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::host::Host;
 use super::policy::service_only;
-use crate::ask::{Active, Answer, Fault, GateReading, HttpAnswer, HttpReading, Question, Reading, SentinelState, UnitReading};
+use crate::ask::{
+    Active, Answer, Fault, GateReading, HttpAnswer, HttpReading, Question, Reading, SentinelState, UnitReading,
+};
 use crate::engine::{Begin, Effect, Engine, Event, Hint, Memory};
 use crate::hold::Hold;
 use crate::id::{TargetId, UnitName, WatchId};
