@@ -124,8 +124,16 @@ pub enum Body {
 #[serde(rename_all = "snake_case")]
 pub enum Turn {
     Up,
-    Down { reason: Str, detail: Str, blame: Option<TargetId> },
-    Unknown { fault: Str },
+    Down {
+        reason: Str,
+        detail: Str,
+        blame: Option<TargetId>,
+    },
+    Unknown {
+        fault: Str,
+    },
+    /// A part that is no longer named: nothing is remembered of it, so that names that change for ever fill nothing.
+    Gone,
 }
 
 /// Who asked for the plan.
@@ -308,6 +316,7 @@ impl State {
             Body::Started { boot_id, .. } => self.started(boot_id, at),
             Body::Stopped => self.running = false,
             Body::Noted { .. } => {}
+            Body::Turned { target, to: Turn::Gone, .. } => drop(self.targets.remove(target)),
             Body::Turned { target, to, incident } => {
                 let brake = self.targets.entry(target.clone()).or_default();
                 brake.note_recovery(to, at);

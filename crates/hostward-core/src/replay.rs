@@ -187,6 +187,7 @@ fn decision(record: &Record) -> Option<Decision> {
     let says = match &record.body {
         Body::Turned { target, to, .. } => match to {
             Turn::Up => format!("{target} is up"),
+            Turn::Gone => format!("{target} is no longer named"),
             Turn::Unknown { fault } => format!("{target} is unknown: {fault}"),
             Turn::Down { reason, detail, .. } => format!("{target} is down, {reason}: {detail}"),
         },

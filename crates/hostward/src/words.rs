@@ -166,6 +166,7 @@ fn back(plan: Option<&Plan>, step: u16) -> String {
 fn turned(to: &Turn, incident: Option<u64>) -> (Level, String) {
     match to {
         Turn::Up => (Level::Notice, "up".into()),
+        Turn::Gone => (Level::Notice, "no longer named".into()),
         Turn::Unknown { fault } => (Level::Warning, format!("unknown: {fault}")),
         Turn::Down { reason, detail, blame } => {
             let blame = blame.as_ref().map(|b| format!("; because of {}", b.watch)).unwrap_or_default();

@@ -76,17 +76,13 @@ impl Engine {
         }
     }
 
-    /// A part that a whole answer no longer names. What was wrong with it is not known to be mended.
+    /// A part that a whole answer no longer names.
     fn forget(&mut self, id: &TargetId) {
         let Some(live) = self.world.live.get_mut(&id.watch) else { return };
-        if live.targets.remove(&id.key).is_none() {
-            return;
-        }
+        live.targets.remove(&id.key);
         self.world.reckon(&id.watch);
-        let brake = self.world.state.targets.get(id);
-        if let Some((Turn::Down { .. }, _)) = brake.and_then(|brake| brake.turn.as_ref()) {
-            let (fault, incident) = ("it is no longer named".into(), brake.and_then(|brake| brake.incident));
-            self.record(Body::Turned { target: id.clone(), to: Turn::Unknown { fault }, incident });
+        if self.world.is_part(id) && self.world.state.targets.contains_key(id) {
+            self.record(Body::Turned { target: id.clone(), to: Turn::Gone, incident: None });
         }
     }
 
@@ -139,7 +135,7 @@ impl Engine {
             Turn::Up => None,
             Turn::Down { .. } => Some(self.incident(id)),
             // Not to be seen is not to be over.
-            Turn::Unknown { .. } => self.world.state.targets.get(id).and_then(|brake| brake.incident),
+            Turn::Unknown { .. } | Turn::Gone => self.world.state.targets.get(id).and_then(|brake| brake.incident),
         };
         let fell = matches!(turn, Turn::Down { .. }) && !matches!(last, Some(Turn::Down { .. }));
         let rose = matches!(turn, Turn::Up) && matches!(last, Some(Turn::Down { .. } | Turn::Unknown { .. }));

@@ -41,7 +41,7 @@ pub fn may_be_down(reading: &Reading) -> bool {
             !unit.running() || unit.restarts > 0 || unit.load != Load::Loaded || unit.active == Active::Activating
         }
         Reading::Http(HttpReading::Answered(answer)) => answer.status != 200,
-        Reading::Http(_) => true,
+        Reading::Http(_) | Reading::Tcp(_) | Reading::Exec(_) => true,
         Reading::Python(python) => python.unmet_total > 0 || !matches!(python.interpreter, Interpreter::Version(_)),
         Reading::Toy(toy) => !toy.broken.is_empty() || !toy.fenced.is_empty(),
         Reading::Gate(_) | Reading::Closure(_) | Reading::Mount(_) => false,

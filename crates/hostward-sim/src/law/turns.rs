@@ -65,7 +65,8 @@ pub(super) fn queues_are_bounded(sim: &Sim, moment: &Moment<'_>) -> Verdict {
     let (Moment::Turn { records: true, .. }, Some(engine)) = (moment, &sim.engine) else { return Ok(()) };
     let state = &engine.world().state;
     let attempts = state.targets.values().map(|brake| brake.attempts.len()).max().unwrap_or(0);
-    let known = sim.scenario.services.len() + sim.scenario.envs.len();
+    // A service has its probe's name beside it, as a part.
+    let known = sim.scenario.services.len() * 2 + sim.scenario.envs.len();
     let keys: u32 = sim.scenario.toys.iter().map(|toy| toy.keys).sum();
     let targets = known + keys as usize;
     if attempts > ATTEMPTS_KEPT || state.charges.len() > CHARGES_KEPT || state.targets.len() > targets {

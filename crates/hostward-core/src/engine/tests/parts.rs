@@ -81,8 +81,9 @@ fn what_a_whole_answer_no_longer_names_is_gone_and_what_cannot_be_read_is_unknow
         set(&mut world, &[("s3", "ok"), ("mail", "ok")]);
         let known = |w: &World| w.engine.as_ref().is_some_and(|engine| engine.world().target(&part("db")).is_some());
         assert!(world.run_until(Ms::mins(1), |w| !known(w)), "it is still there");
-        let left = |body: &Body| matches!(body, Body::Turned { target, to: Turn::Unknown { .. }, .. } if *target == part("db"));
+        let left = |body: &Body| matches!(body, Body::Turned { target, to: Turn::Gone, .. } if *target == part("db"));
         assert_eq!(world.count(left), 1, "that it went is recorded");
+        assert!(!world.state().targets.contains_key(&part("db")), "names that change for ever fill nothing");
         world.host.http = Http::Silent;
         world.run_for(Ms::mins(5));
         assert!(matches!(world.verdict(&part("s3")), Verdict::Unknown(_)), "{:?}", world.verdict(&part("s3")));
