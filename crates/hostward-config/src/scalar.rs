@@ -394,7 +394,8 @@ pub(crate) const CREDENTIAL: Scalar<Str> = Scalar {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         if text.is_empty() || text.starts_with('.') || text.len() > 255 || !text.chars().all(allowed) {
             let help = "as LoadCredential= in hostward.service names it: letters, digits and _.-";
-            return Err(Complaint::new(format!("{} is no credential's name", shown(text)), help));
+            // Not as it was written: it may be the secret itself.
+            return Err(Complaint::new("this is no credential's name", help));
         }
         Ok(text.into())
     },

@@ -190,7 +190,7 @@ fn a_secret_stands_in_no_configuration() {
             ),
             (
                 "url = \"http://h/\"\nheaders = { x-token = { credential = \"../a\" } }",
-                "6:38 `../a` is no credential's name | as LoadCredential= in hostward.service names it: letters, digits and _.-",
+                "6:38 this is no credential's name | as LoadCredential= in hostward.service names it: letters, digits and _.-",
             ),
             (
                 "url = \"http://h/\"\nheaders = { x-token = { file = \"a\" } }",
