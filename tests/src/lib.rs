@@ -7,6 +7,7 @@
 mod example;
 mod guard;
 mod install;
+mod ledger_file;
 mod paths;
 mod sandbox;
 mod wait;
@@ -15,6 +16,7 @@ mod worker;
 pub use example::{ExampleApp, Reconcile, RestartSec};
 pub use guard::{Guard, find};
 pub use install::{install_hostward, write_config};
+pub use ledger_file::LedgerFile;
 pub use paths::{hostward_binary, repository, target_dir};
 pub use sandbox::{BootOptions, Cgroup, Output, Sandbox};
 pub use worker::{Worker, worker_config};

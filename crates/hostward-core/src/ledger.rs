@@ -108,7 +108,7 @@ pub enum Body {
     Resumed {
         watch: Option<WatchId>,
     },
-    /// The ledger before this was lost or damaged: all caps count as spent until an operator says otherwise.
+    /// The ledger before this was lost, damaged or a later version's: all caps count as spent until an operator says otherwise.
     Damaged {
         why: Str,
     },

@@ -109,7 +109,8 @@ fn head(out: &mut String, status: &Status) {
         warn(&format!("the ledger cannot be written ({why}): nothing is done until it can"));
     }
     if let Some(why) = &view.ledger_damaged {
-        warn(&format!("the ledger was damaged and set aside ({why}): caps count as spent until `hostward clear`"));
+        // The reason says what it is: damaged, gone, or of a later version and whole.
+        warn(&format!("caps count as spent until `hostward clear`: {why}"));
     }
     for stuck in &view.stuck {
         let watch = &stuck.watch;
