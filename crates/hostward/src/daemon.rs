@@ -331,6 +331,7 @@ impl Daemon {
             textfile_ok: self.exports.textfile().map(|_| textfile.is_none()),
             log_lines_dropped: self.journal.dropped(),
             probes_hung,
+            ledger_not_rotated: ledger.is_some(),
             problems: errors.into_iter().flatten().cloned().collect(),
         }
     }

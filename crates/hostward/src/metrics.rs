@@ -94,6 +94,8 @@ fn whole(out: &Families, view: &View, health: &Health) -> Result<(), prometheus:
     out.gauge("hostward_ledger_writable", writable, &[], flag(view.ledger_bad.is_none()))?;
     let damaged = "1: the ledger was set aside; caps count as spent until `hostward clear`.";
     out.gauge("hostward_ledger_damaged", damaged, &[], flag(view.ledger_damaged.is_some()))?;
+    let grows = "1: no new file could be begun, and the ledger grows beyond its limit.";
+    out.gauge("hostward_ledger_not_rotated", grows, &[], flag(health.ledger_not_rotated))?;
     out.counter("hostward_ledger_records_total", "Records in the ledger.", &[], view.ledger_seq)?;
     out.counter(
         "hostward_incidents_total",

@@ -15,6 +15,9 @@ pub(crate) struct Health {
     /// Killed probes that hang in the kernel.
     #[serde(default)]
     pub(crate) probes_hung: u32,
+    /// No new file of the ledger could be begun.
+    #[serde(default)]
+    pub(crate) ledger_not_rotated: bool,
     /// What keeps an export from working, each with what to do.
     pub(crate) problems: Vec<String>,
 }

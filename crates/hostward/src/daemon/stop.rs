@@ -21,7 +21,8 @@ impl Daemon {
     pub(super) async fn stop(self) -> Result<Exit> {
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         let Daemon { drive, mut journal, mut words, paths, exports, .. } = self;
-        let health = Health { log_lines_dropped: journal.dropped(), ..Health::default() };
+        let ledger_not_rotated = drive.ledger_problem().is_some();
+        let health = Health { log_lines_dropped: journal.dropped(), ledger_not_rotated, ..Health::default() };
         let text = metrics::text(&drive.view(), &health, &drive.edge.eyes.durations).unwrap_or_default();
         let (seq, memory) = (drive.seq(), drive.memory());
         let ledger = drive.end(&mut teller(&mut journal, &mut words));
