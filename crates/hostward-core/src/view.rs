@@ -195,7 +195,7 @@ fn watch_view(world: &World, id: &WatchId, watch: &Watch) -> WatchView {
         rungs: watch.spec.rungs(),
         drift_items: python.map(|reading| reading.unmet_total),
         revision: python.and_then(|reading| reading.revision.clone()),
-        stopped_by_us: of_runs(world, id).flat_map(OpenRun::stopped).collect(),
+        stopped_by_us: of_runs(world, id).flat_map(OpenRun::not_back).collect(),
         paused: world.state.pauses_of(id, world.now).next().is_some(),
         stuck: of_runs(world, id).any(|run| run.stuck().is_some())
             || world.state.stuck.iter().any(|s| s.watch == *id),
