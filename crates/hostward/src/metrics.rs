@@ -134,6 +134,11 @@ fn of_watch(out: &Families, watch: &WatchView) -> Result<(), prometheus::Error> 
         let labels = [("baseline", watch.id.name()), ("class", "python"), ("severity", "require")];
         out.gauge("hostward_drift_items", "Requirements that are not met.", &labels, f64::from(items))?;
     }
+    if let Some(held) = watch.deploy_lock_held {
+        let seconds = watch.deploy_lock.as_ref().filter(|_| held).map_or(0.0, |lock| lock.held_for.as_secs_f64());
+        let help = "For how long its app's deploy lock is held, as far as looks can tell; 0: it is free.";
+        out.gauge("hostward_watch_deploy_lock_held_seconds", help, &id, seconds)?;
+    }
     let stopped = "Units that a plan of this watch stopped and that do not run again yet.";
     out.gauge("hostward_watch_stopped_by_us", stopped, &id, count(watch.stopped_by_us.len()))?;
     out.gauge("hostward_watch_paused", "1: an operator paused it.", &id, flag(watch.paused))?;

@@ -128,6 +128,13 @@ fn head(out: &mut String, status: &Status) {
         let left = pause.span.saturating_sub(view.at.since(pause.at));
         warn(&format!("{what} is paused for another {left}: {}", pause.reason));
     }
+    for watch in &view.watches {
+        if let Some(lock) = watch.deploy_lock.as_ref().filter(|lock| lock.stale) {
+            let (app, says) = (watch.app.as_ref().map_or("its app", |app| app.as_str()), &lock.says);
+            let id = &watch.id;
+            warn(&format!("deploy_lock_stale: the deploy lock of {app} is {says} for {}: {id} waits", lock.held_for));
+        }
+    }
     if let Some(late) = view.starved {
         warn(&format!("this host is starved: our own timers are up to {late} late, so deadlines are stretched"));
     }
