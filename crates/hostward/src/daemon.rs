@@ -337,7 +337,7 @@ impl Daemon {
     }
 
     fn metrics(&self) -> String {
-        metrics::text(&self.drive.view(), &self.health(), &self.drive.edge.eyes.durations)
+        metrics::text(&self.drive.view(), &self.health(), self.drive.durations())
             .unwrap_or_else(|e| format!("# hostward: {e}\n"))
     }
 

@@ -13,7 +13,7 @@ use hostward_host::{gate, http, mounts, python, reach};
 use tokio::time::Instant;
 
 use crate::bus::Bus;
-use crate::durations::Durations;
+use crate::durations::{Durations, PROBES};
 use crate::places::Places;
 
 /// Children at once, of about 3 MiB each: they are within our own MemoryMax= of 64 MiB.
@@ -52,7 +52,7 @@ impl Eyes {
             files,
             file_places: Arc::new(Places::new(FILES_PROMPT, FILES_LATE)),
             http_places: Arc::new(Places::new(HTTP_PROMPT, HTTP_LATE)),
-            durations: Durations::default(),
+            durations: Durations::new(&PROBES),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::durations::Durations;
 use crate::status::Health;
 
 /// Everything there is to say, as text.
-pub(crate) fn text(view: &View, health: &Health, durations: &Durations) -> Result<String, prometheus::Error> {
+pub(crate) fn text(view: &View, health: &Health, durations: [&Durations; 3]) -> Result<String, prometheus::Error> {
     let out = Families::default();
     whole(&out, view, health)?;
     for watch in &view.watches {
@@ -23,7 +23,7 @@ pub(crate) fn text(view: &View, health: &Health, durations: &Durations) -> Resul
             drift_compat(&out, prefix, watch)?;
         }
     }
-    for histogram in durations.of(view.watches.iter().map(|watch| &watch.id)) {
+    for histogram in durations.iter().flat_map(|kind| kind.of(view.watches.iter().map(|watch| &watch.id))) {
         out.registry.register(histogram)?;
     }
     let mut text = Vec::new();

@@ -115,7 +115,7 @@ pub(crate) async fn carry_out(
     if let Some(textfile) = &loaded.export.textfile {
         let ledger_not_rotated = drive.ledger_problem().is_some();
         let health = Health { textfile_ok: Some(true), ledger_not_rotated, ..Health::default() };
-        let text = metrics::text(&status.view, &health, &drive.edge.eyes.durations)?;
+        let text = metrics::text(&status.view, &health, drive.durations())?;
         if let Err(error) = store::replace(textfile, text.as_bytes(), 0o644) {
             eprintln!("hostward: metrics.textfile: {error:#}");
         }

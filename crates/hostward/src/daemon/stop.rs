@@ -23,7 +23,7 @@ impl Daemon {
         let Daemon { drive, mut journal, mut words, paths, exports, .. } = self;
         let ledger_not_rotated = drive.ledger_problem().is_some();
         let health = Health { log_lines_dropped: journal.dropped(), ledger_not_rotated, ..Health::default() };
-        let text = metrics::text(&drive.view(), &health, &drive.edge.eyes.durations).unwrap_or_default();
+        let text = metrics::text(&drive.view(), &health, drive.durations()).unwrap_or_default();
         let (seq, memory) = (drive.seq(), drive.memory());
         let ledger = drive.end(&mut teller(&mut journal, &mut words));
         // Only our own socket, and nobody minds when it is gone already. It is in /run, which is memory.
