@@ -7,6 +7,7 @@
 mod example;
 mod guard;
 mod install;
+mod ledger_file;
 mod paths;
 mod sandbox;
 mod tiny;
@@ -16,6 +17,7 @@ mod worker;
 pub use example::{ExampleApp, Reconcile, RestartSec};
 pub use guard::{Guard, find};
 pub use install::{install_hostward, write_config};
+pub use ledger_file::LedgerFile;
 pub use paths::{hostward_binary, repository, target_dir};
 pub use sandbox::{BootOptions, Cgroup, Output, Sandbox};
 pub use tiny::{TINY_HOST, Tiny};

@@ -51,5 +51,11 @@ fn heals_itself(name: &str, restart: RestartSec) -> Result<()> {
     ensure!(blamed, "the drift is named as the cause: {down:#?}");
     assert_eq!(sandbox.sh("git -C /opt/example -c safe.directory=* describe --tags")?.trim(), "revision-2");
     ensure!(guard.metrics()?.contains("healtharchive_drift_auto_reconcile_enabled 1"), "the fleet's own name");
+    for watch in ["service.api", "baseline.app"] {
+        for span in ["detect", "clear"] {
+            let once = format!("hostward_watch_time_to_{span}_seconds_count{{watch=\"{watch}\"}} 1");
+            ensure!(guard.has_metric(&once)?, "{once} is not in\n{}", guard.metrics()?);
+        }
+    }
     Ok(())
 }

@@ -28,7 +28,9 @@ fn what_cannot_be_started_again_is_stuck_until_an_operator_clears_it() -> Result
     let others = ["crunch.service", "crunch-bound.service", "crunch-part.service"];
     sandbox.wait_until("the others to run", secs(60), || Ok(worker.active()? == others))?;
     sandbox.wait_until("the debt to be said to be stuck", secs(90), || metric("stuck", 1))?;
-    ensure!(!metric("stopped_by_us", 0)?, "{}", guard.metrics()?);
+    // Only what does not run is said to be stopped.
+    ensure!(metric("stopped_by_us", 1)?, "{}", guard.metrics()?);
+    assert_eq!(guard.watch(WATCH)?["stopped_by_us"], serde_json::json!(["crunch-needs.service"]));
     ensure!(guard.in_ledger("returning")?.len() >= 2, "it was not tried again");
     ensure!(guard.in_ledger("closed")?.is_empty(), "closed, and something is owed");
     assert_eq!(worker.active()?, others, "what runs was stopped by the tries");

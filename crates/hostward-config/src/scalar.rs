@@ -332,6 +332,21 @@ fn compat(text: &str) -> Result<Str, Complaint> {
     }
 }
 
+/// systemd.exec(5): a credential's name is a file's name.
+pub(crate) const CREDENTIAL: Scalar<Str> = Scalar {
+    expected: "a credential's name",
+    example: "\"api-token\"",
+    parse: |text| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        if text.is_empty() || text.starts_with('.') || text.len() > 255 || !text.chars().all(allowed) {
+            let help = "as LoadCredential= in hostward.service names it: letters, digits and _.-";
+            // Not as it was written: it may be the secret itself.
+            return Err(Complaint::new("this is no credential's name", help));
+        }
+        Ok(text.into())
+    },
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -385,18 +400,3 @@ mod tests {
         }
     }
 }
-
-/// systemd.exec(5): a credential's name is a file's name.
-pub(crate) const CREDENTIAL: Scalar<Str> = Scalar {
-    expected: "a credential's name",
-    example: "\"api-token\"",
-    parse: |text| {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-        if text.is_empty() || text.starts_with('.') || text.len() > 255 || !text.chars().all(allowed) {
-            let help = "as LoadCredential= in hostward.service names it: letters, digits and _.-";
-            // Not as it was written: it may be the secret itself.
-            return Err(Complaint::new("this is no credential's name", help));
-        }
-        Ok(text.into())
-    },
-};

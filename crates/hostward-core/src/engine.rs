@@ -371,7 +371,7 @@ impl Engine {
             live.digest = short_digest(watch);
             // The old gate's answer is to another question.
             if old.watches.get(id).is_none_or(|was| old.gate(was) != policy.gate(watch)) {
-                live.gate = None;
+                live.forget_gate();
             }
         }
         self.world.graph = Graph::of(policy);

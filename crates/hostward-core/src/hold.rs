@@ -7,6 +7,7 @@ mod brakes;
 mod cause;
 mod gate;
 mod host;
+mod lock;
 mod storm;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use crate::world::{Start, World};
 
 pub(crate) use brakes::{Circuit, circuit, tried};
 pub(crate) use cause::{CAUSE_PATIENCE, causes};
+pub use lock::{HeldLock, LockSeen, LockView};
 pub use storm::Storm;
 
 /// A gate that was asked for this long ago may open a run; its first step asks again. Longer than the question's own

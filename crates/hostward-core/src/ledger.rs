@@ -98,6 +98,9 @@ pub enum Body {
         run: RunId,
         step: u16,
         end: StepEnd,
+        /// Beside an end that is not good: those of its units that were seen to run again.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        running: Vec<UnitName>,
     },
     /// An operator paused a watch, or every watch, for a while.
     Paused {
@@ -108,7 +111,7 @@ pub enum Body {
     Resumed {
         watch: Option<WatchId>,
     },
-    /// The ledger before this was lost or damaged: all caps count as spent until an operator says otherwise.
+    /// The ledger before this was lost, damaged or a later version's: all caps count as spent until an operator says otherwise.
     Damaged {
         why: Str,
     },
@@ -352,9 +355,9 @@ impl State {
                 let open = self.run(seq, *run)?;
                 open.returning(*step, at).ok_or(BadRecord::Step { seq, run: *run, step: *step })?;
             }
-            Body::Returned { run, step, end } => {
+            Body::Returned { run, step, end, running } => {
                 let open = self.run(seq, *run)?;
-                open.returned(*step, end.clone()).ok_or(BadRecord::Step { seq, run: *run, step: *step })?;
+                open.returned(*step, end.clone(), running).ok_or(BadRecord::Step { seq, run: *run, step: *step })?;
             }
             Body::Closed { run, result } => {
                 self.run(seq, *run)?;

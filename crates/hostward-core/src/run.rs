@@ -54,6 +54,9 @@ pub struct BackRun {
     /// An operator said that it is no longer owed.
     #[serde(default)]
     pub waived: bool,
+    /// Of its units, those that ran again when the last try ended.
+    #[serde(default)]
+    pub running: Vec<UnitName>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -226,6 +229,13 @@ impl OpenRun {
         (0..number(self.steps.len())).rev().flat_map(owed).collect()
     }
 
+    /// Of those, the units that no give-back is known to have brought up. A return is owed as a whole, so the others are
+    /// still started with it.
+    pub fn not_back(&self) -> Vec<UnitName> {
+        let back = |unit: &UnitName| self.backs.values().any(|back| back.running.contains(unit));
+        self.stopped().into_iter().filter(|unit| !back(unit)).collect()
+    }
+
     /// A way back was gone to its end: the world is as it was before.
     pub(crate) fn put_back(&self) -> bool {
         let way_back =
@@ -318,7 +328,7 @@ impl OpenRun {
     pub(crate) fn returning(&mut self, step: u16, at: Now) -> Option<()> {
         let Next::Back(due) = self.next() else { return None };
         due.contains(&step).then_some(())?;
-        let fresh = BackRun { began: at, tries: 0, fails: 0, end: None, waived: false };
+        let fresh = BackRun { began: at, tries: 0, fails: 0, end: None, waived: false, running: Vec::new() };
         let back = self.backs.entry(step).or_insert(fresh);
         back.began = at;
         back.tries = back.tries.saturating_add(1);
@@ -327,12 +337,13 @@ impl OpenRun {
     }
 
     /// None: it is not under way.
-    pub(crate) fn returned(&mut self, step: u16, end: StepEnd) -> Option<()> {
+    pub(crate) fn returned(&mut self, step: u16, end: StepEnd, running: &[UnitName]) -> Option<()> {
         let back = self.backs.get_mut(&step).filter(|back| back.end.is_none())?;
         if matches!(end, StepEnd::Unproved(_)) {
             back.fails = back.fails.saturating_add(1);
         }
         back.end = Some(end);
+        back.running = running.to_vec();
         Some(())
     }
 

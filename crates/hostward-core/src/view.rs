@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ask::{LockState, Reading, SentinelState};
-use crate::hold::{Held, Hold, Lift};
+use crate::hold::{Held, Hold, Lift, LockView};
 use crate::id::{AppName, RunId, Rung, Str, TargetId, UnitName, WatchId};
 use crate::judge::{Reason, Seen, Target, Verdict};
 use crate::ledger::{Efficacy, Pause, Settlement, Stuck, Tally};
@@ -56,6 +56,9 @@ pub struct WatchView {
     pub enabled: Option<bool>,
     /// A deploy lock is held or cannot be read. None: none is declared, or not known.
     pub deploy_lock_held: Option<bool>,
+    /// Who holds it, and for how long. None: nobody.
+    #[serde(default)]
+    pub deploy_lock: Option<LockView>,
     pub compat: Option<Str>,
     pub targets: Vec<TargetView>,
     /// Every remedy that may be tried here.
@@ -205,13 +208,14 @@ fn watch_view(world: &World, id: &WatchId, watch: &Watch) -> WatchView {
         mode: if world.rejected.is_some() { Mode::Observe } else { world.policy.mode(watch) },
         enabled: gate.map(|gate| gate.sentinels.iter().all(|s| *s == SentinelState::Present)),
         deploy_lock_held: gate.and_then(|gate| gate.lock.as_ref()).map(|lock| *lock != LockState::Free),
+        deploy_lock: live.and_then(|live| live.lock.held()).map(|lock| lock.view(world.now)),
         compat: watch.compat.clone(),
         rungs: watch.spec.rungs(),
         drift_items: python.map(|reading| reading.unmet_total),
         revision: python.and_then(|reading| reading.revision.clone()),
         needs: world.graph.causes(id).cloned().collect(),
         needs_cut: world.graph.cut(id).cloned().collect(),
-        stopped_by_us: of_runs(world, id).flat_map(OpenRun::stopped).collect(),
+        stopped_by_us: of_runs(world, id).flat_map(OpenRun::not_back).collect(),
         paused: world.state.pauses_of(id, world.now).next().is_some(),
         stuck: of_runs(world, id).any(|run| run.stuck().is_some())
             || world.state.stuck.iter().any(|s| s.watch == *id),

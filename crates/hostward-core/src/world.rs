@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::ask::{Answer, Fault};
+use crate::ask::{Answer, Fault, Reading};
 use crate::check::check;
 use crate::graph::Graph;
-use crate::hold::{self, Held, Storm};
+use crate::hold::{self, Held, LockSeen, Storm};
 use crate::id::{Resource, Str, TargetId, UnitName, WatchId};
 use crate::judge::Target;
 use crate::ledger::State;
@@ -56,6 +56,8 @@ pub struct Live {
     pub digest: Str,
     /// When it was asked for, and what the edge said of everything that may forbid an act.
     pub gate: Option<(Now, Answer)>,
+    /// Of the app's deploy lock, over all looks.
+    pub lock: LockSeen,
 }
 
 /// A remedy for one target, and everything that holds it. The loop, the dry run and `explain` all read this.
@@ -252,6 +254,25 @@ impl World {
 
 impl Live {
     pub fn new(watch: &Watch) -> Self {
-        Live { memo: watch.spec.memo(), targets: BTreeMap::new(), digest: short_digest(watch), gate: None }
+        Live {
+            memo: watch.spec.memo(),
+            targets: BTreeMap::new(),
+            digest: short_digest(watch),
+            gate: None,
+            lock: LockSeen::NotYet,
+        }
+    }
+
+    /// Takes one answer of the edge's into account. A fault says nothing of the lock.
+    pub(crate) fn see_gate(&mut self, asked: Now, answer: Answer) {
+        if let Ok(Reading::Gate(reading)) = &answer {
+            self.lock = std::mem::take(&mut self.lock).look(asked, reading.lock.as_ref());
+        }
+        self.gate = Some((asked, answer));
+    }
+
+    /// The question is another one from now on.
+    pub(crate) fn forget_gate(&mut self) {
+        (self.gate, self.lock) = (None, LockSeen::NotYet);
     }
 }

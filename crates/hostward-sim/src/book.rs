@@ -177,7 +177,7 @@ impl Book {
                 self.began(real, record.seq, *run, At::Back(*step));
             }
             Body::Ended { run, step, end } => self.ended(real, *run, At::Go(*step), end),
-            Body::Returned { run, step, end } => self.ended(real, *run, At::Back(*step), end),
+            Body::Returned { run, step, end, .. } => self.ended(real, *run, At::Back(*step), end),
             Body::Closed { run, result } => self.closed(real, *run, result, policy),
             Body::Settled { run, target, result } => self.settled(*run, target, *result),
             Body::Damaged { .. } => self.damaged = Some(real),
@@ -320,7 +320,7 @@ impl Book {
                     self.amid.remove(run);
                     ends.insert((*run, At::Go(*step)), Some(end.clone()));
                 }
-                Body::Returned { run, step, end } => {
+                Body::Returned { run, step, end, .. } => {
                     self.amid.remove(run);
                     ends.insert((*run, At::Back(*step)), Some(end.clone()));
                 }

@@ -41,6 +41,9 @@ struct Arguments {
     /// Say nothing but the verdict
     #[arg(long)]
     quiet: bool,
+    /// Say the rates alone, as JSON
+    #[arg(long, conflicts_with_all = ["tell", "covered", "quiet"])]
+    json: bool,
     /// Where a failure's story and trace are written
     #[arg(long, default_value = "target/sim-failures")]
     out: PathBuf,
@@ -151,6 +154,13 @@ impl Tally {
         #[expect(clippy::cast_precision_loss, reason = "rates are rounded")]
         let rate = self.steps as f64 / took;
         let hours = self.lasted.as_secs_f64() / 3600.0;
+        if arguments.json {
+            let rates = serde_json::json!({
+                "stories": self.stories, "steps": self.steps, "steps_a_second": rate, "hours_a_second": hours / took,
+            });
+            println!("{rates}");
+            return;
+        }
         if !arguments.quiet {
             print!("{}", self.coverage.table());
         }

@@ -122,6 +122,9 @@ impl Actor {
         for unit in systemd.list_steps().await.unwrap_or_default() {
             if !kept.contains(&unit) {
                 self.release_unit(&unit).await;
+                // One that still ran has its end to come; whoever is to be adopted does not wait for that.
+                let systemd = systemd.clone();
+                tokio::spawn(async move { systemd.end_step(&unit).await });
             }
         }
     }

@@ -95,7 +95,7 @@ pub(crate) enum Verb {
     Enable { watch: Option<String> },
     /// Remove the sentinel of the host, or of one watch: it only observes from now on
     Disable { watch: Option<String> },
-    /// Say that you have looked: at what is stuck of one watch, or at all of it and at a damaged ledger
+    /// Say that you have looked: at what is stuck of one watch, or at all of it and at a ledger that was set aside
     #[command(after_help = "Examples:\n  hostward clear\n  hostward clear baseline.app")]
     Clear { watch: Option<String> },
     /// Hold a watch, or with --all every watch, for a while: it is observed, and nothing is done

@@ -337,13 +337,14 @@ impl Daemon {
             textfile_ok: self.exports.textfile().map(|_| textfile.is_none()),
             log_lines_dropped: self.journal.dropped(),
             probes_hung,
+            ledger_not_rotated: ledger.is_some(),
             notifiers: self.notices.tallies(self.drive.now()),
             problems: errors.into_iter().chain([ledger]).flatten().chain(self.notices.problems()).collect(),
         }
     }
 
     fn metrics(&self) -> String {
-        metrics::text(&self.drive.view(), &self.health(), &self.drive.edge.eyes.durations)
+        metrics::text(&self.drive.view(), &self.health(), self.drive.durations())
             .unwrap_or_else(|e| format!("# hostward: {e}\n"))
     }
 

@@ -15,7 +15,9 @@ use hostward_host::ledger::Writer;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
+use crate::durations::Durations;
 use crate::edge::{Edge, Written};
+use crate::spans::Spans;
 
 /// The loop turns at least this often: the watchdog is fed by a turn and by nothing else.
 const TURN_AT_LEAST: Duration = Duration::from_secs(15);
@@ -37,6 +39,7 @@ pub(crate) struct Drive {
     events: mpsc::Receiver<Event>,
     written: watch::Receiver<Written>,
     orders: OrderId,
+    spans: Spans,
 }
 
 impl Drive {
@@ -53,8 +56,9 @@ impl Drive {
         if let Some(recording) = &mut edge.recording {
             recording.begin(begin.clone(), true);
         }
+        let spans = Spans::of(&begin.state);
         let (engine, effects) = Engine::new(begin);
-        let mut drive = Drive { engine, clock, edge, events, written, orders: 0 };
+        let mut drive = Drive { engine, clock, edge, events, written, orders: 0, spans };
         drive.perform(effects, tell);
         drive
     }
@@ -104,6 +108,9 @@ impl Drive {
     fn handle(&mut self, now: Now, event: Event, tell: &mut dyn FnMut(&Record)) {
         if let Some(recording) = &mut self.edge.recording {
             recording.event(now, &event, || self.engine.begin_here());
+        }
+        if let Event::Policy(policy) = &event {
+            self.spans.keep(policy);
         }
         let effects = self.engine.handle(now, event);
         self.perform(effects, tell);
@@ -161,6 +168,11 @@ impl Drive {
         self.clock.now()
     }
 
+    /// What is exported as histograms.
+    pub(crate) fn durations(&self) -> [&Durations; 3] {
+        [&self.edge.eyes.durations, &self.spans.detect, &self.spans.clear]
+    }
+
     pub(crate) fn seq(&self) -> u64 {
         self.engine.world().state.seq
     }
@@ -174,6 +186,7 @@ impl Drive {
         for effect in effects {
             if let Effect::Append(record) = &effect {
                 tell(record);
+                self.spans.note(record, |id| self.engine.world().target(id)?.fell());
             }
             self.edge.perform(effect);
         }

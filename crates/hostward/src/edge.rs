@@ -42,6 +42,7 @@ pub(crate) fn ledger_word() -> (impl FnMut(LedgerEvent) + Send + 'static, watch:
             LedgerEvent::Failed(why) => written.bad = Some(why),
             LedgerEvent::Recovered => written.bad = None,
             LedgerEvent::NotRotated(why) => written.not_rotated = Some(why),
+            LedgerEvent::Rotated => written.not_rotated = None,
         });
     };
     (tell, get)

@@ -13,7 +13,7 @@ use hostward_host::{gate, http, mounts, python, reach, tcp};
 use tokio::time::Instant;
 
 use crate::bus::Bus;
-use crate::durations::Durations;
+use crate::durations::{Durations, PROBES};
 use crate::places::Places;
 
 /// Children at once, of about 3 MiB each: they are within our own MemoryMax= of 64 MiB.
@@ -60,7 +60,7 @@ impl Eyes {
             socket_places: Arc::new(Places::new(SOCKETS_PROMPT, SOCKETS_LATE)),
             check_places: Arc::new(Places::new(CHECKS_PROMPT, CHECKS_LATE)),
             http: http::Client::default(),
-            durations: Durations::default(),
+            durations: Durations::new(&PROBES),
         }
     }
 

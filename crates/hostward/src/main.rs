@@ -23,6 +23,7 @@ mod recorder;
 mod render;
 mod sentinels;
 mod serve;
+mod spans;
 mod status;
 mod store;
 mod verb;

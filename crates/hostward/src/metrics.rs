@@ -15,7 +15,7 @@ use crate::notify::Tally;
 use crate::status::Health;
 
 /// Everything there is to say, as text.
-pub(crate) fn text(view: &View, health: &Health, durations: &Durations) -> Result<String, prometheus::Error> {
+pub(crate) fn text(view: &View, health: &Health, durations: [&Durations; 3]) -> Result<String, prometheus::Error> {
     let out = Families::default();
     whole(&out, view, health)?;
     for tally in &health.notifiers {
@@ -27,7 +27,7 @@ pub(crate) fn text(view: &View, health: &Health, durations: &Durations) -> Resul
             drift_compat(&out, prefix, watch)?;
         }
     }
-    for histogram in durations.of(view.watches.iter().map(|watch| &watch.id)) {
+    for histogram in durations.iter().flat_map(|kind| kind.of(view.watches.iter().map(|watch| &watch.id))) {
         out.registry.register(histogram)?;
     }
     let mut text = Vec::new();
@@ -98,6 +98,8 @@ fn whole(out: &Families, view: &View, health: &Health) -> Result<(), prometheus:
     out.gauge("hostward_ledger_writable", writable, &[], flag(view.ledger_bad.is_none()))?;
     let damaged = "1: the ledger was set aside; caps count as spent until `hostward clear`.";
     out.gauge("hostward_ledger_damaged", damaged, &[], flag(view.ledger_damaged.is_some()))?;
+    let grows = "1: no new file could be begun, and the ledger grows beyond its limit.";
+    out.gauge("hostward_ledger_not_rotated", grows, &[], flag(health.ledger_not_rotated))?;
     out.counter("hostward_ledger_records_total", "Records in the ledger.", &[], view.ledger_seq)?;
     out.counter(
         "hostward_incidents_total",
@@ -148,6 +150,11 @@ fn of_watch(out: &Families, watch: &WatchView) -> Result<(), prometheus::Error> 
     if let Some(items) = watch.drift_items {
         let labels = [("baseline", watch.id.name()), ("class", "python"), ("severity", "require")];
         out.gauge("hostward_drift_items", "Requirements that are not met.", &labels, f64::from(items))?;
+    }
+    if let Some(held) = watch.deploy_lock_held {
+        let seconds = watch.deploy_lock.as_ref().filter(|_| held).map_or(0.0, |lock| lock.held_for.as_secs_f64());
+        let help = "For how long its app's deploy lock is held, as far as looks can tell; 0: it is free.";
+        out.gauge("hostward_watch_deploy_lock_held_seconds", help, &id, seconds)?;
     }
     let stopped = "Units that a plan of this watch stopped and that do not run again yet.";
     out.gauge("hostward_watch_stopped_by_us", stopped, &id, count(watch.stopped_by_us.len()))?;

@@ -113,8 +113,9 @@ pub(crate) async fn carry_out(
     let reply = reply?;
     let status = status_of(Reply::View(Box::new(drive.view())))?;
     if let Some(textfile) = &loaded.export.textfile {
-        let health = Health { textfile_ok: Some(true), ..Health::default() };
-        let text = metrics::text(&status.view, &health, &drive.edge.eyes.durations)?;
+        let ledger_not_rotated = drive.ledger_problem().is_some();
+        let health = Health { textfile_ok: Some(true), ledger_not_rotated, ..Health::default() };
+        let text = metrics::text(&status.view, &health, drive.durations())?;
         if let Err(error) = store::replace(textfile, text.as_bytes(), 0o644) {
             eprintln!("hostward: metrics.textfile: {error:#}");
         }

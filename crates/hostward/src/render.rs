@@ -111,7 +111,8 @@ fn head(out: &mut String, status: &Status) {
         warn(&format!("the ledger cannot be written ({why}): nothing is done until it can"));
     }
     if let Some(why) = &view.ledger_damaged {
-        warn(&format!("the ledger was damaged and set aside ({why}): caps count as spent until `hostward clear`"));
+        // The reason says what it is: damaged, gone, or of a later version and whole.
+        warn(&format!("caps count as spent until `hostward clear`: {why}"));
     }
     for stuck in &view.stuck {
         let watch = &stuck.watch;
@@ -128,6 +129,13 @@ fn head(out: &mut String, status: &Status) {
         let what = pause.watch.as_ref().map_or("every watch", |watch| watch.as_str());
         let left = pause.span.saturating_sub(view.at.since(pause.at));
         warn(&format!("{what} is paused for another {left}: {}", pause.reason));
+    }
+    for watch in &view.watches {
+        if let Some(lock) = watch.deploy_lock.as_ref().filter(|lock| lock.stale) {
+            let (app, says) = (watch.app.as_ref().map_or("its app", |app| app.as_str()), &lock.says);
+            let id = &watch.id;
+            warn(&format!("deploy_lock_stale: the deploy lock of {app} is {says} for {}: {id} waits", lock.held_for));
+        }
     }
     if let Some(late) = view.starved {
         warn(&format!("this host is starved: our own timers are up to {late} late, so deadlines are stretched"));

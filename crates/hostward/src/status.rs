@@ -20,6 +20,9 @@ pub(crate) struct Health {
     /// What became of messages to people.
     #[serde(default)]
     pub(crate) notifiers: Vec<Tally>,
+    /// No new file of the ledger could be begun.
+    #[serde(default)]
+    pub(crate) ledger_not_rotated: bool,
     /// What keeps an export from working, each with what to do.
     pub(crate) problems: Vec<String>,
 }

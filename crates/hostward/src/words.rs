@@ -92,7 +92,7 @@ fn of(record: &Record, plan: Option<&Plan>) -> (Level, Option<String>, String) {
         Body::Returning { run, step } => {
             (Level::Notice, None, format!("run {run} gives back what step {} took{}", step + 1, back(plan, *step)))
         }
-        Body::Returned { run, step, end } => {
+        Body::Returned { run, step, end, .. } => {
             let (level, says) = ended(end, Level::Error);
             (level, None, format!("run {run}, the return of what step {} took: it {says}", step + 1))
         }
@@ -123,11 +123,7 @@ fn of(record: &Record, plan: Option<&Plan>) -> (Level, Option<String>, String) {
             };
             (level, Some(target.watch.to_string()), format!("run {run} {says}"))
         }
-        Body::Damaged { why } => (
-            Level::Error,
-            None,
-            format!("the ledger before this was damaged and set aside: {why}; caps count as spent"),
-        ),
+        Body::Damaged { why } => (Level::Error, None, format!("caps count as spent until `hostward clear`: {why}")),
         Body::Paused { watch, span, reason } => {
             let says = format!("{}paused for {span}: {reason}", every(watch.as_ref()));
             (Level::Notice, watch.as_ref().map(ToString::to_string), says)

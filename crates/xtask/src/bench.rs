@@ -4,6 +4,7 @@
 mod baseline;
 mod check;
 mod death;
+mod engine;
 mod host;
 mod inside;
 mod ledger;
@@ -49,6 +50,8 @@ enum Case {
     Idle,
     /// Recovery from a ledger of 64 MB; beside sha256sum and Python's json.loads
     Ledger,
+    /// Turns of the engine with 500 watches, and of the simulator
+    Engine,
 }
 
 /// The release build's programs.
@@ -59,6 +62,8 @@ struct Programs {
     pass: PathBuf,
     /// A ledger made and folded.
     ledger: PathBuf,
+    /// An engine turned with 500 watches.
+    turns: PathBuf,
 }
 
 pub(crate) fn bench(options: Options) -> Result<()> {
@@ -80,8 +85,9 @@ fn build() -> Result<Programs> {
         hostward: release.join("hostward"),
         pass: release.join("examples/python_pass"),
         ledger: release.join("examples/ledger_fold"),
+        turns: release.join("examples/turns"),
     };
-    for program in [&programs.hostward, &programs.pass, &programs.ledger] {
+    for program in [&programs.hostward, &programs.pass, &programs.ledger, &programs.turns] {
         ensure!(program.is_file(), "the build left no '{}'", program.display());
     }
     Ok(programs)
@@ -96,5 +102,6 @@ fn measure(case: Case, programs: &Programs) -> Result<Vec<Figure>> {
         Case::Scrape => scrape::measure(programs),
         Case::Idle => resident::idle(programs),
         Case::Ledger => ledger::measure(programs),
+        Case::Engine => engine::measure(programs),
     }
 }

@@ -1,6 +1,8 @@
 //! `sim`: the real engine in a simulated world. The simulator is a workspace of its own, because its core has a kind of
 //! watch more than the one that ships.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::Args;
 use hostward_tests::target_dir;
@@ -16,23 +18,29 @@ pub(crate) struct Options {
 }
 
 /// The seeds that every run of the tests plays: each once broke a law, or reaches what others seldom do.
-const FIXED: [&str; 4] = ["--seed", "1", "--seeds", "120"];
+pub(crate) const FIXED: [&str; 4] = ["--seed", "1", "--seeds", "120"];
 
 pub(crate) fn sim(options: &Options) -> Result<()> {
-    build()?;
+    build(&[])?;
     play(options.arguments.iter().map(String::as_str))
 }
 
 /// What the tests play.
 pub(crate) fn fixed() -> Result<()> {
-    build()?;
+    build(&[])?;
     play(FIXED.into_iter().chain(["--quiet"]))
 }
 
-fn build() -> Result<()> {
+/// What a benchmark plays: built as what ships is, without debug assertions. Where it is.
+pub(crate) fn release() -> Result<PathBuf> {
+    build(&["--release"])?;
+    Ok(folder().join("release/hostward-sim"))
+}
+
+fn build(more: &[&str]) -> Result<()> {
     let manifest = ["build", "--quiet", "--manifest-path", "crates/hostward-sim/Cargo.toml", "--target-dir"];
     let mut build = cargo(manifest);
-    build.arg(folder());
+    build.arg(folder()).args(more);
     run(build)
 }
 
@@ -41,6 +49,6 @@ fn play<'a>(arguments: impl Iterator<Item = &'a str>) -> Result<()> {
     run(program(&simulator.to_string_lossy(), arguments))
 }
 
-fn folder() -> std::path::PathBuf {
+fn folder() -> PathBuf {
     target_dir().join("sim")
 }

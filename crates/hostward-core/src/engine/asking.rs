@@ -227,7 +227,7 @@ impl Engine {
             }
             AskKey::Gate(id) => {
                 if let Some(live) = self.world.live.get_mut(id) {
-                    live.gate = Some((asked, answer));
+                    live.see_gate(asked, answer);
                 }
             }
             AskKey::Proof(..) => {

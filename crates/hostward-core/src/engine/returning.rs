@@ -4,10 +4,11 @@
 //! with the very act that stops something, pushed ahead by each later one, and removed once nothing is owed.
 
 use super::{Effect, Engine};
-use crate::id::RunId;
+use crate::ask::{Question, Reading};
+use crate::id::{RunId, UnitName};
 use crate::ledger::Body;
-use crate::plan::Arm;
-use crate::run::{At, Next};
+use crate::plan::{Arm, Check, Want};
+use crate::run::{Amid, At, Next};
 use crate::time::Ms;
 
 /// PID 1 waits this much longer than the rest of the plan may take.
@@ -27,6 +28,19 @@ impl Engine {
             self.perform_at(id, &amid);
         }
         None
+    }
+
+    /// The units of a return that were seen to run again, whatever became of the others.
+    pub(super) fn came_back(&self, id: RunId, amid: &Amid) -> Vec<UnitName> {
+        let checks = amid.proof.iter().flat_map(|proof| &proof.checks);
+        let runs = |(n, check): (u16, &Check)| {
+            let Check::Fact(question, Want::Returned) = check else { return None };
+            match (&**question, self.asks.proof(id, n)?.1) {
+                (Question::Unit(unit), Ok(Reading::Unit(seen))) if seen.running() => Some(unit.clone()),
+                _ => None,
+            }
+        };
+        (0u16..).zip(checks).filter_map(runs).collect()
     }
 
     /// What PID 1 is to start when this run does not get to it.

@@ -355,11 +355,13 @@ impl Engine {
     }
 
     fn end_step(&mut self, id: RunId, at: At, end: StepEnd) {
-        let ticket = self.amid(id).filter(|amid| amid.act.is_some());
+        let amid = self.amid(id);
+        let running = amid.as_ref().filter(|_| end != StepEnd::Done).map(|amid| self.came_back(id, amid));
+        let ticket = amid.filter(|amid| amid.act.is_some());
         let ticket = ticket.map(|amid| Ticket { run: id, at: amid.at, tries: amid.tries });
         let seq = self.record(match at {
             At::Go(step) => Body::Ended { run: id, step, end },
-            At::Back(step) => Body::Returned { run: id, step, end },
+            At::Back(step) => Body::Returned { run: id, step, end, running: running.unwrap_or_default() },
         });
         self.runs.releases.extend(ticket.map(|ticket| (seq, ticket)));
         self.asks.drop_proofs(id);

@@ -1,7 +1,7 @@
 //! What the edge last saw of everything that may forbid an act: sentinels, mode, lock, operators, the system's state.
 
-use super::{Held, Hold, Lift};
-use crate::ask::{Fault, GateQ, GateReading, LockState, Operator, Reading, SentinelState, SystemState};
+use super::{Held, HeldLock, Hold, Lift};
+use crate::ask::{Fault, GateQ, GateReading, Operator, Reading, SentinelState, SystemState};
 use crate::id::WatchId;
 use crate::ledger::Origin;
 use crate::policy::Mode;
@@ -10,8 +10,6 @@ use crate::world::World;
 
 /// A system that is still starting after this long is taken for one that runs.
 const START_PATIENCE: Ms = Ms::mins(10);
-/// A deploy ends within minutes; a lock held for longer is said to be stale, and still respected.
-const DEPLOY_LOCK_STALE: Ms = Ms::mins(30);
 /// A package manager that holds its lock for longer waits for an answer that nobody gives.
 const DPKG_LOCK_STALE: Ms = Ms::mins(30);
 
@@ -42,7 +40,10 @@ pub(super) fn gate(world: &World, id: &WatchId, since: Option<Now>, by: Origin, 
     let question = world.policy.gate(watch);
     match world.gate(id) {
         Some((asked, answer)) if since.is_none_or(|since| asked.not_before(since)) => match answer {
-            Ok(Reading::Gate(reading)) => gate_reading(world.now, &question, reading, held),
+            Ok(Reading::Gate(reading)) => {
+                let lock = world.live.get(id).and_then(|live| live.lock.held());
+                gate_reading(world.now, &question, reading, lock, held);
+            }
             Ok(_) => gate_unknown(&Fault::Probe("another question's answer".into()), held),
             Err(fault) => gate_unknown(fault, held),
         },
@@ -69,7 +70,17 @@ fn gate_unknown(fault: &Fault, held: &mut Vec<Held>) {
     held.push(Held::new(Hold::GateUnknown, fault.to_string(), "sentinel, lock and system state are known", lift));
 }
 
-fn gate_reading(now: Now, question: &GateQ, reading: &GateReading, held: &mut Vec<Held>) {
+fn deploy_lock(now: Now, lock: &HeldLock) -> Held {
+    let shown = lock.view(now);
+    let stale = if shown.stale { format!(", for {}", shown.held_for) } else { String::new() };
+    let lift = match lock.unreadable() {
+        Some(why) => Lift::Operator(format!("make the lock readable: {why}").into()),
+        None => Lift::Fact("the lock is free".into()),
+    };
+    Held::new(Hold::DeployInProgress, format!("{}{stale}", shown.says), "the deploy lock is free", lift)
+}
+
+fn gate_reading(now: Now, question: &GateQ, reading: &GateReading, lock: Option<&HeldLock>, held: &mut Vec<Held>) {
     for (path, state) in question.sentinels.iter().zip(&reading.sentinels) {
         let path = path.display();
         let (value, lift) = match state {
@@ -82,28 +93,7 @@ fn gate_reading(now: Now, question: &GateQ, reading: &GateReading, held: &mut Ve
         };
         held.push(Held::new(Hold::NoSentinel, value, "a regular file of root's", Lift::Operator(lift.into())));
     }
-    match &reading.lock {
-        None | Some(LockState::Free) => {}
-        Some(LockState::Held { pid, command, age }) => {
-            let by = match (pid, command) {
-                (Some(pid), Some(command)) => format!("held by {command} (pid {pid})"),
-                (Some(pid), None) => format!("held by pid {pid}"),
-                (None, _) => "held".to_owned(),
-            };
-            let stale = if age.is_some_and(|age| age >= DEPLOY_LOCK_STALE) { ", for more than 30 min" } else { "" };
-            let lift = Lift::Fact("the lock is free".into());
-            held.push(Held::new(Hold::DeployInProgress, format!("{by}{stale}"), "the deploy lock is free", lift));
-        }
-        Some(LockState::Unreadable(why)) => {
-            let lift = Lift::Operator(format!("make the lock readable: {why}").into());
-            held.push(Held::new(
-                Hold::DeployInProgress,
-                format!("cannot be read: {why}"),
-                "the deploy lock is free",
-                lift,
-            ));
-        }
-    }
+    held.extend(lock.map(|lock| deploy_lock(now, lock)));
     if let Some(operator) = reading.operators.iter().find(|operator| !left_behind(operator)) {
         let value = format!("{} (pid {})", operator.command, operator.pid);
         let lift = Lift::Fact("it ends".into());

@@ -45,10 +45,11 @@ impl State {
         tried.chain(turned).chain(runs).chain(charged).chain(said).chain(self.abnormal_starts.iter().copied())
     }
 
-    /// What of a damaged ledger's readable part goes on: all of it, so that clearing the damage never makes an attempt
-    /// free that is known, and no debt is forgotten. But no plan goes forward: what became of it is in the part that was
-    /// lost. What was under way counts as lost by a crash, what was taken is given back. Numbers go on after `newest`, so
-    /// that no run's is given twice. Also told: what the open plans touch, for an operator to look at.
+    /// What of the readable part of a damaged ledger, or of a later version's, goes on: all of it, so that clearing the
+    /// damage never makes an attempt free that is known, and no debt is forgotten. But no plan goes forward: what became
+    /// of it is in the part that was not read. What was under way counts as lost by a crash, what was taken is given back.
+    /// Numbers go on after `newest`, so that no run's is given twice. Also told: what the open plans touch, for an
+    /// operator to look at.
     #[must_use]
     pub fn salvaged(mut self, newest: u64, why: &str, at: Now) -> (State, BTreeSet<Str>) {
         let touched = self.runs.values().flat_map(|run| &run.plan.touches).map(|it| it.to_string().into()).collect();
@@ -63,7 +64,7 @@ impl OpenRun {
     /// No forward step follows. What is being given back goes on.
     fn abandon(&mut self) {
         if let Some(last @ StepRun { end: None, .. }) = self.steps.last_mut() {
-            last.end = Some(StepEnd::Lost("the ledger was damaged".into()));
+            last.end = Some(StepEnd::Lost("the ledger could not be read to its end".into()));
         }
         if self.closing().is_none() {
             let end = Some(StepEnd::Held(vec!["ledger_damaged".into()]));

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::WatchId;
-use crate::plan::{Heal, OnCrash, OnFail, Step};
+use crate::plan::{Act, Back, Heal, OnCrash, OnFail, Proof, Step, Stop, When};
 
 fn target(n: u8) -> TargetId {
     TargetId::new(WatchId::new(format!("service.s{}", n % 3)), "it")
@@ -145,4 +145,41 @@ fn a_relapse_takes_nothing_back() {
     let totals = [(Settlement::Cleared, 1), (Settlement::Relapsed, 1)].into();
     assert_eq!(brake.totals[&Rung::new("restart")], totals);
     assert!(state.runs.is_empty());
+}
+
+/// A return that failed for one unit is owed as a whole, and only what does not run yet is said to be stopped.
+#[test]
+fn what_came_back_is_no_longer_said_to_be_stopped() {
+    let units = ["worker", "needs", "part"].map(|name| UnitName::new(format!("{name}.service")));
+    let [worker, needs, part] = units.clone();
+    let proof = Proof { checks: Vec::new(), passes: 1, every: Ms(500), within: Ms::secs(30), soak: Ms::ZERO };
+    let start = Act::Start(units.to_vec());
+    let mut plan = plan(0);
+    plan.steps[0].act = Some(Act::Stop(Stop { unit: worker.clone(), closure: vec![needs.clone(), part.clone()] }));
+    plan.steps[0].back = Some(Back { when: When::Last, act: start, deadline: Ms::mins(3), proof, tries: 0 });
+    let (run, step, failed) = (RunId(1), 0, StepEnd::Unproved("it is failed".into()));
+    let returned = |end: StepEnd, running: &[&UnitName]| {
+        let running = running.iter().map(|unit| (*unit).clone()).collect();
+        Body::Returned { run, step, end, running }
+    };
+    let mut state = State::default();
+    let mut seq = 0;
+    let mut apply = |bodies: Vec<Body>| {
+        for body in bodies {
+            seq += 1;
+            assert_eq!(state.apply(&Record { seq, at: Now::default(), body }), Ok(()));
+        }
+        let run = &state.runs[&run];
+        (run.not_back(), run.stopped())
+    };
+    let opened = Body::Opened { plan: Box::new(plan), origin: Origin::Daemon };
+    let began = vec![opened, Body::Began { run, step, again: false }, Body::Ended { run, step, end: failed.clone() }];
+    assert_eq!(apply(began), (units.to_vec(), units.to_vec()));
+    let returning = || Body::Returning { run, step };
+    let said = apply(vec![returning(), returned(failed.clone(), &[&worker, &part])]);
+    assert_eq!(said, (vec![needs.clone()], units.to_vec()));
+    // What has fallen again meanwhile is said again.
+    let said = apply(vec![returning(), returned(failed, &[&part])]);
+    assert_eq!(said, (vec![worker, needs], units.to_vec()));
+    assert_eq!(apply(vec![returning(), returned(StepEnd::Done, &[])]), (Vec::new(), Vec::new()));
 }

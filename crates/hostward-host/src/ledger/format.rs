@@ -80,6 +80,8 @@ pub(super) fn record(seq: u64, payload: &[u8]) -> Result<Record, Unreadable> {
 fn unreadable(what: &str, error: &serde_json::Error) -> Unreadable {
     let said = error.to_string();
     if said.starts_with("unknown variant") {
+        // What we would have known instead is of no use to whoever reads this.
+        let said = said.split(", expected").next().unwrap_or_default();
         return Unreadable::Newer(format!("{what} is of a later version: {said}"));
     }
     Unreadable::Damaged(format!("{what} cannot be read: {said}"))

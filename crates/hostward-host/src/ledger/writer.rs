@@ -39,8 +39,11 @@ pub enum LedgerEvent {
     Failed(String),
     /// Appends go through again.
     Recovered,
-    /// No new file could be begun: the old one goes on, and grows beyond its limit.
+    /// No new file could be begun: the old one goes on, and grows beyond its limit. Tried again when it has grown by as
+    /// much again, and at the next start.
     NotRotated(String),
+    /// A new file was begun.
+    Rotated,
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -318,10 +321,10 @@ impl Run {
         queue.items.pop_front();
         queue.rotation = Rotation::NotYet;
         drop(queue);
-        if let Err(e) = done {
-            let text = format!("begin a new file in '{}': {e}", self.appender.dir.display());
-            (self.report)(LedgerEvent::NotRotated(text));
-        }
+        (self.report)(match done {
+            Ok(()) => LedgerEvent::Rotated,
+            Err(e) => LedgerEvent::NotRotated(format!("begin a new file in '{}': {e}", self.appender.dir.display())),
+        });
     }
 
     fn look_for_room(&mut self) {

@@ -376,6 +376,7 @@ fn a_file_that_cannot_be_replaced_goes_on() {
     let state = write(3);
     assert!(writer.wants_snapshot());
     writer.snapshot(&state).unwrap();
+    assert_eq!(next(&events), LedgerEvent::Rotated, "what was said before is over");
     assert_eq!(writer.close(), 0);
     assert_eq!(named(&dir, "ledger.old-").len(), 1);
     assert_eq!(told(&dir), (1..=7).collect::<Vec<u64>>());

@@ -98,14 +98,16 @@ impl Systemd {
         absent(reset)
     }
 
-    /// Ends a step's unit and waits until it has: for at most as long as a step that is told to end may take.
+    /// Ends a step's unit, waits until it has, and forgets it: for at most as long as a step that is told to end may take.
     pub async fn end_step(&self, name: &UnitName) -> Result<(), Fault> {
         let Some(mut signals) = self.listen() else { return Err(Fault::BusAway("the bus is gone".into())) };
         let until = Instant::now() + bounded(STOP_TIMEOUT + MARGIN);
         self.release(name).await?;
         loop {
             let ended = match self.step(name).await {
-                Ok(Step::NotLoaded | Step::Ended(_)) => return Ok(()),
+                Ok(Step::NotLoaded) => return Ok(()),
+                // What is stopped while it runs has failed: only now can that be forgotten.
+                Ok(Step::Ended(_)) => return self.release(name).await,
                 Ok(Step::Running) => Fault::Timeout,
                 Err(e) => e.into(),
             };

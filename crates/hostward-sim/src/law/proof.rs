@@ -17,7 +17,7 @@ pub(super) fn no_success_without_fresh_proof(sim: &Sim, moment: &Moment<'_>) -> 
     let Moment::Effect(Effect::Append(record)) = moment else { return Ok(()) };
     let (run, at) = match &record.body {
         Body::Ended { run, step, end: StepEnd::Done } => (*run, At::Go(*step)),
-        Body::Returned { run, step, end: StepEnd::Done } => (*run, At::Back(*step)),
+        Body::Returned { run, step, end: StepEnd::Done, .. } => (*run, At::Back(*step)),
         _ => return Ok(()),
     };
     let Some(known) = sim.book.runs.get(&run) else { return Ok(()) };

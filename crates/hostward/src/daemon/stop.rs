@@ -21,8 +21,9 @@ impl Daemon {
     pub(super) async fn stop(self) -> Result<Exit> {
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         let Daemon { drive, mut journal, mut words, paths, exports, notices, .. } = self;
-        let health = Health { log_lines_dropped: journal.dropped(), ..Health::default() };
-        let text = metrics::text(&drive.view(), &health, &drive.edge.eyes.durations).unwrap_or_default();
+        let ledger_not_rotated = drive.ledger_problem().is_some();
+        let health = Health { log_lines_dropped: journal.dropped(), ledger_not_rotated, ..Health::default() };
+        let text = metrics::text(&drive.view(), &health, drive.durations()).unwrap_or_default();
         let (seq, memory, now) = (drive.seq(), drive.memory(), drive.now());
         let ledger = drive.end(&mut teller(&mut journal, &mut words));
         // Only our own socket, and nobody minds when it is gone already. It is in /run, which is memory.

@@ -6,12 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 
 use hostward_config::{Deadman, Way};
 use hostward_core::ask::Secret;
+use hostward_core::graph::Graph;
 use hostward_core::ledger::State;
 use hostward_core::notify::Rule;
 use hostward_core::policy::Policy;
 use hostward_core::starvation::Starvation;
 use hostward_core::time::Ms;
-use hostward_core::graph::Graph;
 use hostward_core::world::Start;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

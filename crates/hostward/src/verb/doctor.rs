@@ -131,7 +131,7 @@ fn ledger(found: &mut Findings, paths: &Paths) {
                 found.add(
                     Grade::Problem,
                     "ledger",
-                    format!("was damaged: {why}; caps count as spent"),
+                    format!("caps count as spent: {why}"),
                     "look at ledger.damaged-* or ledger.newer-*, then `hostward clear`",
                 );
             }

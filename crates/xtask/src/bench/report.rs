@@ -49,6 +49,17 @@ impl Figure {
         Self { p99, runs: values.len(), ..Self::one(case, what, unit, median(values)) }
     }
 
+    /// Many runs, whose median and p99 the measured program told.
+    pub(super) fn told(
+        case: &'static str,
+        what: impl Into<String>,
+        unit: &'static str,
+        (median, p99): (f64, f64),
+        runs: usize,
+    ) -> Self {
+        Self { p99: Some(p99), runs, ..Self::one(case, what, unit, median) }
+    }
+
     pub(super) fn goal(self, goal: f64) -> Self {
         Self { goal: Some(goal), ..self }
     }

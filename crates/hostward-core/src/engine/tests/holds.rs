@@ -55,6 +55,27 @@ fn a_held_or_unreadable_deploy_lock_holds() {
     }
 }
 
+/// A deploy that hangs is never passed over, and after half an hour it is named.
+#[test]
+fn a_deploy_lock_that_nobody_lets_go_is_said_to_be_stale() {
+    let mut world = broken();
+    world.host.lock = LockState::Held { pid: Some(7), command: Some("deploy".into()), age: None };
+    world.run_for(Ms::mins(29));
+    let lock = |world: &World| world.view().watch(&drift().watch).and_then(|watch| watch.deploy_lock.clone());
+    assert_eq!(lock(&world).map(|lock| lock.stale), Some(false));
+    world.run_for(Ms::mins(2));
+    assert_eq!(lock(&world).map(|lock| (lock.pid, lock.stale)), Some((Some(7), true)));
+    let view = world.view();
+    let held = view
+        .watch(&drift().watch)
+        .and_then(|watch| watch.targets[0].holds.iter().find(|held| held.hold == Hold::DeployInProgress));
+    assert!(held.is_some_and(|held| held.value.starts_with("held by deploy (pid 7), for 3")), "{held:?}");
+    world.host.lock = LockState::Free;
+    world.run_for(Ms::mins(1));
+    assert_eq!(lock(&world), None);
+    world.finish();
+}
+
 /// What forbade an act, or did not, while all was well is not believed for half a minute once something fell.
 #[test]
 fn a_gate_is_looked_up_more_often_once_something_fell() {
