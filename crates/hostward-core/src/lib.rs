@@ -19,6 +19,7 @@ pub mod id;
 pub mod judge;
 pub mod ledger;
 pub mod plan;
+pub mod planted;
 pub mod policy;
 pub mod prove;
 pub mod replay;

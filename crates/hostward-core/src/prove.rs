@@ -4,6 +4,7 @@ use crate::ask::{Active, Answer, Interpreter, Load, Mount, Reading};
 use crate::id::Str;
 use crate::judge::Seen;
 use crate::plan::{Check, Proof, Want};
+use crate::planted::{Bug, planted};
 use crate::time::{Ms, Now};
 use crate::world::World;
 
@@ -141,7 +142,7 @@ fn fact(want: Want, reading: &Reading, began: Now, boot: u32) -> Look {
     match (want, reading) {
         (Want::StartedSince, Reading::Unit(unit)) => {
             // Across a reboot any start is later than the act.
-            let since = if began.boot == boot { began.up } else { Ms(1) };
+            let since = if began.boot == boot && !planted(Bug::TrueBefore) { began.up } else { Ms(1) };
             if unit.running() && unit.main_started >= since && unit.job.is_none() {
                 Look::Pass
             } else {

@@ -16,6 +16,7 @@ use hostward_core::time::{Ms, Now};
 use crate::sim::Sim;
 
 /// When a law is looked at.
+#[derive(Debug)]
 pub enum Moment<'a> {
     /// Just before this is done.
     Effect(&'a Effect),
@@ -25,6 +26,7 @@ pub enum Moment<'a> {
 
 pub type Verdict = Result<(), String>;
 
+#[derive(Debug)]
 pub struct Law {
     pub name: &'static str,
     /// What it says, and the page that says so.

@@ -47,6 +47,10 @@ struct Arguments {
     /// Name the laws, and end
     #[arg(long)]
     laws: bool,
+    /// Plant this bug in the core for every story
+    #[cfg(feature = "planted")]
+    #[arg(long, value_name = "BUG")]
+    plant: Option<String>,
     /// Go on after a breach, and count them by law
     #[arg(long)]
     census: bool,
@@ -70,6 +74,11 @@ fn simulate(arguments: &Arguments) -> Result<bool> {
         law::ALL.iter().for_each(|law| println!("{}: {}", law.name, law.says));
         law::OTHERS.iter().for_each(|(name, says)| println!("{name}: {says}"));
         return Ok(true);
+    }
+    #[cfg(feature = "planted")]
+    if let Some(name) = &arguments.plant {
+        let bug = hostward_sim::planted::by_name(name).with_context(|| format!("no bug is called '{name}'"))?;
+        hostward_core::planted::plant(Some(bug));
     }
     let laws = match &arguments.law {
         Some(name) => Laws::only(name).with_context(|| format!("no law is called '{name}'"))?,

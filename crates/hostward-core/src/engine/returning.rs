@@ -4,9 +4,11 @@
 //! with the very act that stops something, pushed ahead by each later one, and removed once nothing is owed.
 
 use super::{Effect, Engine};
+use crate::hold::permit;
 use crate::id::RunId;
 use crate::ledger::Body;
 use crate::plan::Arm;
+use crate::planted::{Bug, planted};
 use crate::run::{At, Next};
 use crate::time::Ms;
 
@@ -18,6 +20,9 @@ impl Engine {
     pub(super) fn give_back(&mut self, id: RunId, due: &[u16]) -> Option<Ms> {
         let now = self.world.now;
         let run = self.world.state.runs.get(&id)?;
+        if planted(Bug::UndoHeld) && permit(&self.world, &run.plan, 0, run.opened, run.origin).is_err() {
+            return Some(now.up + Ms::secs(5));
+        }
         let ready = due.iter().find(|step| run.back_due(**step, now) <= now.up);
         let Some(step) = ready.copied() else {
             return due.iter().map(|step| run.back_due(*step, now)).min();

@@ -25,6 +25,7 @@ use crate::hold::{self, Held, Hold, Lift, Permit};
 use crate::id::{RunId, Str, UnitName};
 use crate::ledger::{Body, Closing};
 use crate::plan::{Act, Check, Proof};
+use crate::planted::{Bug, planted};
 use crate::prove::{Proving, Round, Said};
 use crate::run::{Amid, At, Next, Outcome, StepEnd, Ticket};
 use crate::time::{Ms, Now};
@@ -94,6 +95,9 @@ impl Engine {
         for id in &open {
             let Some(run) = self.world.state.runs.get(id) else { continue };
             let phase = match run.amid() {
+                Some(Amid { act: Some(_), at: At::Go(_), .. }) if planted(Bug::BlindRepeat) => {
+                    Phase::Checking { since: now, goal: Goal::Again }
+                }
                 Some(Amid { act: Some(_), at, tries, began, deadline, .. }) => {
                     let ticket = Ticket { run: *id, at, tries };
                     adopt.push((ticket, Arc::new(run.plan.clone())));

@@ -102,7 +102,7 @@ impl Host {
     fn begin_stop(&mut self, stop: &Stop) -> Ms {
         let Some(n) = self.find(&stop.unit) else { return Ms(5) };
         let mut takes = Ms(5);
-        for name in stop.units() {
+        for name in std::iter::once(&stop.unit).chain(&stop.closure) {
             if let Some(n) = self.find(name)
                 && self.units[n].stoppable()
             {

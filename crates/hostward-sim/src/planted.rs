@@ -1,0 +1,67 @@
+//! The bugs that are planted in the core, and the stories that find them: a law that nothing can break proves nothing.
+
+use std::time::{Duration, Instant};
+
+use hostward_core::planted::{Bug, plant};
+
+use crate::law::{Breach, Laws};
+use crate::run::play;
+use crate::scenario::{Scenario, generate};
+use crate::shrink::shrink;
+use crate::trace::Trace;
+
+/// A bug, the seed of a story that meets it, and the law that says so.
+pub struct Find {
+    pub bug: Bug,
+    pub seed: u64,
+    pub law: &'static str,
+}
+
+/// Found by playing seeds from 1 on until one broke.
+pub const FINDS: &[Find] = &[];
+
+/// What became of one bug's story.
+#[derive(Debug)]
+pub struct Found {
+    pub bug: Bug,
+    pub story: String,
+    /// The law that was broken, at which step, and why; none: nobody saw the bug.
+    pub breach: Option<Breach>,
+    /// What the same story breaks without the bug: nothing, or the find proves nothing.
+    pub control: Option<Breach>,
+    pub took: Duration,
+    /// Faults that the breach needs, of how many.
+    pub faults: (usize, usize),
+}
+
+pub fn by_name(name: &str) -> Option<Bug> {
+    Bug::ALL.into_iter().find(|bug| bug.name() == name)
+}
+
+impl Find {
+    /// Plays the story with its bug and without it; `small`: and shrinks it.
+    pub fn play(&self, small: bool) -> Found {
+        let story = generate::scenario(self.seed);
+        let control = play(&story, Laws::default(), Trace::Off).breach;
+        let begun = Instant::now();
+        let (breach, faults) = with(self.bug, || {
+            let breach = play(&story, Laws::default(), Trace::Off).breach;
+            let faults = breach.as_ref().filter(|_| small).map(|breach| needed(&story, breach));
+            (breach, faults)
+        });
+        let took = begun.elapsed();
+        let all = story.faults.len();
+        Found { bug: self.bug, story: story.name, breach, control, took, faults: (faults.unwrap_or(all), all) }
+    }
+}
+
+fn needed(story: &Scenario, breach: &Breach) -> usize {
+    shrink(story, breach.law, Laws::default()).faults.len()
+}
+
+fn with<T>(bug: Bug, act: impl FnOnce() -> T) -> T {
+    plant(Some(bug));
+    let done = act();
+    plant(None);
+    done
+}
