@@ -108,9 +108,10 @@ pub enum Effect {
     /// The outcome is durable: what the ticket left behind may go.
     Release(Ticket),
     /// After a start: say what became of these, stop every other step of ours, and disarm every undo but these runs'.
+    /// None: the ledger that knew of them is gone, so each armed undo is left to fire.
     Adopt {
         tickets: Vec<(Ticket, Arc<Plan>)>,
-        runs: Vec<RunId>,
+        runs: Option<Vec<RunId>>,
     },
     Reply(OrderId, Reply),
 }

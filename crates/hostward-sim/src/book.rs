@@ -124,7 +124,9 @@ impl Book {
     }
 
     fn word_of(&mut self, real: Ms, ticket: Ticket, outcome: &Outcome) {
-        let Some(begun) = self.runs.get_mut(&ticket.run).and_then(|run| run.begun.get_mut(&ticket.at)) else { return };
+        let Some(begun) = self.runs.get_mut(&ticket.run).and_then(|run| run.begun.get_mut(&ticket.at)) else {
+            return;
+        };
         if begun.performed.len() != usize::from(ticket.tries) || begun.end.is_some() {
             return;
         }
@@ -279,6 +281,7 @@ impl Book {
         if damaged {
             self.runs.clear();
             self.tries.clear();
+            self.row.clear();
             self.charges.clear();
             self.frozen.clear();
             self.paused.clear();

@@ -102,10 +102,9 @@ fn chosen(sim: &Sim, id: &TargetId, depth: usize) -> bool {
     let Some(proposal) = world.propose(id) else { return false };
     proposal.holds.iter().any(|held| match (held.hold, &held.lift) {
         (Hold::ObserveOnly | Hold::ProposeOnly | Hold::NoRemedy | Hold::UnitsHealthy, Lift::Operator(_)) => true,
-        (Hold::DependencyDown, _) if depth < 4 => world
-            .causes(id)
-            .iter()
-            .any(|cause| world.target(cause).is_some_and(|t| t.verdict.down().is_some()) && chosen(sim, cause, depth + 1)),
+        (Hold::DependencyDown, _) if depth < 4 => world.causes(id).iter().any(|cause| {
+            world.target(cause).is_some_and(|t| t.verdict.down().is_some()) && chosen(sim, cause, depth + 1)
+        }),
         _ => false,
     })
 }

@@ -38,12 +38,28 @@ impl Active {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
     /// A transition planned for an earlier state of the unit no longer comes.
-    Exit { unit: usize, epoch: u64 },
-    Start { unit: usize, epoch: u64, auto: bool },
-    Stopped { unit: usize, epoch: u64 },
-    Silence { unit: usize, epoch: u64 },
+    Exit {
+        unit: usize,
+        epoch: u64,
+    },
+    Start {
+        unit: usize,
+        epoch: u64,
+        auto: bool,
+    },
+    Stopped {
+        unit: usize,
+        epoch: u64,
+    },
+    Silence {
+        unit: usize,
+        epoch: u64,
+    },
     JobEnds(Ticket),
-    Undo { run: RunId, number: u64 },
+    Undo {
+        run: RunId,
+        number: u64,
+    },
 }
 
 #[derive(Debug)]

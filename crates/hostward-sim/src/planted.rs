@@ -11,6 +11,7 @@ use crate::shrink::shrink;
 use crate::trace::Trace;
 
 /// A bug, the seed of a story that meets it, and the law that says so.
+#[derive(Debug)]
 pub struct Find {
     pub bug: Bug,
     pub seed: u64,
@@ -34,10 +35,6 @@ pub struct Found {
     pub faults: (usize, usize),
 }
 
-pub fn by_name(name: &str) -> Option<Bug> {
-    Bug::ALL.into_iter().find(|bug| bug.name() == name)
-}
-
 impl Find {
     /// Plays the story with its bug and without it; `small`: and shrinks it.
     pub fn play(&self, small: bool) -> Found {
@@ -56,7 +53,7 @@ impl Find {
 }
 
 fn needed(story: &Scenario, breach: &Breach) -> usize {
-    shrink(story, breach.law, Laws::default()).faults.len()
+    shrink(story, breach).faults.len()
 }
 
 fn with<T>(bug: Bug, act: impl FnOnce() -> T) -> T {

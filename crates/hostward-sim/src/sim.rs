@@ -30,20 +30,52 @@ use crate::truth::Truth;
 #[derive(Debug)]
 pub(crate) enum Due {
     /// The question is looked into, and its answer delivered so much later.
-    Sample { life: u32, key: AskKey, asked: Now, question: Arc<Question>, then: Ms },
-    Tell { life: u32, event: Event },
-    Act { life: u32, ticket: Ticket, plan: Arc<Plan>, arm: Option<Arm> },
-    Arm { life: u32, arm: Arm },
-    Disarm { life: u32, run: RunId },
-    Adopt { life: u32, tickets: Vec<Ticket>, runs: Vec<RunId> },
-    Commit { life: u32, count: usize, tries: u32 },
+    Sample {
+        life: u32,
+        key: AskKey,
+        asked: Now,
+        question: Arc<Question>,
+        then: Ms,
+    },
+    Tell {
+        life: u32,
+        event: Event,
+    },
+    Act {
+        life: u32,
+        ticket: Ticket,
+        plan: Arc<Plan>,
+        arm: Option<Arm>,
+    },
+    Arm {
+        life: u32,
+        arm: Arm,
+    },
+    Disarm {
+        life: u32,
+        run: RunId,
+    },
+    Adopt {
+        life: u32,
+        tickets: Vec<Ticket>,
+        runs: Option<Vec<RunId>>,
+    },
+    Commit {
+        life: u32,
+        count: usize,
+        tries: u32,
+    },
     Strike(usize),
     Lift(usize),
     /// A fault that strikes again and again.
     Pulse(usize),
-    Begin { life: u32 },
+    Begin {
+        life: u32,
+    },
     /// The next of the one-minute processes.
-    Timer { life: u32 },
+    Timer {
+        life: u32,
+    },
 }
 
 #[derive(Debug)]
@@ -217,7 +249,7 @@ impl Sim {
                     self.host.undos.remove(&run);
                 }
             }
-            Due::Adopt { life: of, tickets, runs } if of == life => self.host.adopt(&tickets, &runs),
+            Due::Adopt { life: of, tickets, runs } if of == life => self.host.adopt(&tickets, runs.as_deref()),
             // An engine that is no more.
             _ => {}
         }
@@ -383,4 +415,3 @@ fn event_name(event: &Event) -> &'static str {
 pub(crate) fn declared(scenario: &Scenario) -> Arc<Policy> {
     Arc::new(scenario.policy())
 }
-

@@ -46,7 +46,6 @@ impl Trace {
         }
     }
 
-
     /// Mixes what happened into a checksum.
     pub fn stir(&self, hash: u64, now: Now, name: &str, what: &impl Debug) -> u64 {
         let hash = keyed(hash ^ now.wall.0.rotate_left(17), name, now.up.0);

@@ -159,13 +159,15 @@ impl Edge {
         }
     }
 
-    fn adopt(&self, tickets: Vec<(Ticket, Arc<Plan>)>, runs: Vec<RunId>) {
+    fn adopt(&self, tickets: Vec<(Ticket, Arc<Plan>)>, runs: Option<Vec<RunId>>) {
         let Some(hands) = &self.hands else { return };
         let (actor, events) = (hands.actor.clone(), self.events.clone());
         tokio::spawn(async move {
             let kept: Vec<Ticket> = tickets.iter().map(|(ticket, _)| *ticket).collect();
             actor.release_others(&kept).await;
-            actor.disarm_others(&runs).await;
+            if let Some(runs) = runs {
+                actor.disarm_others(&runs).await;
+            }
             for (ticket, plan) in tickets {
                 let (actor, events) = (actor.clone(), events.clone());
                 tokio::spawn(async move {

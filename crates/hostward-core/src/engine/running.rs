@@ -51,7 +51,8 @@ pub(super) struct Runs {
 enum Phase {
     Checking { since: Now, goal: Goal },
     Intending { seq: u64, since: Now },
-    Performing { ticket: Ticket, until: Ms },
+    /// Since its act was made; of one that was adopted only its intent is known.
+    Performing { ticket: Ticket, since: Now, until: Ms },
     Proving(Proving),
     Resting { until: Ms },
 }
@@ -81,8 +82,9 @@ impl Runs {
         self.phases.values().filter_map(due).min()
     }
 
-    pub(super) fn perform(&mut self, ticket: Ticket, until: Ms) {
-        self.phases.insert(ticket.run, Phase::Performing { ticket, until: until + WORD_SLACK });
+    fn perform(&mut self, ticket: Ticket, now: Now, deadline: Ms) {
+        let until = now.up + deadline + WORD_SLACK;
+        self.phases.insert(ticket.run, Phase::Performing { ticket, since: now, until });
     }
 }
 
@@ -102,16 +104,20 @@ impl Engine {
                     let ticket = Ticket { run: *id, at, tries };
                     adopt.push((ticket, Arc::new(run.plan.clone())));
                     let left = deadline.saturating_sub(now.since(began)).max(Ms::secs(30));
-                    Phase::Performing { ticket, until: now.up + left + WORD_SLACK }
+                    Phase::Performing { ticket, since: began, until: now.up + left + WORD_SLACK }
                 }
-                Some(Amid { proof: Some(proof), .. }) => Phase::Proving(Proving::new(now, &proof, None)),
+                Some(Amid { proof: Some(proof), began, .. }) => {
+                    Phase::Proving(Proving::new(now, began, &proof, None))
+                }
                 _ => Phase::Checking { since: now, goal: Goal::Begin },
             };
             self.runs.phases.insert(*id, phase);
             self.touch(*id);
         }
         // An empty list is still said: whatever else of ours runs, or is armed, was left by an engine that is no more.
-        self.out.push(Effect::Adopt { tickets: adopt, runs: open.clone() });
+        // A ledger that was lost cannot say what its runs still owe: PID 1 alone remembers.
+        let runs = self.world.state.damaged.is_none().then(|| open.clone());
+        self.out.push(Effect::Adopt { tickets: adopt, runs });
         // One that gave back may have died before it dropped its undo, which is then dropped with its next record.
         let gave_back = |id: &RunId| self.world.state.runs.get(id).is_some_and(|run| !run.backs.is_empty());
         let gave_back: Vec<RunId> = open.iter().copied().filter(gave_back).collect();
@@ -152,7 +158,7 @@ impl Engine {
             Some(Phase::Resting { .. }) => self.runs.check(id, self.world.now),
             Some(Phase::Checking { since, goal }) => self.checking(id, *since, *goal),
             Some(Phase::Intending { seq, since }) => self.intending(id, *seq, *since),
-            Some(Phase::Performing { ticket, until }) => {
+            Some(Phase::Performing { ticket, until, .. }) => {
                 let (ticket, until) = (*ticket, *until);
                 if self.world.now.up >= until {
                     self.out.push(Effect::Cancel(ticket));
@@ -256,7 +262,7 @@ impl Engine {
         let Some(amid) = self.amid(id) else { return };
         if amid.act.is_none() {
             self.arm(id);
-            self.prove(id, &amid, None);
+            self.prove(id, &amid, amid.began, None);
             return;
         }
         self.perform_at(id, &amid);
@@ -269,16 +275,16 @@ impl Engine {
         let arm = self.undo(id);
         self.runs.armed.extend(arm.as_ref().map(|arm| arm.run));
         self.touch(id);
-        self.runs.perform(ticket, self.world.now.up + amid.deadline);
+        self.runs.perform(ticket, self.world.now, amid.deadline);
         self.out.push(Effect::Perform { ticket, plan, arm });
     }
 
     /// The actor's word. A bad one shortens the proof to one fresh look; it never decides by itself.
     pub(super) fn act_ended(&mut self, ticket: Ticket, outcome: Outcome) {
-        let ours = |phase: &Phase| matches!(phase, Phase::Performing { ticket: t, .. } if *t == ticket);
-        if !self.runs.phases.get(&ticket.run).is_some_and(ours) {
-            return;
-        }
+        let acted = match self.runs.phases.get(&ticket.run) {
+            Some(Phase::Performing { ticket: ours, since, .. }) if *ours == ticket => *since,
+            _ => return,
+        };
         let Some(amid) = self.amid(ticket.run) else { return };
         self.touch(ticket.run);
         let said = match outcome {
@@ -287,20 +293,20 @@ impl Engine {
             Outcome::Lost(why) => Some(Said::Lost(why)),
         };
         match said {
-            said if amid.proof.is_some() => self.prove(ticket.run, &amid, said),
+            said if amid.proof.is_some() => self.prove(ticket.run, &amid, acted, said),
             None => self.end_step(ticket.run, amid.at, StepEnd::Done),
             Some(said) => self.unproved(ticket.run, &amid, Some(said), "its outcome was its only proof"),
         }
     }
 
-    fn prove(&mut self, id: RunId, amid: &Amid, said: Option<Said>) {
+    fn prove(&mut self, id: RunId, amid: &Amid, acted: Now, said: Option<Said>) {
         let Some(proof) = &amid.proof else { return };
         for (check, of) in (0u16..).zip(&proof.checks) {
             if let Check::Fact(question, _) = of {
                 self.asks.add_proof(id, check, question);
             }
         }
-        self.runs.phases.insert(id, Phase::Proving(Proving::new(self.world.now, proof, said)));
+        self.runs.phases.insert(id, Phase::Proving(Proving::new(self.world.now, acted, proof, said)));
         self.proving(id);
     }
 
@@ -309,7 +315,7 @@ impl Engine {
         let Some(proof) = &amid.proof else { return };
         let Some(Phase::Proving(proving)) = self.runs.phases.get_mut(&id) else { return };
         let mut proving = proving.clone();
-        let round = proving.round(&self.world, proof, amid.began, |check| {
+        let round = proving.round(&self.world, proof, |check| {
             self.asks.proof(id, u16::try_from(check).unwrap_or(u16::MAX))
         });
         let (since, said) = (proving.since, proving.said.clone());

@@ -14,7 +14,7 @@ use crate::world::World;
 const PLANS_MAX: usize = 2;
 
 pub(super) fn host(world: &World, target: &TargetId, plan: &Plan, held: &mut Vec<Held>) {
-    damage(world, target, held);
+    plan.heals.iter().for_each(|heal| damage(world, &heal.target, held));
     stuck(world, plan, held);
     claimed(world, plan, held);
     budget(world, plan, held);

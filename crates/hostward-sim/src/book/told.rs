@@ -42,9 +42,7 @@ pub fn may_be_down(reading: &Reading) -> bool {
         }
         Reading::Http(HttpReading::Answered { status, .. }) => *status != 200,
         Reading::Http(_) => true,
-        Reading::Python(python) => {
-            python.unmet_total > 0 || !matches!(python.interpreter, Interpreter::Version(_))
-        }
+        Reading::Python(python) => python.unmet_total > 0 || !matches!(python.interpreter, Interpreter::Version(_)),
         Reading::Toy(toy) => !toy.broken.is_empty() || !toy.fenced.is_empty(),
         Reading::Gate(_) | Reading::Closure(_) | Reading::Mount(_) => false,
     }

@@ -222,10 +222,10 @@ impl Host {
         self.jobs.values_mut().for_each(|job| job.followed = false);
     }
 
-    /// A new engine asks what became of its tickets, and drops whatever else is left.
-    pub fn adopt(&mut self, tickets: &[Ticket], runs: &[RunId]) {
+    /// A new engine asks what became of its tickets, and drops whatever else is left; undos only when it knows whose.
+    pub fn adopt(&mut self, tickets: &[Ticket], runs: Option<&[RunId]>) {
         self.jobs.retain(|ticket, _| tickets.contains(ticket));
-        self.undos.retain(|run, _| runs.contains(run));
+        self.undos.retain(|run, _| runs.is_none_or(|runs| runs.contains(run)));
         for ticket in tickets {
             let told = match self.jobs.get_mut(ticket) {
                 Some(job) => {

@@ -229,7 +229,8 @@ impl Host {
         self.bound_stop(n);
         let unit = &mut self.units[n];
         unit.job = None;
-        let limited = unit.starts.iter().filter(|at| now.saturating_sub(**at) < START_INTERVAL).count() >= START_BURST;
+        let limited =
+            unit.starts.iter().filter(|at| now.saturating_sub(**at) < START_INTERVAL).count() >= START_BURST;
         match unit.plan.restart {
             Some(after) if !limited => {
                 (unit.active, unit.sub) = (Active::Activating, "auto-restart");

@@ -1,5 +1,7 @@
 //! Laws about acts: what must have been so before one is made.
 
+use std::collections::BTreeSet;
+
 use hostward_core::ask::AskKey;
 use hostward_core::engine::Effect;
 use hostward_core::id::TargetId;
@@ -75,6 +77,17 @@ pub(super) fn charged_before_act(sim: &Sim, moment: &Moment<'_>) -> Verdict {
     Ok(())
 }
 
+pub(super) fn charged_once(sim: &Sim, moment: &Moment<'_>) -> Verdict {
+    let (Moment::Turn { records: true, .. }, Some(engine)) = (moment, &sim.engine) else { return Ok(()) };
+    for (target, brake) in &engine.world().state.targets {
+        let runs: BTreeSet<_> = brake.attempts.iter().map(|attempt| attempt.run).collect();
+        if runs.len() < brake.attempts.len() {
+            return Err(format!("{target}: {} attempts by {} runs", brake.attempts.len(), runs.len()));
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn no_act_on_unknown(sim: &Sim, moment: &Moment<'_>) -> Verdict {
     let (Some((_, plan, _)), Some(engine)) = (opened(moment), &sim.engine) else { return Ok(()) };
     let Some(target) = asked_for(sim, plan) else { return Ok(()) };
@@ -142,11 +155,15 @@ pub(super) fn no_remedy_for_the_healthy(sim: &Sim, moment: &Moment<'_>) -> Verdi
     let recent = |at: &Ms| sim.real().saturating_sub(*at) < MEMORY;
     // On a starved host a time-out still counts after five minutes, or at once when nobody has told us of the lag yet.
     let starved = sim.host.active.any(|what| matches!(what, What::Starve { .. }));
-    let blind_to_lag = starved && sim.engine.as_ref().is_some_and(|e| {
-        e.world().starvation.starved(e.world().now).is_none() || e.world().starvation.echoes(Ms::secs(2))
-    });
+    let blind_to_lag = starved
+        && sim.engine.as_ref().is_some_and(|e| {
+            e.world().starvation.starved(e.world().now).is_none() || e.world().starvation.echoes(Ms::secs(2))
+        });
     let slow = sim.host.active.any(|what| matches!(what, What::Slow { .. }));
-    if sim.book.lied.as_ref().is_some_and(recent) || sim.book.slowed.as_ref().is_some_and(recent) || slow || blind_to_lag
+    if sim.book.lied.as_ref().is_some_and(recent)
+        || sim.book.slowed.as_ref().is_some_and(recent)
+        || slow
+        || blind_to_lag
     {
         return Ok(());
     }
@@ -181,7 +198,7 @@ pub(super) fn no_blind_repeat(sim: &Sim, moment: &Moment<'_>) -> Verdict {
 
 pub(super) fn stuck_is_left_alone(sim: &Sim, moment: &Moment<'_>) -> Verdict {
     let Some((_, plan, _)) = opened(moment) else { return Ok(()) };
-    let clash = sim.book.frozen.iter().find(|(_, touches)| touches.iter().any(|a| plan.touches.iter().any(|b| a.clashes(b))));
+    let clash =
+        sim.book.frozen.iter().find(|(_, touches)| touches.iter().any(|a| plan.touches.iter().any(|b| a.clashes(b))));
     clash.map_or(Ok(()), |(run, _)| Err(format!("{} touches what run {run} left stuck", plan.watch)))
 }
-

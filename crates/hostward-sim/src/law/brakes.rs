@@ -68,7 +68,8 @@ fn failed(one: &Try) -> bool {
 pub(super) fn plateau_single_trials(sim: &Sim, moment: &Moment<'_>) -> Verdict {
     let Some((_, plan, _)) = opened(moment) else { return Ok(()) };
     for (target, _, brakes, tries) in healed(sim, plan) {
-        let failures = tries.iter().filter(|one| ago(sim, one) < DAY && failed(one) && !doubtful(sim, one.at)).count();
+        let failures =
+            tries.iter().filter(|one| ago(sim, one) < DAY && failed(one) && !doubtful(sim, one.at)).count();
         let last = tries.last().map(|one| ago(sim, one));
         if failures >= brakes.per_day as usize && last.is_some_and(|last| last < brakes.plateau) {
             return Err(format!("{target}: past {} a day, {last:?} after the last", brakes.per_day));
@@ -118,10 +119,6 @@ pub(super) fn one_attempt_until_settled(sim: &Sim, moment: &Moment<'_>) -> Verdi
 pub(super) fn damage_spends_all_caps(sim: &Sim, moment: &Moment<'_>) -> Verdict {
     let (Some((_, plan, _)), Some(at)) = (opened(moment), sim.book.damaged) else { return Ok(()) };
     for (target, _, brakes, tries) in healed(sim, plan) {
-        // For a dependent of its own accord: whoever asked is who waits.
-        if target.watch != plan.watch {
-            continue;
-        }
         let since = tries.last().map_or(at, |last| last.at.max(at));
         if sim.real().saturating_sub(since) < brakes.plateau && !doubtful(sim, since) {
             return Err(format!("{target}: the ledger was damaged, its last trial or the damage was at {since}"));

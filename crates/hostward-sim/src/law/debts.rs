@@ -84,7 +84,8 @@ pub(super) fn stops_only_what_it_gives_back(_: &Sim, moment: &Moment<'_>) -> Ver
     };
     // Not by the core's own list: it may be the one that forgets.
     let stops = std::iter::once(&stop.unit).chain(&stop.closure);
-    stops.into_iter().find(|unit| !units.contains(unit)).map_or(Ok(()), |unit| {
-        Err(format!("{ticket:?} stops {unit}, which is not given back"))
-    })
+    stops
+        .into_iter()
+        .find(|unit| !units.contains(unit))
+        .map_or(Ok(()), |unit| Err(format!("{ticket:?} stops {unit}, which is not given back")))
 }

@@ -33,13 +33,7 @@ pub(super) fn no_success_without_fresh_proof(sim: &Sim, moment: &Moment<'_>) -> 
     checks(sim, proof, run, since, acts.then_some(begun)).map_err(|why| format!("{at:?} of run {run} is done: {why}"))
 }
 
-fn checks(
-    sim: &Sim,
-    proof: &Proof,
-    run: hostward_core::id::RunId,
-    since: Ms,
-    acted: Option<&Begun>,
-) -> Verdict {
+fn checks(sim: &Sim, proof: &Proof, run: hostward_core::id::RunId, since: Ms, acted: Option<&Begun>) -> Verdict {
     for (n, check) in (0u16..).zip(&proof.checks) {
         match check {
             Check::Fact(question, want) => {

@@ -31,13 +31,19 @@ pub(super) fn one_question_a_key(sim: &Sim, moment: &Moment<'_>) -> Verdict {
 
 pub(super) fn refold_equals_state(sim: &Sim, moment: &Moment<'_>) -> Verdict {
     let (Moment::Turn { records: true, .. }, Some(engine)) = (moment, &sim.engine) else { return Ok(()) };
-    if engine.world().state == sim.shadow { Ok(()) } else { Err("the live state is not the fold of the records".into()) }
+    if engine.world().state == sim.shadow {
+        Ok(())
+    } else {
+        Err("the live state is not the fold of the records".into())
+    }
 }
 
 pub(super) fn wakes_in_the_future(sim: &Sim, moment: &Moment<'_>) -> Verdict {
     let (Moment::Turn { event, .. }, Some(engine)) = (moment, &sim.engine) else { return Ok(()) };
     match engine.next_wakeup() {
-        Some(at) if at <= sim.now().up => Err(format!("after '{event}' at {} it wants to wake at {at}", sim.now().up)),
+        Some(at) if at <= sim.now().up => {
+            Err(format!("after '{event}' at {} it wants to wake at {at}", sim.now().up))
+        }
         _ => Ok(()),
     }
 }
@@ -126,4 +132,3 @@ pub(super) fn orders_are_answered(sim: &Sim, moment: &Moment<'_>) -> Verdict {
     let late = sim.orders.iter().find(|(_, since)| sim.real().saturating_sub(**since) > CYCLE_PATIENCE);
     late.map_or(Ok(()), |(id, since)| Err(format!("order {id} of {since} has no reply")))
 }
-

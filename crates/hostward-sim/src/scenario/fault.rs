@@ -46,22 +46,37 @@ pub enum What {
     /// The process is killed; systemd restarts it if Restart= says so.
     Kill(Name),
     /// The process ends this soon after each start, while the fault lasts.
-    CrashLoop { service: Name, after: Ms },
+    CrashLoop {
+        service: Name,
+        after: Ms,
+    },
     /// The process runs and nobody answers: until it is restarted, or (`stubborn`) while the fault lasts.
-    Silent { service: Name, stubborn: bool },
+    Silent {
+        service: Name,
+        stubborn: bool,
+    },
     /// The same, answering 503.
-    Degraded { service: Name, stubborn: bool },
+    Degraded {
+        service: Name,
+        stubborn: bool,
+    },
     /// It answers 200 and 503 in turn, while the fault lasts.
     Flapping(Name),
     /// Falls silent again this long after each start, while the fault lasts.
-    Relapse { service: Name, after: Ms },
+    Relapse {
+        service: Name,
+        after: Ms,
+    },
     /// The environment lacks a package.
     Drift(Name),
     /// Its interpreter is gone.
     Gone(Name),
     /// A new revision was checked out: its lock is another.
     Revision(Name),
-    BreakToy { toy: Name, key: u32 },
+    BreakToy {
+        toy: Name,
+        key: u32,
+    },
 
     // People at work.
     Stop(Name),
@@ -84,15 +99,25 @@ pub enum What {
     BadSentinel(Name),
     Unreachable,
     System(SystemState),
-    Pause { watch: Option<Name>, span: Ms },
-    Resume { watch: Option<Name> },
-    Clear { watch: Option<Name> },
+    Pause {
+        watch: Option<Name>,
+        span: Ms,
+    },
+    Resume {
+        watch: Option<Name>,
+    },
+    Clear {
+        watch: Option<Name>,
+    },
     Look,
     Cycle(Name),
     View,
     /// The operator applies whatever is proposed for this watch.
     Apply(Name),
-    Reload { watch: Name, change: Change },
+    Reload {
+        watch: Name,
+        change: Change,
+    },
     /// A configuration that does not load.
     BadConfig,
 
@@ -120,7 +145,10 @@ pub enum What {
     Blind(Name),
     /// Nothing is ever said.
     Mute(Name),
-    Slow { watch: Name, by: Ms },
+    Slow {
+        watch: Name,
+        by: Ms,
+    },
     /// Whatever is down looks up.
     LieUp(Name),
     /// Whatever is up looks down.
@@ -130,7 +158,10 @@ pub enum What {
     HintsLost,
     HintStorm,
     /// The processor is wanted by others: our timers are so late, and health checks run out of time.
-    Starve { late: Ms, echo: bool },
+    Starve {
+        late: Ms,
+        echo: bool,
+    },
 
     // The ledger.
     DiskFull,
@@ -141,10 +172,18 @@ pub enum What {
     Damage,
 
     // Ourselves.
-    Crash { tail: Tail, down: Ms },
+    Crash {
+        tail: Tail,
+        down: Ms,
+    },
     /// Ends in good order and starts again.
-    Replace { down: Ms },
-    Reboot { down: Ms, power_cut: bool },
+    Replace {
+        down: Ms,
+    },
+    Reboot {
+        down: Ms,
+        power_cut: bool,
+    },
     /// The wall clock jumps, by milliseconds.
     WallJump(i64),
 }
@@ -172,6 +211,72 @@ pub enum Change {
 }
 
 impl What {
+    /// All of them, by the names under which they are counted.
+    pub const NAMES: &[&str] = &[
+        "fail",
+        "kill",
+        "crash_loop",
+        "silent",
+        "degraded",
+        "flapping",
+        "relapse",
+        "drift",
+        "gone",
+        "revision",
+        "break_toy",
+        "stop",
+        "start",
+        "restart",
+        "mask",
+        "disable",
+        "touch",
+        "operator",
+        "deploy_lock",
+        "lock_unreadable",
+        "old_actor",
+        "rival",
+        "no_host_sentinel",
+        "no_sentinel",
+        "bad_sentinel",
+        "unreachable",
+        "system",
+        "pause",
+        "resume",
+        "clear",
+        "look",
+        "cycle",
+        "view",
+        "apply",
+        "reload",
+        "bad_config",
+        "cure_fails",
+        "cure_lost",
+        "cure_nothing",
+        "cure_breaks",
+        "cure_slow",
+        "word_twice",
+        "word_late",
+        "start_fails",
+        "arm_fails",
+        "blind",
+        "mute",
+        "slow",
+        "lie_up",
+        "lie_down",
+        "bus_away",
+        "hints_lost",
+        "hint_storm",
+        "starve",
+        "disk_full",
+        "disk_slow",
+        "disk_lies",
+        "damage",
+        "crash",
+        "replace",
+        "reboot",
+        "wall_jump",
+    ];
+
     /// Its name in the coverage table: as a scenario's file writes it.
     pub fn name(&self) -> String {
         let json = serde_json::to_value(self).unwrap_or_default();

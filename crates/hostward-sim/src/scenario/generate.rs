@@ -81,6 +81,8 @@ pub fn scenario(seed: u64) -> Scenario {
         services: Vec::new(),
         toys: Vec::new(),
         faults: Vec::new(),
+        expect: Vec::new(),
+        sweep: Vec::new(),
     };
     parts(&mut rng, &mut made, theme);
     made.faults = Faults::of(rng, &made, theme, long);
@@ -196,7 +198,8 @@ fn service(rng: &mut Rng, theme: Theme, name: &str, before: &[&str], app: Option
 
 fn env(rng: &mut Rng, theme: Theme, made: &mut Scenario, app: usize) {
     let app = made.apps[app].name.clone();
-    let own: Vec<String> = made.services.iter().filter(|s| s.app.as_ref() == Some(&app)).map(|s| s.name.clone()).collect();
+    let own: Vec<String> =
+        made.services.iter().filter(|s| s.app.as_ref() == Some(&app)).map(|s| s.name.clone()).collect();
     let watched = |name: &&String| made.services.iter().any(|s| s.name == **name && s.watched);
     let prove = own.iter().find(watched).filter(|_| rng.percent(60)).cloned();
     let quiesce = own.iter().filter(|_| rng.percent(40)).cloned().collect();

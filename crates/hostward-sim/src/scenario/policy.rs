@@ -87,13 +87,8 @@ impl Scenario {
 
     fn service(&self, service: &Service) -> Watch {
         let question = HttpQ { url: url(&service.name), picks: Vec::new() };
-        let http = service::HttpProbe {
-            question,
-            every: Ms::secs(10),
-            timeout: Ms::secs(2),
-            status: 200,
-            json: Vec::new(),
-        };
+        let http =
+            service::HttpProbe { question, every: Ms::secs(10), timeout: Ms::secs(2), status: 200, json: Vec::new() };
         let env = self.envs.iter().find(|env| Some(&env.app) == service.app.as_ref());
         let ladder = service.ladder.iter().filter_map(|rung| match rung {
             Rung::Restart => Some(service::Step::Restart),

@@ -52,14 +52,14 @@ impl Faults<'_> {
         faults.faults
     }
 
-    /// Something breaks every minute or so, and four times as often something else is in the way for a moment.
+    /// Something breaks twice a minute or so, and five times as often something else is in the way for a moment.
     fn barrage(&mut self) {
         let minutes = usize::try_from(self.made.trouble.0 / 60_000).unwrap_or(20);
-        for _ in 0..minutes {
+        for _ in 0..2 * minutes {
             let at = self.when();
             self.breaks(at);
         }
-        for _ in 0..4 * minutes {
+        for _ in 0..10 * minutes {
             let theme = *self.rng.pick(BY_KINDS);
             self.adversity(theme);
         }
@@ -225,8 +225,8 @@ impl Faults<'_> {
         let at = if self.rng.percent(85) { self.at_effect() } else { self.when() };
         let down = self.rng.span(Ms(200), Ms::mins(10));
         let what = match self.rng.below(10) {
-            0 => What::Replace { down },
-            1 => What::Reboot { down: Ms::secs(15), power_cut: self.rng.percent(50) },
+            0..=2 => What::Replace { down },
+            3 => What::Reboot { down: Ms::secs(15), power_cut: self.rng.percent(50) },
             _ => What::Crash { tail: self.tail(), down },
         };
         self.push(at, Ms::ZERO, what);
@@ -235,7 +235,7 @@ impl Faults<'_> {
     fn gates(&mut self) {
         let (at, lasts) = (self.any_moment(), self.lasts());
         let states = [SystemState::Starting, SystemState::Stopping, SystemState::Maintenance];
-        let what = match self.rng.below(12) {
+        let what = match self.rng.below(13) {
             0 => What::NoHostSentinel,
             1 | 2 => What::NoSentinel(self.watch()),
             3 => What::NoSentinel(format!("app.{}", self.app())),
@@ -243,14 +243,9 @@ impl Faults<'_> {
             5 | 6 => What::DeployLock(self.app()),
             7 => What::LockUnreadable(self.app()),
             8 => What::Operator(self.app()),
-            9 => {
-                if self.rng.percent(50) {
-                    What::OldActor(self.app())
-                } else {
-                    What::Rival
-                }
-            }
-            10 => What::Unreachable,
+            9 => What::OldActor(self.app()),
+            10 => What::Rival,
+            11 => What::Unreachable,
             _ => What::System(*self.rng.pick(&states)),
         };
         self.push(at, lasts, what);
@@ -331,7 +326,7 @@ impl Faults<'_> {
         let (service, watch, app) = (self.service(), self.watch(), self.app());
         let one = self.rng.percent(50).then(|| watch.clone());
         let changes = [Change::Observe, Change::Propose, Change::Act, Change::Slower, Change::Remove];
-        let (lasts, what) = match self.rng.below(18) {
+        let (lasts, what) = match self.rng.below(19) {
             0 => (Ms::ZERO, What::Stop(service)),
             1 | 2 => (Ms::ZERO, What::Start(service)),
             3 => (Ms::ZERO, What::Restart(service)),
@@ -342,7 +337,8 @@ impl Faults<'_> {
             8 => (Ms::ZERO, What::Pause { watch: one, span: lasts }),
             9 => (Ms::ZERO, What::Resume { watch: one }),
             10 => (Ms::ZERO, What::Clear { watch: one }),
-            11 => (Ms::ZERO, if self.rng.percent(50) { What::Look } else { What::View }),
+            11 => (Ms::ZERO, What::Look),
+            18 => (Ms::ZERO, What::View),
             12 => (Ms::ZERO, What::Cycle(watch)),
             13 | 14 => (Ms::ZERO, What::Apply(watch)),
             15 | 16 => (lasts, What::Reload { watch, change: *self.rng.pick(&changes) }),
