@@ -125,7 +125,7 @@ fn seeds(arguments: &Arguments, laws: Laws, tally: &mut Tally) -> Result<()> {
 
 /// A named world, and every story of its sweeps.
 fn world(arguments: &Arguments, laws: Laws, tally: &mut Tally, story: &Scenario) -> Result<()> {
-    let counts = tally.play(arguments, laws, story, true)?;
+    let counts = tally.play(arguments, laws, story, false)?;
     for one in sweep::stories(story, &counts) {
         if tally.failed() && !arguments.census {
             break;

@@ -148,7 +148,7 @@ fn parts(rng: &mut Rng, made: &mut Scenario, theme: Theme) {
         }
     }
     for name in ["mnt", "vol"].iter().take(if barrage { 1 + rng.below(2) } else { rng.below(3) }) {
-        let holder = rng.percent(70).then(|| rng.pick(&made.services).name.clone());
+        let holder = rng.percent(if barrage { 90 } else { 70 }).then(|| rng.pick(&made.services).name.clone());
         made.toys.push(Toy {
             name: (*name).into(),
             keys: 1 + u32::try_from(rng.below(3)).unwrap_or(0),
@@ -202,7 +202,8 @@ fn env(rng: &mut Rng, theme: Theme, made: &mut Scenario, app: usize) {
         made.services.iter().filter(|s| s.app.as_ref() == Some(&app)).map(|s| s.name.clone()).collect();
     let watched = |name: &&String| made.services.iter().any(|s| s.name == **name && s.watched);
     let prove = own.iter().find(watched).filter(|_| rng.percent(60)).cloned();
-    let quiesce = own.iter().filter(|_| rng.percent(40)).cloned().collect();
+    let quiesce =
+        own.iter().filter(|_| rng.percent(if theme == Theme::Barrage { 60 } else { 40 })).cloned().collect();
     let env = Env {
         name: app.clone(),
         app,

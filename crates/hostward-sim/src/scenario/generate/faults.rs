@@ -147,7 +147,7 @@ impl Faults<'_> {
         let held = if stubborn { lasts } else { Ms::ZERO };
         let env = (!self.made.envs.is_empty()).then(|| self.rng.pick(&self.made.envs).name.clone());
         let toy = (!self.made.toys.is_empty()).then(|| self.rng.pick(&self.made.toys).clone());
-        let (lasts, what) = match (self.rng.below(14), env, toy) {
+        let (lasts, what) = match (self.rng.below(15), env, toy) {
             (0, ..) => (Ms::ZERO, What::Fail(service)),
             (1, ..) => (Ms::ZERO, What::Kill(service)),
             (2, ..) => (lasts, What::CrashLoop { service, after: self.rng.span(Ms(100), Ms::secs(20)) }),
@@ -156,7 +156,8 @@ impl Faults<'_> {
             (6, ..) => (lasts, What::Flapping(service)),
             (7, ..) => (lasts, What::Relapse { service, after: self.rng.span(Ms::secs(10), Ms::mins(20)) }),
             (8 | 9, Some(env), _) => (Ms::ZERO, What::Drift(env)),
-            (10, Some(env), _) => (Ms::ZERO, if stubborn { What::Gone(env) } else { What::Revision(env) }),
+            (10, Some(env), _) => (Ms::ZERO, What::Gone(env)),
+            (11, Some(env), _) => (Ms::ZERO, What::Revision(env)),
             (11.., _, Some(toy)) => {
                 let key = u32::try_from(self.rng.below(toy.keys as usize)).unwrap_or(0);
                 (Ms::ZERO, What::BreakToy { toy: toy.name, key })
@@ -204,8 +205,14 @@ impl Faults<'_> {
             ("returned", 3),
             ("turned", 8),
             ("held", 6),
-            ("arm", 3),
-            ("disarm", 3),
+            ("settled", 4),
+            ("returning", 5),
+            ("returned", 5),
+            ("perform_back", 5),
+            ("arm", 2),
+            ("arm", 4),
+            ("disarm", 2),
+            ("disarm", 4),
             ("adopt", 3),
             ("release", 4),
             ("cancel", 2),
@@ -218,7 +225,7 @@ impl Faults<'_> {
     }
 
     fn any_moment(&mut self) -> When {
-        if self.rng.percent(45) { self.at_effect() } else { self.when() }
+        if self.rng.percent(if self.barrage { 60 } else { 45 }) { self.at_effect() } else { self.when() }
     }
 
     fn crashes(&mut self) {
@@ -291,7 +298,11 @@ impl Faults<'_> {
     }
 
     fn cures(&mut self) {
-        let (at, lasts) = (self.any_moment(), self.lasts());
+        let (at, mut lasts) = (self.any_moment(), self.lasts());
+        if self.barrage {
+            // As long as it takes that a cure comes meanwhile.
+            lasts = lasts.max(self.rng.ms(Ms::secs(10), Ms::mins(2)));
+        }
         let service = self.service();
         let what = match self.rng.below(12) {
             0 | 1 => What::CureFails,
