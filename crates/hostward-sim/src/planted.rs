@@ -19,7 +19,22 @@ pub struct Find {
 }
 
 /// Found by playing seeds from 1 on until one broke.
-pub const FINDS: &[Find] = &[];
+pub const FINDS: &[Find] = &[
+    Find { bug: Bug::WindowEdge, seed: 11, law: "budget_never_exceeded" },
+    Find { bug: Bug::ChargedLate, seed: 1, law: "charged_before_act" },
+    Find { bug: Bug::UndoSkipped, seed: 12, law: "nothing_left_stopped" },
+    Find { bug: Bug::UndoHeld, seed: 11, law: "undo_waits_for_nothing" },
+    Find { bug: Bug::HoldOnce, seed: 5, law: "no_act_while_an_ending_hold_stands" },
+    Find { bug: Bug::UnknownIsDown, seed: 27, law: "no_act_on_unknown" },
+    Find { bug: Bug::DamageForgotten, seed: 2, law: "damage_spends_all_caps" },
+    Find { bug: Bug::BlindRepeat, seed: 7, law: "no_blind_repeat" },
+    Find { bug: Bug::WallCooldown, seed: 15, law: "cooldown_is_kept" },
+    Find { bug: Bug::ClosureForgotten, seed: 16, law: "stops_only_what_it_gives_back" },
+    Find { bug: Bug::HoldEachOther, seed: 6, law: "no_cycle_among_holds" },
+    Find { bug: Bug::TrueBefore, seed: 11, law: "no_success_without_fresh_proof" },
+    Find { bug: Bug::OldLook, seed: 5, law: "no_old_evidence" },
+    Find { bug: Bug::AskersBrake, seed: 25, law: "cooldown_is_kept" },
+];
 
 /// What became of one bug's story.
 #[derive(Debug)]

@@ -18,21 +18,31 @@ pub(crate) struct Options {
 /// The seeds that every run of the tests plays: each once broke a law, or reaches what others seldom do.
 const FIXED: [&str; 4] = ["--seed", "1", "--seeds", "120"];
 
+/// Incidents that happened to somebody.
+const WORLDS: [&str; 3] = [
+    "crates/hostward-sim/worlds/D9.toml",
+    "crates/hostward-sim/worlds/P1.toml",
+    "crates/hostward-sim/worlds/P7.toml",
+];
+
 pub(crate) fn sim(options: &Options) -> Result<()> {
     build()?;
     play(options.arguments.iter().map(String::as_str))
 }
 
-/// What the tests play.
+/// What the tests play: stories from seeds, named worlds, and every bug that can be planted.
 pub(crate) fn fixed() -> Result<()> {
     build()?;
-    play(FIXED.into_iter().chain(["--quiet"]))
+    play(FIXED.into_iter().chain(["--quiet"]))?;
+    play(["--quiet", "--world"].into_iter().chain(WORLDS))?;
+    play(["--planted", "--quiet"].into_iter())
 }
 
+/// One build for all of it: with no bug planted, the core that has them is the one that ships.
 fn build() -> Result<()> {
-    let manifest = ["build", "--quiet", "--manifest-path", "crates/hostward-sim/Cargo.toml", "--target-dir"];
+    let manifest = ["build", "--quiet", "--manifest-path", "crates/hostward-sim/Cargo.toml", "--features", "planted"];
     let mut build = cargo(manifest);
-    build.arg(folder());
+    build.arg("--target-dir").arg(folder());
     run(build)
 }
 
