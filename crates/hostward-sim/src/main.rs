@@ -22,6 +22,9 @@ struct Arguments {
     /// Begin with a seed that nobody has played: made from the time of day, and printed
     #[arg(long, conflicts_with = "seed")]
     fresh: bool,
+    /// Seeds make barrages: everything goes wrong at once, and shortly
+    #[arg(long)]
+    barrage: bool,
     /// How many seeds; one, unless --steps says otherwise
     #[arg(long)]
     seeds: Option<u64>,
@@ -116,7 +119,8 @@ fn seeds(arguments: &Arguments, laws: Laws, tally: &mut Tally) -> Result<()> {
         if tally.steps() >= steps || late || tally.failed() && !arguments.census {
             break;
         }
-        let story = generate::scenario(first.wrapping_add(n));
+        let made = if arguments.barrage { generate::barrage } else { generate::scenario };
+        let story = made(first.wrapping_add(n));
         let twice = arguments.twice > 0 && n % arguments.twice == 0;
         tally.play(arguments, laws, &story, twice)?;
     }

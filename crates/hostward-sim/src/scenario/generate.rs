@@ -26,7 +26,7 @@ enum Theme {
     /// A long story with short brakes.
     Brakes,
     Storm,
-    /// Everything at once, each thing shortly: what is rare elsewhere is reached here.
+    /// Everything at once, each thing shortly. A family of its own ([`barrage`]).
     Barrage,
 }
 
@@ -45,37 +45,43 @@ const THEMES: &[Theme] = &[
     Theme::Brakes,
     Theme::Brakes,
     Theme::Storm,
-    Theme::Barrage,
-    Theme::Barrage,
-    Theme::Barrage,
-    Theme::Barrage,
-    Theme::Barrage,
-    Theme::Barrage,
-    Theme::Barrage,
-    Theme::Barrage,
-    Theme::Barrage,
-    Theme::Barrage,
-    Theme::Barrage,
-    Theme::Barrage,
 ];
 
+/// A story from the themes: few things go wrong, for as long as they do in the world.
 pub fn scenario(seed: u64) -> Scenario {
     let mut rng = Rng::new(seed);
     let theme = *rng.pick(THEMES);
-    let barrage = theme == Theme::Barrage;
-    let long = !barrage && rng.percent(if theme == Theme::Brakes { 50 } else { 5 });
-    let (least, most) = match (barrage, long) {
-        (true, _) => (Ms::mins(20), Ms::mins(80)),
-        (_, true) => (Ms::hours(4), Ms::hours(30)),
-        _ => (Ms::mins(15), Ms::hours(3)),
-    };
+    let long = theme == Theme::Brakes || rng.percent(10);
+    let (least, most) = if long { (Ms::hours(4), Ms::hours(30)) } else { (Ms::mins(15), Ms::hours(3)) };
+    let trouble = rng.span(least, most);
+    let timer = rng.percent(8).then(|| rng.ms(Ms::secs(20), Ms::mins(3)));
+    story(format!("seed {seed}"), seed, rng, theme, (trouble, timer), long)
+}
+
+/// Many things go wrong at once and shortly, so that the rarest is met as often as any other.
+pub fn barrage(seed: u64) -> Scenario {
+    let mut rng = Rng::new(seed);
+    let trouble = rng.span(Ms::mins(20), Ms::mins(80));
+    let timer = rng.percent(5).then(|| rng.ms(Ms::secs(20), Ms::mins(1)));
+    story(format!("barrage {seed}"), seed, rng, Theme::Barrage, (trouble, timer), false)
+}
+
+fn story(
+    name: String,
+    seed: u64,
+    mut rng: Rng,
+    theme: Theme,
+    (trouble, timer): (Ms, Option<Ms>),
+    long: bool,
+) -> Scenario {
+    let host = host(&mut rng, theme);
     let mut made = Scenario {
-        name: format!("seed {seed}"),
+        name,
         seed,
-        trouble: rng.span(least, most),
+        trouble,
         calm: Ms::hours(80),
-        timer: rng.percent(8).then(|| rng.ms(Ms::secs(20), Ms::mins(3))),
-        host: host(&mut rng, theme),
+        timer,
+        host,
         apps: Vec::new(),
         envs: Vec::new(),
         services: Vec::new(),
@@ -103,7 +109,7 @@ fn host(rng: &mut Rng, theme: Theme) -> Host {
 
 fn brakes(rng: &mut Rng, theme: Theme) -> Option<Brakes> {
     if theme == Theme::Barrage && rng.percent(70) {
-        let (cooldown, plateau, soak) = (rng.span(Ms::secs(5), Ms::secs(40)), Ms::mins(2), Ms::secs(20));
+        let (cooldown, plateau, soak) = (rng.span(Ms::secs(5), Ms::mins(2)), Ms::mins(4), Ms::secs(20));
         return Some(Brakes { cooldown, plateau, per_hour: 20, per_day: 20, soak });
     }
     rng.percent(60).then(|| {
@@ -136,7 +142,7 @@ fn parts(rng: &mut Rng, made: &mut Scenario, theme: Theme) {
         let (lock, sentinel, replaces) = (rng.percent(60), rng.percent(30), rng.percent(30));
         made.apps.push(App { name: (*name).into(), lock, sentinel, replaces });
     }
-    let count = if theme == Theme::Storm { 4 + rng.below(3) } else { 1 + rng.below(if barrage { 4 } else { 5 }) };
+    let count = if theme == Theme::Storm { 4 + rng.below(3) } else { 1 + rng.below(if barrage { 3 } else { 5 }) };
     for (n, name) in SERVICES.iter().enumerate().take(count) {
         let before = &SERVICES[..n];
         let app = (!made.apps.is_empty() && rng.percent(70)).then(|| rng.pick(&made.apps).name.clone());

@@ -34,6 +34,18 @@ const BY_KINDS: &[Theme] = &[
     Theme::People,
 ];
 
+/// Effects that come a few times in a story, and how often at most.
+const SELDOM: &[(&str, u32)] = &[
+    ("began", 12),
+    ("ended", 12),
+    ("settled", 8),
+    ("returning", 5),
+    ("returned", 5),
+    ("perform_back", 5),
+    ("arm", 4),
+    ("disarm", 4),
+];
+
 pub(super) struct Faults<'a> {
     rng: Rng,
     made: &'a Scenario,
@@ -52,17 +64,36 @@ impl Faults<'_> {
         faults.faults
     }
 
-    /// Something breaks twice a minute or so, and five times as often something else is in the way for a moment.
+    /// Each minute four things break, fifteen are in the way for a moment, and four of those happen that are rare.
     fn barrage(&mut self) {
         let minutes = usize::try_from(self.made.trouble.0 / 60_000).unwrap_or(20);
-        for _ in 0..2 * minutes {
+        for _ in 0..4 * minutes {
             let at = self.when();
             self.breaks(at);
         }
-        for _ in 0..10 * minutes {
+        for _ in 0..15 * minutes {
             let theme = *self.rng.pick(BY_KINDS);
             self.adversity(theme);
         }
+        for _ in 0..4 * minutes {
+            self.rare();
+        }
+    }
+
+    /// What the themes have as one half of a kind.
+    fn rare(&mut self) {
+        let (at, lasts, app) = (self.any_moment(), self.lasts(), self.app());
+        let (lasts, what) = match self.rng.below(8) {
+            0 => (Ms::ZERO, What::Replace { down: self.rng.span(Ms(200), Ms::mins(2)) }),
+            1 => (lasts, What::OldActor(app)),
+            2 => (lasts, What::Rival),
+            3 => (Ms::ZERO, What::Gone(app)),
+            4 => (Ms::ZERO, What::Revision(app)),
+            5 => (Ms::ZERO, What::Look),
+            6 => (Ms::ZERO, What::View),
+            _ => (lasts.max(Ms::secs(30)), What::Starve { late: Ms::secs(2), echo: self.rng.percent(50) }),
+        };
+        self.push(at, lasts, what);
     }
 
     fn all(&mut self, theme: Theme, long: bool) {
@@ -114,8 +145,8 @@ impl Faults<'_> {
     }
 
     fn lasts(&mut self) -> Ms {
-        if self.barrage && self.rng.percent(85) {
-            return self.rng.span(Ms::secs(1), Ms::mins(1));
+        if self.barrage {
+            return self.rng.span(Ms::secs(1), Ms::secs(30));
         }
         let most = Ms::hours(2).min(self.made.trouble).max(Ms::secs(2));
         self.rng.span(Ms::secs(1), most)
@@ -147,7 +178,7 @@ impl Faults<'_> {
         let held = if stubborn { lasts } else { Ms::ZERO };
         let env = (!self.made.envs.is_empty()).then(|| self.rng.pick(&self.made.envs).name.clone());
         let toy = (!self.made.toys.is_empty()).then(|| self.rng.pick(&self.made.toys).clone());
-        let (lasts, what) = match (self.rng.below(15), env, toy) {
+        let (lasts, what) = match (self.rng.below(14), env, toy) {
             (0, ..) => (Ms::ZERO, What::Fail(service)),
             (1, ..) => (Ms::ZERO, What::Kill(service)),
             (2, ..) => (lasts, What::CrashLoop { service, after: self.rng.span(Ms(100), Ms::secs(20)) }),
@@ -156,8 +187,7 @@ impl Faults<'_> {
             (6, ..) => (lasts, What::Flapping(service)),
             (7, ..) => (lasts, What::Relapse { service, after: self.rng.span(Ms::secs(10), Ms::mins(20)) }),
             (8 | 9, Some(env), _) => (Ms::ZERO, What::Drift(env)),
-            (10, Some(env), _) => (Ms::ZERO, What::Gone(env)),
-            (11, Some(env), _) => (Ms::ZERO, What::Revision(env)),
+            (10, Some(env), _) => (Ms::ZERO, if stubborn { What::Gone(env) } else { What::Revision(env) }),
             (11.., _, Some(toy)) => {
                 let key = u32::try_from(self.rng.below(toy.keys as usize)).unwrap_or(0);
                 (Ms::ZERO, What::BreakToy { toy: toy.name, key })
@@ -205,20 +235,15 @@ impl Faults<'_> {
             ("returned", 3),
             ("turned", 8),
             ("held", 6),
-            ("settled", 4),
-            ("returning", 5),
-            ("returned", 5),
-            ("perform_back", 5),
-            ("arm", 2),
-            ("arm", 4),
-            ("disarm", 2),
-            ("disarm", 4),
+            ("arm", 3),
+            ("disarm", 3),
             ("adopt", 3),
             ("release", 4),
             ("cancel", 2),
             ("noted", 6),
         ];
-        let (name, most) = *self.rng.pick(NAMES);
+        let names = if self.barrage && self.rng.percent(40) { SELDOM } else { NAMES };
+        let (name, most) = *self.rng.pick(names);
         let nth = 1 + u32::try_from(self.rng.below(most as usize)).unwrap_or(0);
         let side = if self.rng.percent(50) { Side::Before } else { Side::After };
         When::Effect { name: name.into(), nth, side }
@@ -232,8 +257,8 @@ impl Faults<'_> {
         let at = if self.rng.percent(85) { self.at_effect() } else { self.when() };
         let down = self.rng.span(Ms(200), Ms::mins(10));
         let what = match self.rng.below(10) {
-            0..=2 => What::Replace { down },
-            3 => What::Reboot { down: Ms::secs(15), power_cut: self.rng.percent(50) },
+            0 => What::Replace { down },
+            1 => What::Reboot { down: Ms::secs(15), power_cut: self.rng.percent(50) },
             _ => What::Crash { tail: self.tail(), down },
         };
         self.push(at, Ms::ZERO, what);
@@ -242,7 +267,7 @@ impl Faults<'_> {
     fn gates(&mut self) {
         let (at, lasts) = (self.any_moment(), self.lasts());
         let states = [SystemState::Starting, SystemState::Stopping, SystemState::Maintenance];
-        let what = match self.rng.below(13) {
+        let what = match self.rng.below(12) {
             0 => What::NoHostSentinel,
             1 | 2 => What::NoSentinel(self.watch()),
             3 => What::NoSentinel(format!("app.{}", self.app())),
@@ -250,9 +275,14 @@ impl Faults<'_> {
             5 | 6 => What::DeployLock(self.app()),
             7 => What::LockUnreadable(self.app()),
             8 => What::Operator(self.app()),
-            9 => What::OldActor(self.app()),
-            10 => What::Rival,
-            11 => What::Unreachable,
+            9 => {
+                if self.rng.percent(50) {
+                    What::OldActor(self.app())
+                } else {
+                    What::Rival
+                }
+            }
+            10 => What::Unreachable,
             _ => What::System(*self.rng.pick(&states)),
         };
         self.push(at, lasts, what);
@@ -292,7 +322,7 @@ impl Faults<'_> {
             6 | 7 => What::BusAway,
             8 => What::HintsLost,
             9 => What::HintStorm,
-            _ => What::Starve { late: self.rng.span(Ms(100), Ms::secs(3)), echo: self.rng.percent(40) },
+            _ => What::Starve { late: self.rng.span(Ms(100), Ms::secs(1)), echo: self.rng.percent(40) },
         };
         self.push(at, lasts, what);
     }
@@ -301,7 +331,7 @@ impl Faults<'_> {
         let (at, mut lasts) = (self.any_moment(), self.lasts());
         if self.barrage {
             // As long as it takes that a cure comes meanwhile.
-            lasts = lasts.max(self.rng.ms(Ms::secs(10), Ms::mins(2)));
+            lasts = lasts.max(self.rng.ms(Ms::secs(10), Ms::mins(1)));
         }
         let service = self.service();
         let what = match self.rng.below(12) {
@@ -337,7 +367,7 @@ impl Faults<'_> {
         let (service, watch, app) = (self.service(), self.watch(), self.app());
         let one = self.rng.percent(50).then(|| watch.clone());
         let changes = [Change::Observe, Change::Propose, Change::Act, Change::Slower, Change::Remove];
-        let (lasts, what) = match self.rng.below(19) {
+        let (lasts, what) = match self.rng.below(18) {
             0 => (Ms::ZERO, What::Stop(service)),
             1 | 2 => (Ms::ZERO, What::Start(service)),
             3 => (Ms::ZERO, What::Restart(service)),
@@ -348,8 +378,7 @@ impl Faults<'_> {
             8 => (Ms::ZERO, What::Pause { watch: one, span: lasts }),
             9 => (Ms::ZERO, What::Resume { watch: one }),
             10 => (Ms::ZERO, What::Clear { watch: one }),
-            11 => (Ms::ZERO, What::Look),
-            18 => (Ms::ZERO, What::View),
+            11 => (Ms::ZERO, if self.rng.percent(50) { What::Look } else { What::View }),
             12 => (Ms::ZERO, What::Cycle(watch)),
             13 | 14 => (Ms::ZERO, What::Apply(watch)),
             15 | 16 => (lasts, What::Reload { watch, change: *self.rng.pick(&changes) }),
