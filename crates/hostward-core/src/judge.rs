@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::ask::Fault;
 use crate::hold::Lift;
 use crate::id::Str;
+use crate::planted::{Bug, planted};
 use crate::time::{Ms, Now};
 
 /// Up counts after this many looks in a row (`recover_runs`), but the first look ever counts at once.
@@ -202,7 +203,7 @@ impl Aspect {
     /// Takes one look into account. `urgent`: something that needs this is down.
     pub fn look(&mut self, asked: Now, seen: Option<Seen>, confirm: Confirm, urgent: bool) {
         self.asked = asked;
-        match seen {
+        match misjudged(seen) {
             Some(Seen::Unknown(fault)) => self.fault = Some(fault),
             None => {
                 self.fault = None;
@@ -284,6 +285,16 @@ impl Aspect {
     }
 }
 
+/// What was seen, but for the bug that takes the unknown for down.
+fn misjudged(seen: Option<Seen>) -> Option<Seen> {
+    match seen {
+        Some(Seen::Unknown(fault)) if planted(Bug::UnknownIsDown) => {
+            Some(Seen::Down(Reason::new(Code::Failed, fault.to_string())))
+        }
+        seen => seen,
+    }
+}
+
 fn same(old: Option<&Seen>, new: &Seen) -> bool {
     match (old, new) {
         // A probe that is silent and answers 502 in turn is down all the same.
@@ -356,6 +367,9 @@ impl Target {
     }
 
     pub fn touch(&mut self, now: Now) {
+        if planted(Bug::OldLook) {
+            return;
+        }
         self.touched = Some(now);
         for aspect in self.aspects.values_mut() {
             aspect.touch(now);

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Resource, RunId, Rung, Str, TargetId, UnitName, WatchId};
 use crate::plan::Plan;
+use crate::planted::{Bug, planted};
 use crate::run::{OpenRun, StepEnd};
 use crate::time::{Ms, Now};
 
@@ -401,12 +402,17 @@ impl State {
             push_bounded(&mut brake.attempts, attempt, ATTEMPTS_KEPT);
             brake.held.clear();
         }
-        push_bounded(&mut self.charges, (at, plan.cost), CHARGES_KEPT);
+        if !planted(Bug::ChargedLate) {
+            push_bounded(&mut self.charges, (at, plan.cost), CHARGES_KEPT);
+        }
         self.runs.insert(id, OpenRun::new(plan.clone(), origin, at));
     }
 
     fn closed(&mut self, run: RunId, result: &Closing, at: Now) {
         let Some(open) = self.runs.remove(&run) else { return };
+        if planted(Bug::ChargedLate) {
+            push_bounded(&mut self.charges, (open.opened, open.plan.cost), CHARGES_KEPT);
+        }
         if let Closing::Stuck { why, .. } = result {
             let (watch, touches) = (open.plan.watch.clone(), open.plan.touches.clone());
             self.stuck.push(Stuck { run, watch, touches, why: why.clone(), at });

@@ -21,6 +21,7 @@ pub mod judge;
 pub mod ledger;
 pub mod notify;
 pub mod plan;
+pub mod planted;
 pub mod policy;
 pub mod prove;
 pub mod replay;

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ask::Question;
 use crate::id::{Resource, RunId, Rung, Str, TargetId, UnitName, WatchId};
+use crate::planted::{Bug, planted};
 use crate::time::Ms;
 
 /// What a restart costs of the host's budget.
@@ -145,7 +146,8 @@ pub struct Stop {
 impl Stop {
     /// Everything that it takes down, in the order of their return.
     pub fn units(&self) -> impl Iterator<Item = &UnitName> {
-        std::iter::once(&self.unit).chain(&self.closure)
+        let closure = if planted(Bug::ClosureForgotten) { &[][..] } else { &self.closure };
+        std::iter::once(&self.unit).chain(closure)
     }
 }
 

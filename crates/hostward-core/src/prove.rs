@@ -4,6 +4,7 @@ use crate::ask::{Active, Answer, Interpreter, Load, Mount, Reading};
 use crate::id::Str;
 use crate::judge::Seen;
 use crate::plan::{Check, Proof, Want};
+use crate::planted::{Bug, planted};
 use crate::time::{Ms, Now};
 use crate::world::World;
 
@@ -15,6 +16,8 @@ const ONE_LOOK: Ms = Ms::secs(30);
 pub struct Proving {
     /// Looks asked for before this are no evidence.
     pub since: Now,
+    /// When the act was made. What began between its intent and itself is not its doing.
+    acted: Now,
     /// Boot time after which it is not proved.
     pub until: Ms,
     /// What the act itself said, when it did not say "ok": then one look decides.
@@ -49,9 +52,10 @@ enum Look {
 }
 
 impl Proving {
-    pub fn new(now: Now, proof: &Proof, said: Option<Said>) -> Self {
+    pub fn new(now: Now, acted: Now, proof: &Proof, said: Option<Said>) -> Self {
         let within = if said.is_some() { ONE_LOOK } else { proof.within };
-        Proving { since: now, until: now.up + within, said, passes: 0, passing_since: None, last_failure: None }
+        let until = now.up + within;
+        Proving { since: now, acted, until, said, passes: 0, passing_since: None, last_failure: None }
     }
 
     /// Judges the looks since `self.since`. `answer(n)` is what came back for the n-th check, and when it was asked for.
@@ -59,14 +63,13 @@ impl Proving {
         &mut self,
         world: &World,
         proof: &Proof,
-        began: Now,
         answer: impl Fn(usize) -> Option<(Now, &'a Answer)>,
     ) -> Round {
         let now = world.now;
         let mut failed = None;
         let mut waiting = false;
         for (n, check) in proof.checks.iter().enumerate() {
-            match look(world, check, self.since, began, answer(n)) {
+            match look(world, check, self.since, self.acted, answer(n)) {
                 Look::Pass => {}
                 Look::Waiting => waiting = true,
                 Look::Fail(why) => failed = failed.or(Some(why)),
@@ -111,7 +114,7 @@ fn is_return(proof: &Proof) -> bool {
     proof.checks.iter().all(|check| matches!(check, Check::Fact(_, Want::Returned)))
 }
 
-fn look(world: &World, check: &Check, since: Now, began: Now, answer: Option<(Now, &Answer)>) -> Look {
+fn look(world: &World, check: &Check, since: Now, acted: Now, answer: Option<(Now, &Answer)>) -> Look {
     match check {
         Check::Target(id) => {
             let Some(target) = world.target(id) else { return Look::Waiting };
@@ -135,7 +138,7 @@ fn look(world: &World, check: &Check, since: Now, began: Now, answer: Option<(No
         }
         Check::Fact(_, want) => match answer {
             Some((asked, answer)) if asked.not_before(since) => match answer {
-                Ok(reading) => fact(*want, reading, began, world.now.boot),
+                Ok(reading) => fact(*want, reading, acted, world.now.boot),
                 Err(fault) => Look::Fail(fault.to_string().into()),
             },
             _ => Look::Waiting,
@@ -143,11 +146,11 @@ fn look(world: &World, check: &Check, since: Now, began: Now, answer: Option<(No
     }
 }
 
-fn fact(want: Want, reading: &Reading, began: Now, boot: u32) -> Look {
+fn fact(want: Want, reading: &Reading, acted: Now, boot: u32) -> Look {
     match (want, reading) {
         (Want::StartedSince, Reading::Unit(unit)) => {
             // Across a reboot any start is later than the act.
-            let since = if began.boot == boot { began.up } else { Ms(1) };
+            let since = if acted.boot == boot && !planted(Bug::TrueBefore) { acted.up } else { Ms(1) };
             if unit.running() && unit.main_started >= since && unit.job.is_none() {
                 Look::Pass
             } else {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{RunId, Str, UnitName};
 use crate::ledger::{Closing, Origin};
 use crate::plan::{Act, Back, OnCrash, OnFail, Plan, Proof, Step, When};
+use crate::planted::{Bug, planted};
 use crate::time::{Ms, Now};
 
 /// Between two tries of the same give-back: doubles from the first ...
@@ -192,6 +193,9 @@ impl OpenRun {
 
     /// The steps whose give-back has fallen due, last taken first.
     fn due(&self, closing: Option<&Closing>) -> Vec<u16> {
+        if planted(Bug::UndoSkipped) && matches!(closing, Some(Closing::Unproved { .. })) {
+            return Vec::new();
+        }
         let fallen = |step: &u16| match (self.owed(*step).map(|back| back.when), closing) {
             (None, _) | (Some(When::Last | When::Failed), None) => false,
             (Some(When::After(after)), None) => usize::from(after) < self.steps.len(),

@@ -129,7 +129,8 @@ impl Book {
             return;
         }
         if matches!(outcome, Outcome::Lost(_)) {
-            begun.lost = Some(real);
+            // Said twice, it was lost when it was said first.
+            begun.lost.get_or_insert(real);
         }
         begun.word = Some(outcome.clone());
     }

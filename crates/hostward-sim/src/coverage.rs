@@ -77,7 +77,9 @@ impl Coverage {
     }
 
     pub fn fault(&mut self, what: &What) {
-        self.count("fault", &what.name());
+        let name = what.name();
+        assert!(What::NAMES.contains(&name.as_str()), "{name} is missing among the names of faults");
+        self.count("fault", &name);
     }
 
     pub fn moment(&mut self, effect: &str, side: Side) {
@@ -119,15 +121,20 @@ impl Coverage {
         }
     }
 
-    fn has(&self, kind: &str, name: &str) -> bool {
-        self.counts.get(kind).is_some_and(|names| names.contains_key(name))
+    fn of(&self, kind: &str, name: &str) -> u64 {
+        self.counts.get(kind).and_then(|names| names.get(name)).copied().unwrap_or(0)
     }
 
-    /// What must be reached in a run of some size, and was not.
-    pub fn missing(&self) -> Vec<String> {
-        let holds = Hold::ALL.iter().map(|hold| ("hold", hold.label()));
-        let known = holds.chain(EXPECTED.iter().flat_map(|(kind, names)| names.iter().map(|name| (*kind, *name))));
-        known.filter(|(kind, name)| !self.has(kind, name)).map(|(kind, name)| format!("{kind}: {name}")).collect()
+    /// What must be reached in a run of some size, and was not: each hold, rung, fault and crash point so many times, and
+    /// everything else once.
+    pub fn missing(&self, times: u64) -> Vec<String> {
+        let holds = Hold::ALL.iter().map(|hold| ("hold", hold.label(), times));
+        let faults = What::NAMES.iter().map(|name| ("fault", *name, times));
+        let often = OFTEN.iter().flat_map(|(kind, names)| names.iter().map(move |name| (*kind, *name, times)));
+        let once = ONCE.iter().flat_map(|(kind, names)| names.iter().map(|name| (*kind, *name, 1)));
+        let wanted = holds.chain(faults).chain(often).chain(once);
+        let rare = wanted.filter(|(kind, name, times)| self.of(kind, name) < *times);
+        rare.map(|(kind, name, _)| format!("{kind} {name}: {}", self.of(kind, name))).collect()
     }
 
     pub fn table(&self) -> String {
@@ -162,16 +169,10 @@ fn closing(result: &Closing) -> &'static str {
     }
 }
 
-/// Beside every hold: what a run of some thousand seeds must have reached.
-const EXPECTED: &[(&str, &[&str])] = &[
+/// Beside every hold and every fault: what must be reached again and again. An effect is reached when something struck
+/// before or after it.
+const OFTEN: &[(&str, &[&str])] = &[
     ("rung", &["restart", "reconcile", "mend", "replace"]),
-    ("closing", &["proved", "unproved", "held", "stuck"]),
-    ("settlement", &["cleared", "not_cleared", "relapsed"]),
-    ("step", &["done", "unproved", "lost", "held"]),
-    ("give-back", &["done", "unproved"]),
-    ("act", &["command", "restart", "stop", "unfence", "another try"]),
-    ("act given back", &["start", "fence", "command", "another try"]),
-    ("reply", &["view", "applied: ran", "applied: held"]),
     (
         "struck",
         &[
@@ -201,4 +202,15 @@ const EXPECTED: &[(&str, &[&str])] = &[
             "after adopt",
         ],
     ),
+];
+
+/// What a run of some thousand seeds must have reached at all.
+const ONCE: &[(&str, &[&str])] = &[
+    ("closing", &["proved", "unproved", "held", "stuck"]),
+    ("settlement", &["cleared", "not_cleared", "relapsed"]),
+    ("step", &["done", "unproved", "lost", "held"]),
+    ("give-back", &["done", "unproved"]),
+    ("act", &["command", "restart", "stop", "unfence", "another try"]),
+    ("act given back", &["start", "fence", "command", "another try"]),
+    ("reply", &["view", "applied: ran", "applied: held"]),
 ];

@@ -6,6 +6,7 @@
 mod acts;
 mod brakes;
 mod debts;
+mod expected;
 mod proof;
 mod stands;
 mod turns;
@@ -22,6 +23,8 @@ pub enum Moment<'a> {
     Effect(&'a Effect),
     /// A turn is over and its effects are on their way.
     Turn { event: &'static str, wanted: usize, records: bool },
+    /// The story is over.
+    End,
 }
 
 pub type Verdict = Result<(), String>;
@@ -53,6 +56,7 @@ macro_rules! laws {
 laws! {
     acts::no_act_without_durable_intent, "No forward act without a durable intent that precedes it (architecture, Invariants).";
     acts::charged_before_act, "An attempt is charged to the budget and to each target it heals before its act (safety, Attempts).";
+    acts::charged_once, "An attempt is charged once, whatever crashes (safety, Attempts).";
     acts::no_act_on_unknown, "A plan begins on a look that said \"down\", not on one that could not be made (safety, From observation).";
     acts::no_old_evidence, "Nothing seen before our own last touch is evidence (core, decision 7).";
     acts::no_act_while_an_ending_hold_stands, "A hold that stood when a forward step's leave was asked for ends it (safety, Holds).";
@@ -81,6 +85,7 @@ laws! {
     turns::queues_are_bounded, "No unbounded queue (architecture, Invariants).";
     turns::no_hold_outlives_its_lift, "A hold that was to lift at a time has lifted at that time (safety, Holds).";
     turns::no_cycle_among_holds, "No two wait for each other (testing, Simulator).";
+    expected::as_expected, "What a named world expects of each of its watches (worlds/*.toml).";
     turns::orders_are_answered, "Whoever gives an order gets a reply in time (architecture, Invariants).";
 }
 

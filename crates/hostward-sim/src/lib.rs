@@ -13,6 +13,8 @@ pub mod coverage;
 pub mod disk;
 pub mod host;
 pub mod law;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod rng;
 pub mod run;
 pub mod scenario;

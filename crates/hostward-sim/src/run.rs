@@ -1,8 +1,10 @@
 //! One scenario, played to its end.
 
+use std::collections::BTreeMap;
+
 use crate::calm;
 use crate::coverage::Coverage;
-use crate::law::{Breach, Laws};
+use crate::law::{Breach, Laws, Moment};
 use crate::scenario::Scenario;
 use crate::sim::Sim;
 use crate::trace::Trace;
@@ -14,6 +16,8 @@ pub struct Outcome {
     pub breach: Option<Breach>,
     pub coverage: Coverage,
     pub steps: u64,
+    /// How often each effect was wanted.
+    pub counts: BTreeMap<&'static str, u32>,
     pub lasted: Ms,
     pub hash: u64,
     pub lines: Vec<String>,
@@ -31,6 +35,9 @@ pub fn play(scenario: &Scenario, laws: Laws, trace: Trace) -> Outcome {
     {
         sim.blame("all_is_well_in_the_end", why);
     }
+    if sim.breach.is_none() {
+        sim.check(&Moment::End);
+    }
     let known = match (&trace_kept, &sim.engine) {
         (true, Some(engine)) => format!("{:#?}\n\n{:#?}", engine.world().live, engine.world().state),
         _ => String::new(),
@@ -41,6 +48,7 @@ pub fn play(scenario: &Scenario, laws: Laws, trace: Trace) -> Outcome {
         breach: sim.breach,
         coverage: sim.coverage,
         steps: sim.steps,
+        counts: sim.counts,
         hash: sim.hash,
         lines: sim.trace.into_lines(),
     }

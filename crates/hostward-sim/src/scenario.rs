@@ -3,16 +3,20 @@
 //! The same type is made from a seed, read from a file, shrunk and written beside a failure. Nothing else decides what
 //! happens: two runs of one scenario are the same, byte for byte.
 
+pub mod expect;
 pub mod fault;
 pub mod generate;
 pub mod policy;
+pub mod sweep;
 
 use hostward_core::plan::OnCrash;
 use hostward_core::policy::{Brakes, Budget, Mode};
 use hostward_core::time::Ms;
 use serde::{Deserialize, Serialize};
 
+pub use expect::Expect;
 pub use fault::{Fault, What, When};
+pub use sweep::Sweep;
 
 /// One whole story.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,6 +46,10 @@ pub struct Scenario {
     pub toys: Vec<Toy>,
     #[serde(default)]
     pub faults: Vec<Fault>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expect: Vec<Expect>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sweep: Vec<Sweep>,
 }
 
 /// `[host]`.

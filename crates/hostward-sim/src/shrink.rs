@@ -2,7 +2,7 @@
 
 use hostward_core::time::Ms;
 
-use crate::law::Laws;
+use crate::law::{Breach, Laws};
 use crate::run::{Outcome, play};
 use crate::scenario::Scenario;
 use crate::trace::Trace;
@@ -10,9 +10,16 @@ use crate::trace::Trace;
 /// Plays at most so many stories for it.
 const TRIES: u32 = 400;
 
-/// The smallest story found that breaks the same law, and how it ended.
-pub fn shrink(scenario: &Scenario, law: &'static str, laws: Laws) -> Scenario {
-    let mut shrinking = Shrinking { best: scenario.clone(), law, laws, tries: 0 };
+/// A smaller story may break its law later than the whole one; it is played for this much longer.
+const LATER: Ms = Ms::hours(1);
+
+/// The smallest story found that breaks the same law.
+pub fn shrink(scenario: &Scenario, breach: &Breach) -> Scenario {
+    // What is expected of a named world is expected of all of it.
+    if !scenario.expect.is_empty() {
+        return scenario.clone();
+    }
+    let mut shrinking = Shrinking { best: scenario.clone(), law: breach.law, last: breach.real + LATER, tries: 0 };
     loop {
         let before = size(&shrinking.best);
         shrinking.faults();
@@ -32,7 +39,8 @@ fn size(scenario: &Scenario) -> (usize, usize, u64) {
 struct Shrinking {
     best: Scenario,
     law: &'static str,
-    laws: Laws,
+    /// No story is played past this, unless its law is about the end.
+    last: Ms,
     tries: u32,
 }
 
@@ -43,7 +51,11 @@ impl Shrinking {
             return false;
         }
         self.tries += 1;
-        let Outcome { breach, .. } = play(&smaller, self.laws, Trace::Off);
+        let mut played = smaller.clone();
+        if self.law != "all_is_well_in_the_end" {
+            played.calm = played.calm.min(self.last.saturating_sub(played.trouble));
+        }
+        let Outcome { breach, .. } = play(&played, Laws { only: Some(self.law) }, Trace::Off);
         let still = breach.is_some_and(|breach| breach.law == self.law);
         if still {
             self.best = smaller;

@@ -72,7 +72,8 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
     let runtime = builder.build()?;
     let exit = runtime.block_on(async {
         match cli.verb {
-            Verb::Run => daemon::run(&paths).await,
+            // Boxed: its state is larger than all the others' together.
+            Verb::Run => Box::pin(daemon::run(&paths)).await,
             Verb::Init => verb::init::init(),
             Verb::Status => verb::look::status(&paths, out).await,
             Verb::Check { watch } => verb::look::check(&paths, out, watch).await,

@@ -43,6 +43,7 @@ impl Spans {
                     self.clear.observe(&target.watch, record.at.since(fell).into());
                 }
             }
+            Turn::Gone => drop(self.fell.remove(target)),
             Turn::Down { .. } | Turn::Unknown { .. } => {}
         }
     }

@@ -20,15 +20,24 @@ pub(crate) struct Options {
 /// The seeds that every run of the tests plays: each once broke a law, or reaches what others seldom do.
 pub(crate) const FIXED: [&str; 4] = ["--seed", "1", "--seeds", "120"];
 
+/// Incidents that happened to somebody.
+const WORLDS: [&str; 3] = [
+    "crates/hostward-sim/worlds/D9.toml",
+    "crates/hostward-sim/worlds/P1.toml",
+    "crates/hostward-sim/worlds/P7.toml",
+];
+
 pub(crate) fn sim(options: &Options) -> Result<()> {
     build(&[])?;
     play(options.arguments.iter().map(String::as_str))
 }
 
-/// What the tests play.
+/// What the tests play: stories from seeds, named worlds, and every bug that can be planted.
 pub(crate) fn fixed() -> Result<()> {
-    build(&[])?;
-    play(FIXED.into_iter().chain(["--quiet"]))
+    build(&["--features", "planted"])?;
+    play(FIXED.into_iter().chain(["--quiet"]))?;
+    play(["--quiet", "--world"].into_iter().chain(WORLDS))?;
+    play(["--planted", "--quiet"].into_iter())
 }
 
 /// What a benchmark plays: built as what ships is, without debug assertions. Where it is.
@@ -37,6 +46,7 @@ pub(crate) fn release() -> Result<PathBuf> {
     Ok(folder().join("release/hostward-sim"))
 }
 
+/// For the tests one build of all: with no bug planted, the core that has them is the one that ships.
 fn build(more: &[&str]) -> Result<()> {
     let manifest = ["build", "--quiet", "--manifest-path", "crates/hostward-sim/Cargo.toml", "--target-dir"];
     let mut build = cargo(manifest);

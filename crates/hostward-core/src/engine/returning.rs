@@ -5,9 +5,11 @@
 
 use super::{Effect, Engine};
 use crate::ask::{Question, Reading};
+use crate::hold::permit;
 use crate::id::{RunId, UnitName};
 use crate::ledger::Body;
 use crate::plan::{Arm, Check, Want};
+use crate::planted::{Bug, planted};
 use crate::run::{Amid, At, Next};
 use crate::time::Ms;
 
@@ -19,6 +21,9 @@ impl Engine {
     pub(super) fn give_back(&mut self, id: RunId, due: &[u16]) -> Option<Ms> {
         let now = self.world.now;
         let run = self.world.state.runs.get(&id)?;
+        if planted(Bug::UndoHeld) && permit(&self.world, &run.plan, 0, run.opened, run.origin).is_err() {
+            return Some(now.up + Ms::secs(5));
+        }
         let ready = due.iter().find(|step| run.back_due(**step, now) <= now.up);
         let Some(step) = ready.copied() else {
             return due.iter().map(|step| run.back_due(*step, now)).min();

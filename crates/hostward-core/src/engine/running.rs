@@ -25,6 +25,7 @@ use crate::hold::{self, Held, Hold, Lift, Permit};
 use crate::id::{RunId, Str, UnitName, WatchId};
 use crate::ledger::{Body, Closing};
 use crate::plan::{Act, Check, Proof};
+use crate::planted::{Bug, planted};
 use crate::prove::{Proving, Round, Said};
 use crate::run::{Amid, At, Next, Outcome, StepEnd, Ticket};
 use crate::time::{Ms, Now};
@@ -48,11 +49,24 @@ pub(super) struct Runs {
 
 #[derive(Debug)]
 enum Phase {
-    Checking { since: Now, goal: Goal },
-    Intending { seq: u64, since: Now },
-    Performing { ticket: Ticket, until: Ms },
+    Checking {
+        since: Now,
+        goal: Goal,
+    },
+    Intending {
+        seq: u64,
+        since: Now,
+    },
+    /// Since its act was made; of one that was adopted only its intent is known.
+    Performing {
+        ticket: Ticket,
+        since: Now,
+        until: Ms,
+    },
     Proving(Proving),
-    Resting { until: Ms },
+    Resting {
+        until: Ms,
+    },
 }
 
 /// What a fresh leave is wanted for.
@@ -80,8 +94,9 @@ impl Runs {
         self.phases.values().filter_map(due).min()
     }
 
-    pub(super) fn perform(&mut self, ticket: Ticket, until: Ms) {
-        self.phases.insert(ticket.run, Phase::Performing { ticket, until: until + WORD_SLACK });
+    fn perform(&mut self, ticket: Ticket, now: Now, deadline: Ms) {
+        let until = now.up + deadline + WORD_SLACK;
+        self.phases.insert(ticket.run, Phase::Performing { ticket, since: now, until });
     }
 }
 
@@ -94,13 +109,18 @@ impl Engine {
         for id in &open {
             let Some(run) = self.world.state.runs.get(id) else { continue };
             let phase = match run.amid() {
+                Some(Amid { act: Some(_), at: At::Go(_), .. }) if planted(Bug::BlindRepeat) => {
+                    Phase::Checking { since: now, goal: Goal::Again }
+                }
                 Some(Amid { act: Some(_), at, tries, began, deadline, .. }) => {
                     let ticket = Ticket { run: *id, at, tries };
                     adopt.push((ticket, Arc::new(run.plan.clone())));
                     let left = deadline.saturating_sub(now.since(began)).max(Ms::secs(30));
-                    Phase::Performing { ticket, until: now.up + left + WORD_SLACK }
+                    Phase::Performing { ticket, since: began, until: now.up + left + WORD_SLACK }
                 }
-                Some(Amid { proof: Some(proof), .. }) => Phase::Proving(Proving::new(now, &proof, None)),
+                Some(Amid { proof: Some(proof), began, .. }) => {
+                    Phase::Proving(Proving::new(now, began, &proof, None))
+                }
                 _ => Phase::Checking { since: now, goal: Goal::Begin },
             };
             self.runs.phases.insert(*id, phase);
@@ -150,7 +170,7 @@ impl Engine {
             Some(Phase::Resting { .. }) => self.runs.check(id, self.world.now),
             Some(Phase::Checking { since, goal }) => self.checking(id, *since, *goal),
             Some(Phase::Intending { seq, since }) => self.intending(id, *seq, *since),
-            Some(Phase::Performing { ticket, until }) => {
+            Some(Phase::Performing { ticket, until, .. }) => {
                 let (ticket, until) = (*ticket, *until);
                 if self.world.now.up >= until {
                     self.out.push(Effect::Cancel(ticket));
@@ -254,7 +274,7 @@ impl Engine {
         let Some(amid) = self.amid(id) else { return };
         if amid.act.is_none() {
             self.arm(id);
-            self.prove(id, &amid, None);
+            self.prove(id, &amid, amid.began, None);
             return;
         }
         self.perform_at(id, &amid);
@@ -267,16 +287,16 @@ impl Engine {
         let arm = self.undo(id);
         self.runs.armed.extend(arm.as_ref().map(|arm| arm.run));
         self.touch(id);
-        self.runs.perform(ticket, self.world.now.up + amid.deadline);
+        self.runs.perform(ticket, self.world.now, amid.deadline);
         self.out.push(Effect::Perform { ticket, plan, arm });
     }
 
     /// The actor's word. A bad one shortens the proof to one fresh look; it never decides by itself.
     pub(super) fn act_ended(&mut self, ticket: Ticket, outcome: Outcome) {
-        let ours = |phase: &Phase| matches!(phase, Phase::Performing { ticket: t, .. } if *t == ticket);
-        if !self.runs.phases.get(&ticket.run).is_some_and(ours) {
-            return;
-        }
+        let acted = match self.runs.phases.get(&ticket.run) {
+            Some(Phase::Performing { ticket: ours, since, .. }) if *ours == ticket => *since,
+            _ => return,
+        };
         let Some(amid) = self.amid(ticket.run) else { return };
         self.touch(ticket.run);
         let said = match outcome {
@@ -285,20 +305,20 @@ impl Engine {
             Outcome::Lost(why) => Some(Said::Lost(why)),
         };
         match said {
-            said if amid.proof.is_some() => self.prove(ticket.run, &amid, said),
+            said if amid.proof.is_some() => self.prove(ticket.run, &amid, acted, said),
             None => self.end_step(ticket.run, amid.at, StepEnd::Done),
             Some(said) => self.unproved(ticket.run, &amid, Some(said), "its outcome was its only proof"),
         }
     }
 
-    fn prove(&mut self, id: RunId, amid: &Amid, said: Option<Said>) {
+    fn prove(&mut self, id: RunId, amid: &Amid, acted: Now, said: Option<Said>) {
         let Some(proof) = &amid.proof else { return };
         for (check, of) in (0u16..).zip(&proof.checks) {
             if let Check::Fact(question, _) = of {
                 self.asks.add_proof(id, check, question);
             }
         }
-        self.runs.phases.insert(id, Phase::Proving(Proving::new(self.world.now, proof, said)));
+        self.runs.phases.insert(id, Phase::Proving(Proving::new(self.world.now, acted, proof, said)));
         self.proving(id);
     }
 
@@ -307,9 +327,8 @@ impl Engine {
         let Some(proof) = &amid.proof else { return };
         let Some(Phase::Proving(proving)) = self.runs.phases.get_mut(&id) else { return };
         let mut proving = proving.clone();
-        let round = proving.round(&self.world, proof, amid.began, |check| {
-            self.asks.proof(id, u16::try_from(check).unwrap_or(u16::MAX))
-        });
+        let round =
+            proving.round(&self.world, proof, |check| self.asks.proof(id, u16::try_from(check).unwrap_or(u16::MAX)));
         let (since, said) = (proving.since, proving.said.clone());
         self.runs.phases.insert(id, Phase::Proving(proving));
         match round {

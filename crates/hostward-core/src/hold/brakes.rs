@@ -4,6 +4,7 @@ use super::{Held, Hold, Lift};
 use crate::id::Rung;
 use crate::ledger::{Attempt, Brake, Settlement};
 use crate::plan::{COST_RESTART, Heal};
+use crate::planted::{Bug, planted};
 use crate::policy::Brakes;
 use crate::time::{Ms, Now};
 
@@ -62,7 +63,8 @@ pub(super) fn brakes(now: Now, brake: &Brake, heal: &Heal, limits: Brakes, cost:
     }
     let Some(last) = brake.attempts.back() else { return };
     let wait = cooldown(limits, brake.failures);
-    if now.since(last.at) < wait {
+    let by_wall = planted(Bug::WallCooldown) && now.wall.saturating_sub(last.at.wall) >= wait;
+    if now.since(last.at) < wait && !by_wall {
         let value = format!("last attempt {} ago", now.since(last.at));
         held.push(Held::new(Hold::Cooldown, value, wait.to_string(), Lift::At(now.reach(last.at, wait))));
     }

@@ -4,6 +4,7 @@ use super::{Held, Hold, Lift};
 use crate::id::TargetId;
 use crate::judge::Target;
 use crate::plan::Heal;
+use crate::planted::{Bug, planted};
 use crate::time::{Ms, Now};
 use crate::world::{Proposal, World};
 
@@ -14,6 +15,9 @@ pub(crate) const CAUSE_PATIENCE: Ms = Ms::mins(10);
 pub(crate) fn causes(world: &World, target: &TargetId, heals: &[Heal]) -> Vec<Held> {
     let mut held = Vec::new();
     let Some(fell) = world.target(target).and_then(Target::fell) else { return held };
+    if planted(Bug::HoldEachOther) {
+        held.extend(siblings(world, target));
+    }
     for cause in world.causes(target) {
         if heals.iter().any(|heal| heal.target == cause) {
             continue;
@@ -34,6 +38,15 @@ pub(crate) fn causes(world: &World, target: &TargetId, heals: &[Heal]) -> Vec<He
         held.push(Held::new(Hold::DependencyDown, value, "the cause first", lift));
     }
     held
+}
+
+/// The bug that makes those wait for each other that need the same.
+fn siblings(world: &World, target: &TargetId) -> Vec<Held> {
+    let down = |other: &TargetId| world.target(other).is_some_and(|t| t.verdict.down().is_some());
+    let others = world.causes(target).into_iter().flat_map(|cause| world.dependents(&cause));
+    let lift = |other: &TargetId| Lift::Fact(format!("{} is up", other.watch).into());
+    let held = |other: TargetId| Held::new(Hold::DependencyDown, "another one is down", "it first", lift(&other));
+    others.filter(|other| other != target && down(other)).map(held).collect()
 }
 
 /// A cause that nobody can act on, or that was not cured in ten minutes, no longer holds: its dependent gets one attempt

@@ -5,8 +5,9 @@ use crate::ask::Reading;
 use crate::id::{Resource, TargetId};
 use crate::ledger::CHARGES_KEPT;
 use crate::plan::{Act, Plan};
+use crate::planted::{Bug, planted};
 use crate::starvation::PRESSED;
-use crate::time::Now;
+use crate::time::{Ms, Now};
 use crate::world::World;
 
 /// Plans that may run together, when they touch nothing in common.
@@ -25,6 +26,9 @@ pub(super) fn host(world: &World, target: &TargetId, plan: &Plan, held: &mut Vec
 /// With the ledger the counters are gone: all caps count as spent, and one trial a plateau is left; to whoever asks, and
 /// to what is healed, whoever asks.
 fn damage(world: &World, target: &TargetId, plan: &Plan, held: &mut Vec<Held>) {
+    if planted(Bug::DamageForgotten) {
+        return;
+    }
     let Some((at, why)) = &world.state.damaged else { return };
     let healed = plan.heals.iter().map(|heal| &heal.target).filter(|id| id.watch == plan.watch);
     let waits = healed.chain([target]).filter_map(|id| {
@@ -70,7 +74,8 @@ fn claimed(world: &World, plan: &Plan, held: &mut Vec<Held>) {
 fn budget(world: &World, plan: &Plan, held: &mut Vec<Held>) {
     let now = world.now;
     let budget = world.policy.host.budget;
-    let charges: Vec<(Now, u32)> = world.state.charged_within(now, budget.per).collect();
+    let per = if planted(Bug::WindowEdge) { budget.per.saturating_sub(Ms(1)) } else { budget.per };
+    let charges: Vec<(Now, u32)> = world.state.charged_within(now, per).collect();
     let spent: u32 = charges.iter().map(|(_, cost)| cost).sum();
     if spent + plan.cost <= budget.cost && charges.len() < CHARGES_KEPT {
         return;
@@ -81,7 +86,7 @@ fn budget(world: &World, plan: &Plan, held: &mut Vec<Held>) {
         left -= cost;
         left + plan.cost <= budget.cost
     });
-    let free_at = frees.map_or(now.up + budget.per, |(at, _)| now.reach(*at, budget.per));
+    let free_at = frees.map_or(now.up + per, |(at, _)| now.reach(*at, per));
     let value = format!("{spent} spent, {} needed", plan.cost);
     held.push(Held::new(Hold::BudgetSpent, value, format!("{} per {}", budget.cost, budget.per), Lift::At(free_at)));
 }

@@ -102,7 +102,7 @@ impl Host {
     fn begin_stop(&mut self, stop: &Stop) -> Ms {
         let Some(n) = self.find(&stop.unit) else { return Ms(5) };
         let mut takes = Ms(5);
-        for name in stop.units() {
+        for name in std::iter::once(&stop.unit).chain(&stop.closure) {
             if let Some(n) = self.find(name)
                 && self.units[n].stoppable()
             {
@@ -222,7 +222,7 @@ impl Host {
         self.jobs.values_mut().for_each(|job| job.followed = false);
     }
 
-    /// A new engine asks what became of its tickets, and drops whatever else is left.
+    /// A new engine asks what became of its tickets, and drops whatever else is left; undos only when it knows whose.
     pub fn adopt(&mut self, tickets: &[Ticket], runs: Option<&[RunId]>) {
         self.jobs.retain(|ticket, _| tickets.contains(ticket));
         self.undos.retain(|run, _| runs.is_none_or(|runs| runs.contains(run)));

@@ -1,5 +1,7 @@
 //! Laws about acts: what must have been so before one is made.
 
+use std::collections::BTreeSet;
+
 use hostward_core::ask::AskKey;
 use hostward_core::engine::Effect;
 use hostward_core::id::TargetId;
@@ -71,6 +73,17 @@ pub(super) fn charged_before_act(sim: &Sim, moment: &Moment<'_>) -> Verdict {
     let charged = |(at, cost): &(hostward_core::time::Now, u32)| Some(*at) == opened && *cost == plan.cost;
     if !state.charges.iter().any(charged) {
         return Err(format!("{ticket:?} is performed and not charged to the host's budget"));
+    }
+    Ok(())
+}
+
+pub(super) fn charged_once(sim: &Sim, moment: &Moment<'_>) -> Verdict {
+    let (Moment::Turn { records: true, .. }, Some(engine)) = (moment, &sim.engine) else { return Ok(()) };
+    for (target, brake) in &engine.world().state.targets {
+        let runs: BTreeSet<_> = brake.attempts.iter().map(|attempt| attempt.run).collect();
+        if runs.len() < brake.attempts.len() {
+            return Err(format!("{target}: {} attempts by {} runs", brake.attempts.len(), runs.len()));
+        }
     }
     Ok(())
 }

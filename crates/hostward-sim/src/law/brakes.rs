@@ -119,10 +119,6 @@ pub(super) fn one_attempt_until_settled(sim: &Sim, moment: &Moment<'_>) -> Verdi
 pub(super) fn damage_spends_all_caps(sim: &Sim, moment: &Moment<'_>) -> Verdict {
     let (Some((_, plan, _)), Some(at)) = (opened(moment), sim.book.damaged) else { return Ok(()) };
     for (target, _, brakes, tries) in healed(sim, plan) {
-        // For a dependent of its own accord: whoever asked is who waits.
-        if target.watch != plan.watch {
-            continue;
-        }
         let since = tries.last().map_or(at, |last| last.at.max(at));
         if sim.real().saturating_sub(since) < brakes.plateau && !doubtful(sim, since) {
             return Err(format!("{target}: the ledger was damaged, its last trial or the damage was at {since}"));

@@ -33,7 +33,7 @@ pub(super) fn nothing_left_stopped(sim: &Sim, moment: &Moment<'_>) -> Verdict {
             Some(Act::Stop(stop)) => Some(stop),
             _ => None,
         });
-        for name in stopped.flat_map(hostward_core::plan::Stop::units) {
+        for name in stopped.flat_map(|stop| std::iter::once(&stop.unit).chain(&stop.closure)) {
             if ours(sim).any(|unit| unit.name == *name) {
                 return Err(format!("run {run} is closed, and {name} still stands as it stopped it"));
             }
@@ -82,7 +82,10 @@ pub(super) fn stops_only_what_it_gives_back(_: &Sim, moment: &Moment<'_>) -> Ver
     let Some(Act::Start(units)) = back.map(|back| &back.act) else {
         return Err(format!("{ticket:?} stops {} and owes nothing", stop.unit));
     };
-    stop.units()
+    // Not by the core's own list: it may be the one that forgets.
+    let stops = std::iter::once(&stop.unit).chain(&stop.closure);
+    stops
+        .into_iter()
         .find(|unit| !units.contains(unit))
         .map_or(Ok(()), |unit| Err(format!("{ticket:?} stops {unit}, which is not given back")))
 }

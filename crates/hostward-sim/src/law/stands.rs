@@ -33,7 +33,9 @@ pub(super) fn ending(sim: &Sim, watch: &WatchId, by: Origin) -> Vec<Standing> {
     }
     for (of, (at, span)) in &sim.book.paused {
         let meant = of.as_ref().is_none_or(|of| of == watch);
-        if meant && sim.real() < *at + *span {
+        // Across a reboot whose wall clock jumped nobody can know how long it has stood.
+        let known = sim.book.doubt.is_none_or(|doubt| doubt < *at);
+        if meant && known && sim.real() < *at + *span {
             found.push((Hold::Maintenance, *at));
         }
     }

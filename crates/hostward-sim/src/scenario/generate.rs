@@ -1,13 +1,14 @@
 //! From a seed to a story. Biased: what is rare in the world is not rare here.
 
-use hostward_core::ask::SystemState;
+mod faults;
+
 use hostward_core::plan::OnCrash;
 use hostward_core::policy::{Brakes, Budget, Mode};
 use hostward_core::time::Ms;
 
-use super::fault::{Change, Side, Tail};
-use super::{App, Env, Fault, Host, Rung, Scenario, Service, Toy, What, When};
+use super::{App, Env, Host, Rung, Scenario, Service, Toy};
 use crate::rng::Rng;
+use faults::Faults;
 
 /// What a story is mostly about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ enum Theme {
     /// A long story with short brakes.
     Brakes,
     Storm,
+    /// Everything at once, each thing shortly. A family of its own ([`barrage`]).
+    Barrage,
 }
 
 const THEMES: &[Theme] = &[
@@ -44,33 +47,57 @@ const THEMES: &[Theme] = &[
     Theme::Storm,
 ];
 
+/// A story from the themes: few things go wrong, for as long as they do in the world.
 pub fn scenario(seed: u64) -> Scenario {
     let mut rng = Rng::new(seed);
     let theme = *rng.pick(THEMES);
     let long = theme == Theme::Brakes || rng.percent(10);
     let (least, most) = if long { (Ms::hours(4), Ms::hours(30)) } else { (Ms::mins(15), Ms::hours(3)) };
+    let trouble = rng.span(least, most);
+    let timer = rng.percent(8).then(|| rng.ms(Ms::secs(20), Ms::mins(3)));
+    story(format!("seed {seed}"), seed, rng, theme, (trouble, timer), long)
+}
+
+/// Many things go wrong at once and shortly, so that the rarest is met as often as any other.
+pub fn barrage(seed: u64) -> Scenario {
+    let mut rng = Rng::new(seed);
+    let trouble = rng.span(Ms::mins(20), Ms::mins(80));
+    let timer = rng.percent(5).then(|| rng.ms(Ms::secs(20), Ms::mins(1)));
+    story(format!("barrage {seed}"), seed, rng, Theme::Barrage, (trouble, timer), false)
+}
+
+fn story(
+    name: String,
+    seed: u64,
+    mut rng: Rng,
+    theme: Theme,
+    (trouble, timer): (Ms, Option<Ms>),
+    long: bool,
+) -> Scenario {
+    let host = host(&mut rng, theme);
     let mut made = Scenario {
-        name: format!("seed {seed}"),
+        name,
         seed,
-        trouble: rng.span(least, most),
+        trouble,
         calm: Ms::hours(80),
-        timer: rng.percent(8).then(|| rng.ms(Ms::secs(20), Ms::mins(3))),
-        host: host(&mut rng),
+        timer,
+        host,
         apps: Vec::new(),
         envs: Vec::new(),
         services: Vec::new(),
         toys: Vec::new(),
         faults: Vec::new(),
+        expect: Vec::new(),
+        sweep: Vec::new(),
     };
     parts(&mut rng, &mut made, theme);
-    let mut faults = Faults { rng, made: &made, faults: Vec::new() };
-    faults.all(theme, long);
-    made.faults = faults.faults;
+    made.faults = Faults::of(rng, &made, theme, long);
     made
 }
 
-fn host(rng: &mut Rng) -> Host {
+fn host(rng: &mut Rng, theme: Theme) -> Host {
     let budget = match rng.below(4) {
+        1.. if theme == Theme::Barrage => Budget { cost: 120, per: Ms::hours(1) },
         0 => Budget { cost: u32::try_from(rng.below(4)).unwrap_or(0) + 5, per: Ms::hours(1) },
         1 => Budget { cost: 60, per: Ms::hours(1) },
         2 => Budget { cost: 8, per: Ms::mins(20) },
@@ -80,7 +107,11 @@ fn host(rng: &mut Rng) -> Host {
     Host { mode, settle: *rng.pick(&[Ms::ZERO, Ms::secs(1), Ms::secs(5)]), budget, disk: rng.ms(Ms(1), Ms(60)) }
 }
 
-fn brakes(rng: &mut Rng) -> Option<Brakes> {
+fn brakes(rng: &mut Rng, theme: Theme) -> Option<Brakes> {
+    if theme == Theme::Barrage && rng.percent(70) {
+        let (cooldown, plateau, soak) = (rng.span(Ms::secs(5), Ms::mins(2)), Ms::mins(4), Ms::secs(20));
+        return Some(Brakes { cooldown, plateau, per_hour: 20, per_day: 20, soak });
+    }
     rng.percent(60).then(|| {
         let cooldown = rng.span(Ms::secs(5), Ms::mins(10));
         Brakes {
@@ -105,24 +136,25 @@ const APPS: &[&str] = &["shop", "blog"];
 const SERVICES: &[&str] = &["api", "worker", "proxy", "mail", "cron", "feed"];
 
 fn parts(rng: &mut Rng, made: &mut Scenario, theme: Theme) {
-    let apps = rng.below(3);
+    let barrage = theme == Theme::Barrage;
+    let apps = if barrage { 1 + rng.below(2) } else { rng.below(3) };
     for name in APPS.iter().take(apps) {
         let (lock, sentinel, replaces) = (rng.percent(60), rng.percent(30), rng.percent(30));
         made.apps.push(App { name: (*name).into(), lock, sentinel, replaces });
     }
-    let count = if theme == Theme::Storm { 4 + rng.below(3) } else { 1 + rng.below(5) };
+    let count = if theme == Theme::Storm { 4 + rng.below(3) } else { 1 + rng.below(if barrage { 3 } else { 5 }) };
     for (n, name) in SERVICES.iter().enumerate().take(count) {
         let before = &SERVICES[..n];
         let app = (!made.apps.is_empty() && rng.percent(70)).then(|| rng.pick(&made.apps).name.clone());
-        made.services.push(service(rng, name, before, app));
+        made.services.push(service(rng, theme, name, before, app));
     }
     for n in 0..apps {
-        if rng.percent(80) {
-            env(rng, made, n);
+        if barrage || rng.percent(80) {
+            env(rng, theme, made, n);
         }
     }
-    for name in ["mnt", "vol"].iter().take(rng.below(3)) {
-        let holder = rng.percent(70).then(|| rng.pick(&made.services).name.clone());
+    for name in ["mnt", "vol"].iter().take(if barrage { 1 + rng.below(2) } else { rng.below(3) }) {
+        let holder = rng.percent(if barrage { 90 } else { 70 }).then(|| rng.pick(&made.services).name.clone());
         made.toys.push(Toy {
             name: (*name).into(),
             keys: 1 + u32::try_from(rng.below(3)).unwrap_or(0),
@@ -131,12 +163,12 @@ fn parts(rng: &mut Rng, made: &mut Scenario, theme: Theme) {
             mode: mode(rng),
             interval: rng.span(Ms::secs(5), Ms::mins(1)),
             crash: *rng.pick(&[OnCrash::Again, OnCrash::Again, OnCrash::Unwind, OnCrash::Stuck]),
-            brakes: brakes(rng),
+            brakes: brakes(rng, theme),
         });
     }
 }
 
-fn service(rng: &mut Rng, name: &str, before: &[&str], app: Option<String>) -> Service {
+fn service(rng: &mut Rng, theme: Theme, name: &str, before: &[&str], app: Option<String>) -> Service {
     let some = |rng: &mut Rng, percent| {
         let found: Option<String> = (!before.is_empty() && rng.percent(percent)).then(|| (*rng.pick(before)).into());
         found.into_iter().collect::<Vec<String>>()
@@ -166,17 +198,18 @@ fn service(rng: &mut Rng, name: &str, before: &[&str], app: Option<String>) -> S
         mode: mode(rng),
         needs: some(rng, 20),
         ladder: ladders[ladder].to_vec(),
-        brakes: brakes(rng),
+        brakes: brakes(rng, theme),
     }
 }
 
-fn env(rng: &mut Rng, made: &mut Scenario, app: usize) {
+fn env(rng: &mut Rng, theme: Theme, made: &mut Scenario, app: usize) {
     let app = made.apps[app].name.clone();
     let own: Vec<String> =
         made.services.iter().filter(|s| s.app.as_ref() == Some(&app)).map(|s| s.name.clone()).collect();
     let watched = |name: &&String| made.services.iter().any(|s| s.name == **name && s.watched);
     let prove = own.iter().find(watched).filter(|_| rng.percent(60)).cloned();
-    let quiesce = own.iter().filter(|_| rng.percent(40)).cloned().collect();
+    let quiesce =
+        own.iter().filter(|_| rng.percent(if theme == Theme::Barrage { 60 } else { 40 })).cloned().collect();
     let env = Env {
         name: app.clone(),
         app,
@@ -189,7 +222,7 @@ fn env(rng: &mut Rng, made: &mut Scenario, app: usize) {
         restart: own.iter().filter(|_| rng.percent(70)).cloned().collect(),
         prove,
         reach: rng.percent(30),
-        brakes: brakes(rng),
+        brakes: brakes(rng, theme),
     };
     for service in &mut made.services {
         if own.contains(&service.name) && rng.percent(75) {
@@ -197,292 +230,4 @@ fn env(rng: &mut Rng, made: &mut Scenario, app: usize) {
         }
     }
     made.envs.push(env);
-}
-
-struct Faults<'a> {
-    rng: Rng,
-    made: &'a Scenario,
-    faults: Vec<Fault>,
-}
-
-impl Faults<'_> {
-    fn all(&mut self, theme: Theme, long: bool) {
-        let breaks = 1 + self.rng.below(if long { 12 } else { 5 });
-        for _ in 0..breaks {
-            let at = self.when();
-            self.breaks(at);
-        }
-        if theme == Theme::Storm {
-            let at = self.when();
-            for n in 0..self.made.services.len() {
-                let name = self.made.services[n].name.clone();
-                let after = self.rng.ms(Ms::ZERO, Ms::secs(20));
-                let When::After(base) = at else { continue };
-                self.push(When::After(base + after), Ms::ZERO, What::Fail(name));
-            }
-        }
-        let more = match theme {
-            Theme::Mixed => 8,
-            Theme::Storm => 2,
-            _ => 6,
-        };
-        for _ in 0..self.rng.below(more + 1) {
-            let themes = [
-                Theme::Crashes,
-                Theme::Gates,
-                Theme::Ledger,
-                Theme::Looks,
-                Theme::Cures,
-                Theme::Clocks,
-                Theme::People,
-            ];
-            let of = if theme == Theme::Mixed || self.rng.percent(15) { *self.rng.pick(&themes) } else { theme };
-            self.adversity(of);
-        }
-    }
-
-    fn push(&mut self, at: When, lasts: Ms, what: What) {
-        self.faults.push(Fault { at, lasts, what });
-    }
-
-    /// Most strike when something is broken already: early, and near each other.
-    fn when(&mut self) -> When {
-        let most = self.made.trouble;
-        When::After(self.rng.span(Ms::secs(20), Ms(most.0.max(60_000))))
-    }
-
-    fn lasts(&mut self) -> Ms {
-        let most = Ms::hours(2).min(self.made.trouble).max(Ms::secs(2));
-        self.rng.span(Ms::secs(1), most)
-    }
-
-    fn service(&mut self) -> String {
-        self.rng.pick(&self.made.services).name.clone()
-    }
-
-    fn watch(&mut self) -> String {
-        let services = self.made.services.iter().map(|s| format!("service.{}", s.name));
-        let envs = self.made.envs.iter().map(|e| format!("baseline.{}", e.name));
-        let toys = self.made.toys.iter().map(|t| format!("toy.{}", t.name));
-        let all: Vec<String> = services.chain(envs).chain(toys).collect();
-        self.rng.pick(&all).clone()
-    }
-
-    fn someone(&mut self) -> String {
-        if self.rng.percent(30) { String::new() } else { self.watch() }
-    }
-
-    fn app(&mut self) -> String {
-        if self.made.apps.is_empty() { "shop".into() } else { self.rng.pick(&self.made.apps).name.clone() }
-    }
-
-    fn breaks(&mut self, at: When) {
-        let (service, lasts) = (self.service(), self.lasts());
-        let stubborn = self.rng.percent(40);
-        let held = if stubborn { lasts } else { Ms::ZERO };
-        let env = (!self.made.envs.is_empty()).then(|| self.rng.pick(&self.made.envs).name.clone());
-        let toy = (!self.made.toys.is_empty()).then(|| self.rng.pick(&self.made.toys).clone());
-        let (lasts, what) = match (self.rng.below(14), env, toy) {
-            (0, ..) => (Ms::ZERO, What::Fail(service)),
-            (1, ..) => (Ms::ZERO, What::Kill(service)),
-            (2, ..) => (lasts, What::CrashLoop { service, after: self.rng.span(Ms(100), Ms::secs(20)) }),
-            (3 | 4, ..) => (held, What::Silent { service, stubborn }),
-            (5, ..) => (held, What::Degraded { service, stubborn }),
-            (6, ..) => (lasts, What::Flapping(service)),
-            (7, ..) => (lasts, What::Relapse { service, after: self.rng.span(Ms::secs(10), Ms::mins(20)) }),
-            (8 | 9, Some(env), _) => (Ms::ZERO, What::Drift(env)),
-            (10, Some(env), _) => (Ms::ZERO, if stubborn { What::Gone(env) } else { What::Revision(env) }),
-            (11.., _, Some(toy)) => {
-                let key = u32::try_from(self.rng.below(toy.keys as usize)).unwrap_or(0);
-                (Ms::ZERO, What::BreakToy { toy: toy.name, key })
-            }
-            _ => (Ms::ZERO, What::Silent { service, stubborn: false }),
-        };
-        // A drift is followed by the restart that shows it, as in the incident that began this project.
-        if let (What::Drift(_) | What::Gone(_), When::After(base)) = (&what, &at)
-            && self.rng.percent(60)
-        {
-            let service = self.service();
-            self.push(When::After(*base + Ms::secs(1)), Ms::ZERO, What::Restart(service));
-        }
-        self.push(at, lasts, what);
-    }
-
-    fn adversity(&mut self, theme: Theme) {
-        match theme {
-            Theme::Crashes => self.crashes(),
-            Theme::Gates => self.gates(),
-            Theme::Ledger => self.ledger(),
-            Theme::Looks => self.looks(),
-            Theme::Cures => self.cures(),
-            Theme::Clocks => self.clocks(),
-            _ => self.people(),
-        }
-    }
-
-    fn tail(&mut self) -> Tail {
-        *self.rng.pick(&[Tail::Lost, Tail::Kept, Tail::Kept, Tail::Torn])
-    }
-
-    fn at_effect(&mut self) -> When {
-        const NAMES: &[(&str, u32)] = &[
-            ("ask", 400),
-            ("perform", 6),
-            ("perform", 3),
-            ("perform_back", 4),
-            ("opened", 3),
-            ("began", 6),
-            ("ended", 6),
-            ("closed", 3),
-            ("settled", 3),
-            ("returning", 3),
-            ("returned", 3),
-            ("turned", 8),
-            ("held", 6),
-            ("arm", 3),
-            ("disarm", 3),
-            ("adopt", 3),
-            ("release", 4),
-            ("cancel", 2),
-            ("noted", 6),
-        ];
-        let (name, most) = *self.rng.pick(NAMES);
-        let nth = 1 + u32::try_from(self.rng.below(most as usize)).unwrap_or(0);
-        let side = if self.rng.percent(50) { Side::Before } else { Side::After };
-        When::Effect { name: name.into(), nth, side }
-    }
-
-    fn any_moment(&mut self) -> When {
-        if self.rng.percent(45) { self.at_effect() } else { self.when() }
-    }
-
-    fn crashes(&mut self) {
-        let at = if self.rng.percent(85) { self.at_effect() } else { self.when() };
-        let down = self.rng.span(Ms(200), Ms::mins(10));
-        let what = match self.rng.below(10) {
-            0 => What::Replace { down },
-            1 => What::Reboot { down: Ms::secs(15), power_cut: self.rng.percent(50) },
-            _ => What::Crash { tail: self.tail(), down },
-        };
-        self.push(at, Ms::ZERO, what);
-    }
-
-    fn gates(&mut self) {
-        let (at, lasts) = (self.any_moment(), self.lasts());
-        let states = [SystemState::Starting, SystemState::Stopping, SystemState::Maintenance];
-        let what = match self.rng.below(12) {
-            0 => What::NoHostSentinel,
-            1 | 2 => What::NoSentinel(self.watch()),
-            3 => What::NoSentinel(format!("app.{}", self.app())),
-            4 => What::BadSentinel(self.watch()),
-            5 | 6 => What::DeployLock(self.app()),
-            7 => What::LockUnreadable(self.app()),
-            8 => What::Operator(self.app()),
-            9 => {
-                if self.rng.percent(50) {
-                    What::OldActor(self.app())
-                } else {
-                    What::Rival
-                }
-            }
-            10 => What::Unreachable,
-            _ => What::System(*self.rng.pick(&states)),
-        };
-        self.push(at, lasts, what);
-    }
-
-    fn ledger(&mut self) {
-        let (at, lasts) = (self.any_moment(), self.lasts());
-        match self.rng.below(6) {
-            0 | 1 => self.push(at, lasts, What::DiskFull),
-            2 | 3 => {
-                let by = self.rng.span(Ms(50), Ms::mins(1));
-                self.push(at, lasts, What::DiskSlow(by));
-            }
-            4 => {
-                self.push(at, lasts, What::DiskLies);
-                if self.rng.percent(60) {
-                    let at = self.any_moment();
-                    self.push(at, Ms::ZERO, What::Reboot { down: Ms::secs(15), power_cut: true });
-                }
-            }
-            _ => {
-                self.push(at.clone(), Ms::ZERO, What::Damage);
-                let (tail, down) = (self.tail(), self.rng.span(Ms(200), Ms::mins(2)));
-                self.push(at, Ms::ZERO, What::Crash { tail, down });
-            }
-        }
-    }
-
-    fn looks(&mut self) {
-        let (at, lasts, watch) = (self.any_moment(), self.lasts(), self.someone());
-        let what = match self.rng.below(11) {
-            0 | 1 => What::Blind(watch),
-            2 => What::Mute(watch),
-            3 => What::Slow { watch, by: self.rng.span(Ms(100), Ms::secs(90)) },
-            4 => What::LieUp(watch),
-            5 => What::LieDown(watch),
-            6 | 7 => What::BusAway,
-            8 => What::HintsLost,
-            9 => What::HintStorm,
-            _ => What::Starve { late: self.rng.span(Ms(100), Ms::secs(1)), echo: self.rng.percent(40) },
-        };
-        self.push(at, lasts, what);
-    }
-
-    fn cures(&mut self) {
-        let (at, lasts) = (self.any_moment(), self.lasts());
-        let service = self.service();
-        let what = match self.rng.below(12) {
-            0 | 1 => What::CureFails,
-            2 => What::CureLost,
-            3 | 4 => What::CureNothing,
-            5 => What::CureBreaks(service),
-            6 => What::CureSlow(self.rng.span(Ms::secs(5), Ms::mins(20))),
-            7 => What::WordTwice,
-            8 => What::WordLate(self.rng.span(Ms::secs(1), Ms::mins(30))),
-            9 | 10 => What::StartFails(service),
-            _ => What::ArmFails,
-        };
-        self.push(at, lasts, what);
-    }
-
-    fn clocks(&mut self) {
-        let at = self.any_moment();
-        match self.rng.below(4) {
-            0 => {
-                let power_cut = self.rng.percent(30);
-                self.push(at, Ms::ZERO, What::Reboot { down: Ms::secs(12), power_cut });
-            }
-            n => {
-                let by = i64::try_from(self.rng.span(Ms::secs(30), Ms::hours(48)).0).unwrap_or(0);
-                self.push(at, Ms::ZERO, What::WallJump(if n == 1 { -by } else { by }));
-            }
-        }
-    }
-
-    fn people(&mut self) {
-        let (at, lasts) = (self.any_moment(), self.lasts());
-        let (service, watch, app) = (self.service(), self.watch(), self.app());
-        let one = self.rng.percent(50).then(|| watch.clone());
-        let changes = [Change::Observe, Change::Propose, Change::Act, Change::Slower, Change::Remove];
-        let (lasts, what) = match self.rng.below(18) {
-            0 => (Ms::ZERO, What::Stop(service)),
-            1 | 2 => (Ms::ZERO, What::Start(service)),
-            3 => (Ms::ZERO, What::Restart(service)),
-            4 => (lasts, What::Mask(service)),
-            5 => (lasts, What::Disable(service)),
-            6 => (lasts, What::Touch(app)),
-            7 => (lasts, What::Operator(app)),
-            8 => (Ms::ZERO, What::Pause { watch: one, span: lasts }),
-            9 => (Ms::ZERO, What::Resume { watch: one }),
-            10 => (Ms::ZERO, What::Clear { watch: one }),
-            11 => (Ms::ZERO, if self.rng.percent(50) { What::Look } else { What::View }),
-            12 => (Ms::ZERO, What::Cycle(watch)),
-            13 | 14 => (Ms::ZERO, What::Apply(watch)),
-            15 | 16 => (lasts, What::Reload { watch, change: *self.rng.pick(&changes) }),
-            _ => (lasts, What::BadConfig),
-        };
-        self.push(at, lasts, what);
-    }
 }

@@ -24,7 +24,8 @@ struct Turned {
 /// Of the thread's own processor time.
 #[derive(Debug, Deserialize)]
 struct Turns {
-    turns: usize,
+    #[serde(rename = "turns")]
+    count: usize,
     p50_us: f64,
     p99_us: f64,
     worst_us: f64,
@@ -32,7 +33,7 @@ struct Turns {
 
 impl Turns {
     fn times(&self, what: &str) -> Figure {
-        Figure::told("engine", format!("{what}: one turn"), "us", (self.p50_us, self.p99_us), self.turns)
+        Figure::told("engine", format!("{what}: one turn"), "us", (self.p50_us, self.p99_us), self.count)
     }
 
     fn worst(&self, what: &str) -> Figure {

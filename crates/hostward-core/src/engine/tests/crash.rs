@@ -3,8 +3,8 @@
 use super::host::Cure;
 use super::policy::{api, drift};
 use super::world::{Crash, Tail, World};
-use crate::engine::Memory;
-use crate::ledger::{Body, Settlement};
+use crate::engine::{Begin, Effect, Engine, Memory};
+use crate::ledger::{Body, Closing, Settlement};
 use crate::plan::Act;
 use crate::time::Ms;
 
@@ -96,4 +96,33 @@ fn a_soak_waits_for_the_looks_that_judge_it() {
     assert!(world.run_until(Ms::mins(20), done));
     assert_eq!(world.attempts(&drift()).last().and_then(|a| a.settled), Some(Settlement::Cleared));
     world.finish();
+}
+
+#[test]
+fn a_lost_ledger_leaves_the_undos_that_it_knew_of_to_pid_1() {
+    let mut begin = World::well(Ms(100)).engine.expect("it runs").begin_here();
+    let adopted = |begin: &Begin| {
+        let (_, effects) = Engine::new(begin.clone());
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Adopt { runs, .. } => Some(runs),
+            _ => None,
+        })
+    };
+    assert_eq!(adopted(&begin), Some(Some(Vec::new())), "nothing is owed: what is armed was left behind");
+    begin.damaged = Some("record 17: checksum".into());
+    assert_eq!(adopted(&begin), Some(None), "nobody knows what is owed");
+}
+
+#[test]
+fn a_process_that_began_between_the_intent_and_the_act_proves_no_restart() {
+    let mut world = World::well(Ms::secs(5));
+    world.host.deaf = true;
+    world.on_record = |w, record| {
+        if matches!(record.body, Body::Began { step: 0, .. }) {
+            w.host.restart();
+        }
+    };
+    world.host.fail();
+    assert!(world.run_until(Ms::mins(5), |w| !w.closings().is_empty()));
+    assert!(matches!(world.closings().as_slice(), [Closing::Unproved { step: 0, .. }]), "{:?}", world.closings());
 }
