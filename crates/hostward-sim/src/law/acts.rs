@@ -46,7 +46,9 @@ pub(super) fn no_act_without_durable_intent(sim: &Sim, moment: &Moment<'_>) -> V
     let begun = |at: At| run.begun.get(&at).map_or(u64::MAX, |begun| begun.seq);
     let intent = match ticket.at {
         At::Go(_) => begun(ticket.at),
-        // What it gives back was taken by a step whose own intent is what counts.
+        // What it gives back was taken by a step whose own intent is what counts: that of the try that took it, and not
+        // one that would have taken it again.
+        At::Back(step) if run.begun.get(&At::Go(step)).is_some_and(|begun| !begun.performed.is_empty()) => 0,
         At::Back(step) => begun(At::Go(step)),
     };
     if intent > durable {
