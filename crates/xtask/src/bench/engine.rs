@@ -16,24 +16,23 @@ const GOAL_DOWN_WORST_MS: f64 = 2.0;
 struct Turned {
     watches: usize,
     bytes_a_watch: u32,
-    healthy: Turns,
-    down_and_held: Turns,
-    down_and_free: Turns,
+    healthy: Times,
+    down_and_held: Times,
+    down_and_free: Times,
 }
 
 /// Of the thread's own processor time.
 #[derive(Debug, Deserialize)]
-struct Turns {
-    #[serde(rename = "turns")]
-    count: usize,
+struct Times {
+    turns: usize,
     p50_us: f64,
     p99_us: f64,
     worst_us: f64,
 }
 
-impl Turns {
-    fn times(&self, what: &str) -> Figure {
-        Figure::told("engine", format!("{what}: one turn"), "us", (self.p50_us, self.p99_us), self.count)
+impl Times {
+    fn figure(&self, what: &str) -> Figure {
+        Figure::told("engine", format!("{what}: one turn"), "us", (self.p50_us, self.p99_us), self.turns)
     }
 
     fn worst(&self, what: &str) -> Figure {
@@ -61,11 +60,11 @@ pub(super) fn measure(programs: &Programs) -> Result<Vec<Figure>> {
     let (held, free) = (format!("{} down and held", turned.watches), format!("{} down, free to act", turned.watches));
     let stories = format!("{} simulated stories, all laws looked at", simulated.stories);
     Ok(vec![
-        turned.healthy.times(&healthy).goal_p99(GOAL_HEALTHY_P99_US),
+        turned.healthy.figure(&healthy).goal_p99(GOAL_HEALTHY_P99_US),
         turned.healthy.worst(&healthy),
-        turned.down_and_held.times(&held),
+        turned.down_and_held.figure(&held),
         turned.down_and_held.worst(&held).goal(GOAL_DOWN_WORST_MS),
-        turned.down_and_free.times(&free),
+        turned.down_and_free.figure(&free),
         turned.down_and_free.worst(&free).goal(GOAL_DOWN_WORST_MS),
         Figure::one("engine", "resident memory a watch", "kB", f64::from(turned.bytes_a_watch) / 1000.0),
         Figure::one("engine", &stories, "steps/s", simulated.steps_a_second),
