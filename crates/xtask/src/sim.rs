@@ -3,11 +3,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use hostward_tests::target_dir;
 
-use crate::run::{cargo, program, run};
+use crate::run::{cargo, program, read, run};
 
 /// Passed on to the simulator; `cargo xtask sim -- --help` lists what it takes.
 #[derive(Clone, Debug, Args)]
@@ -19,6 +19,9 @@ pub(crate) struct Options {
 
 /// The seeds that every run of the tests plays: each once broke a law, or reaches what others seldom do.
 pub(crate) const FIXED: [&str; 4] = ["--seed", "1", "--seeds", "120"];
+
+/// How many stories nobody has played before: some twenty seconds.
+const FRESH: &str = "100";
 
 /// Incidents that happened to somebody, and what no story from seeds has.
 const WORLDS: [&str; 4] = [
@@ -38,7 +41,16 @@ pub(crate) fn fixed() -> Result<()> {
     build(&["--features", "planted"])?;
     play(FIXED.into_iter().chain(["--quiet"]))?;
     play(["--quiet", "--world"].into_iter().chain(WORLDS))?;
-    play(["--planted", "--quiet"].into_iter())
+    play(["--planted", "--quiet"].into_iter())?;
+    let fresh = fresh()?.to_string();
+    println!("fresh stories: --seed {fresh} --seeds {FRESH}");
+    play(["--seed", &fresh, "--seeds", FRESH, "--quiet"].into_iter())
+}
+
+/// Each commit is played by stories that no other was, and by the same ones wherever it is tested.
+fn fresh() -> Result<u64> {
+    let commit = read(program("git", ["rev-parse", "--short=12", "HEAD"]))?;
+    u64::from_str_radix(commit.trim(), 16).with_context(|| format!("read the commit '{}'", commit.trim()))
 }
 
 /// What a benchmark plays: built as what ships is, without debug assertions. Where it is.
