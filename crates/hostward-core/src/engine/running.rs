@@ -49,12 +49,24 @@ pub(super) struct Runs {
 
 #[derive(Debug)]
 enum Phase {
-    Checking { since: Now, goal: Goal },
-    Intending { seq: u64, since: Now },
+    Checking {
+        since: Now,
+        goal: Goal,
+    },
+    Intending {
+        seq: u64,
+        since: Now,
+    },
     /// Since its act was made; of one that was adopted only its intent is known.
-    Performing { ticket: Ticket, since: Now, until: Ms },
+    Performing {
+        ticket: Ticket,
+        since: Now,
+        until: Ms,
+    },
     Proving(Proving),
-    Resting { until: Ms },
+    Resting {
+        until: Ms,
+    },
 }
 
 /// What a fresh leave is wanted for.
@@ -315,9 +327,8 @@ impl Engine {
         let Some(proof) = &amid.proof else { return };
         let Some(Phase::Proving(proving)) = self.runs.phases.get_mut(&id) else { return };
         let mut proving = proving.clone();
-        let round = proving.round(&self.world, proof, |check| {
-            self.asks.proof(id, u16::try_from(check).unwrap_or(u16::MAX))
-        });
+        let round =
+            proving.round(&self.world, proof, |check| self.asks.proof(id, u16::try_from(check).unwrap_or(u16::MAX)));
         let (since, said) = (proving.since, proving.said.clone());
         self.runs.phases.insert(id, Phase::Proving(proving));
         match round {

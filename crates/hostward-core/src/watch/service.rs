@@ -88,6 +88,13 @@ const STARVED_PATIENCE: Ms = Ms::mins(5);
 /// Restarts remembered: more than the fastest loop shows between two looks.
 const RESTARTS_KEPT: usize = 32;
 
+/// Whether a look at a unit shows the run that the look before it showed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Run {
+    Same,
+    Another,
+}
+
 /// What is remembered between looks at a unit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memo {
@@ -307,7 +314,7 @@ impl Memo {
         let Some(last) = last else {
             self.told = unit.main_exited;
             self.episode = (unit.main_started > Ms::ZERO).then_some(Now { up: unit.main_started, ..now });
-            self.note_stop(now, unit);
+            self.note_stop(now, unit, Run::Same);
             return None;
         };
         let rose = unit.restarts.saturating_sub(last.restarts);
@@ -325,7 +332,8 @@ impl Memo {
         } else if unit.invocation != last.invocation && unit.restarts == 0 {
             self.episode = Some(now);
         }
-        self.note_stop(now, unit);
+        let run = if unit.invocation == last.invocation { Run::Same } else { Run::Another };
+        self.note_stop(now, unit, run);
         self.tell(&last, unit, rose)
     }
 
@@ -379,11 +387,13 @@ impl Memo {
     }
 
     /// Inactive with a clean result that no failed Condition explains: somebody stopped it.
-    fn note_stop(&mut self, now: Now, unit: &UnitReading) {
+    fn note_stop(&mut self, now: Now, unit: &UnitReading, run: Run) {
         let clean = unit.active == Active::Inactive && unit.result.as_ref() == "success" && unit.condition;
         let by_somebody = clean && !unit.invocation.is_empty();
         match (by_somebody, self.stopped) {
             (true, None) => self.stopped = Some(now),
+            // Started and stopped once more while nobody looked: it is the last stop that is respected.
+            (true, Some(_)) if run == Run::Another => self.stopped = Some(now),
             (false, Some(_)) => self.stopped = None,
             _ => {}
         }

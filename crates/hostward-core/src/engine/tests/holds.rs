@@ -299,3 +299,20 @@ fn an_http_outage_in_a_drifted_app_waits_for_the_drift() {
     assert!(world.holds(&api()).contains(&Hold::DependencyDown), "{:?}", world.holds(&api()));
     world.finish();
 }
+
+/// A remembered stop is that of its own run: who was started and stopped again while no engine ran was stopped anew.
+#[test]
+fn the_last_stop_is_the_one_that_is_respected() {
+    let mut world = World::well(Ms::secs(5));
+    world.host.stop();
+    world.run_for(Ms::mins(20));
+    world.memory = world.engine.as_ref().expect("it runs").memory();
+    world.die(Tail::Kept);
+    world.host.restart();
+    world.run_for(Ms::secs(10));
+    world.host.stop();
+    world.boot();
+    assert!(!world.run_until(Ms::mins(29), |w| !w.performed.is_empty()), "respected for thirty minutes");
+    assert!(world.run_until(Ms::mins(3), |w| !w.performed.is_empty()), "and no longer");
+    world.finish();
+}
