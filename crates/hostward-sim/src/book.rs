@@ -52,6 +52,8 @@ pub struct Begun {
     /// When it was last begun, and the record that says so.
     pub at: Ms,
     pub seq: u64,
+    /// The record of its first beginning.
+    pub first: Option<u64>,
     /// Each time that it was really performed.
     pub performed: Vec<Ms>,
     /// When its last try's outcome was lost: the engine died, or its word said so.
@@ -117,6 +119,10 @@ impl Book {
             Event::Ended(ticket, outcome) => self.word_of(real, *ticket, outcome),
             Event::LedgerBad(_) => self.ledger_bad = Some(real),
             Event::LedgerGood => self.ledger_bad = None,
+            // A watch that is removed asks no more; should it come back, its questions are new ones.
+            Event::Policy(policy) => {
+                self.asked.retain(|key, _| key.watch().is_none_or(|watch| policy.watches.contains_key(watch)));
+            }
             _ => {}
         }
     }
@@ -217,6 +223,7 @@ impl Book {
         if let Some(run) = self.runs.get_mut(&run) {
             let begun = run.begun.entry(at).or_default();
             (begun.at, begun.seq, begun.end) = (real, seq, None);
+            begun.first.get_or_insert(seq);
         }
     }
 

@@ -43,14 +43,12 @@ pub(super) fn no_act_without_durable_intent(sim: &Sim, moment: &Moment<'_>) -> V
     let Some((ticket, _)) = performed(moment) else { return Ok(()) };
     let durable = sim.disk.durable.checked_sub(1).and_then(|n| sim.disk.records.get(n)).map_or(0, |r| r.seq);
     let run = sim.book.runs.get(&ticket.run).ok_or_else(|| format!("{ticket:?} of a run that was never opened"))?;
-    let begun = |at: At| run.begun.get(&at).map_or(u64::MAX, |begun| begun.seq);
     let intent = match ticket.at {
-        At::Go(_) => begun(ticket.at),
-        // What it gives back was taken by a step whose own intent is what counts: that of the try that took it, and not
-        // one that would have taken it again.
-        At::Back(step) if run.begun.get(&At::Go(step)).is_some_and(|begun| !begun.performed.is_empty()) => 0,
-        At::Back(step) => begun(At::Go(step)),
+        At::Go(_) => run.begun.get(&ticket.at).map(|begun| begun.seq),
+        // What it gives back was taken by the first try of a step: a second one may have been intended and never made.
+        At::Back(step) => run.begun.get(&At::Go(step)).and_then(|begun| begun.first),
     };
+    let intent = intent.unwrap_or(u64::MAX);
     if intent > durable {
         return Err(format!("{ticket:?} is performed; its intent {intent} is not durable, {durable} is"));
     }

@@ -27,6 +27,8 @@ impl Sim {
         self.boot = if state.boot_id == boot_id { state.boot } else { state.boot + 1 };
         self.shadow = state.clone();
         self.book.begin(self.real(), self.now(), &self.disk.records, damaged.is_some());
+        // A one-minute process is no daemon: the next minute's is no abnormal start.
+        self.book.safe &= self.scenario.timer.is_none();
         let rejected = self.host.active.any(|what| *what == What::BadConfig);
         let begin = Begin {
             now: self.now(),
