@@ -77,7 +77,10 @@ fn clearly_down(reading: &hostward_core::ask::Reading) -> bool {
 
 /// The boot time of the last try's act; none when it was made in another boot, or never: then any start is later.
 fn before_the_act(sim: &Sim, acted: Option<&Begun>) -> Option<Ms> {
-    let performed = *acted?.performed.last()?;
+    let begun = acted?;
+    let performed = *begun.performed.last()?;
+    // An engine that was not there when the act was made knows of its intent alone.
+    let performed = if sim.book.began >= performed { begun.at } else { performed };
     let clock = sim.host.clock;
     (performed >= clock.booted).then(|| performed.saturating_sub(clock.booted))
 }

@@ -168,8 +168,15 @@ impl Sim {
                     host.units[n].by_hand = Some(host.clock.real);
                 }
             }),
-            What::Start(name) => self.at_unit(name, |host, n| host.start(n)),
-            What::Restart(name) => self.at_unit(name, |host, n| host.restart(n)),
+            // Whoever stopped it has changed his mind, whether it comes up or not.
+            What::Start(name) => self.at_unit(name, |host, n| {
+                host.units[n].by_hand = None;
+                host.start(n);
+            }),
+            What::Restart(name) => self.at_unit(name, |host, n| {
+                host.units[n].by_hand = None;
+                host.restart(n);
+            }),
             What::Mask(name) => self.at_unit(name, |host, n| {
                 host.units[n].masked = true;
                 // Its owner took it over.
