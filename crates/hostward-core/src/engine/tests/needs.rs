@@ -14,7 +14,7 @@ use crate::id::{TargetId, UnitName, WatchId};
 use crate::judge::Code;
 use crate::ledger::{Origin, State};
 use crate::plan::Act;
-use crate::policy::Policy;
+use crate::policy::{Mode, Policy};
 use crate::run::Outcome;
 use crate::time::{Ms, Now};
 use crate::watch::Spec;
@@ -55,6 +55,10 @@ fn policy() -> Policy {
 
 impl Pair {
     fn new() -> Pair {
+        Pair::of(policy())
+    }
+
+    fn of(policy: Policy) -> Pair {
         let now = Now { boot: 1, up: Ms::hours(1), wall: Ms(1_750_000_000_000) };
         let unit = |needs: &[&str]| {
             let needs = needs.iter().map(|unit| UnitName::new(*unit)).collect();
@@ -64,7 +68,7 @@ impl Pair {
         let begin = Begin {
             now,
             boot_id: "5ca1ab1e".into(),
-            policy: Arc::new(policy()),
+            policy: Arc::new(policy),
             rejected: None,
             state: State::default(),
             memory: Memory::default(),
@@ -190,6 +194,19 @@ fn what_is_still_down_when_its_cause_is_back_is_restarted_once() {
     assert_eq!(pair.acts, [DB, API]);
     let id = TargetId::new(WatchId::new("service.api"), API);
     assert!(pair.engine.world().target(&id).unwrap().verdict.down().is_none());
+}
+
+/// An operator lets it only observe the database: that the cause comes first must not mean that nothing ever comes.
+#[test]
+fn a_cause_that_nobody_may_act_on_holds_nobody() {
+    let mut policy = policy();
+    policy.watches.get_mut(&WatchId::new("service.db")).unwrap().mode = Mode::Observe;
+    let mut pair = Pair::of(policy);
+    pair.fail(DB);
+    pair.run_for(Ms::mins(5));
+    assert_eq!(pair.acts, [API], "one attempt of its own, though the database is down");
+    pair.run_for(Ms::mins(20));
+    assert_eq!(pair.acts, [API], "one a plateau");
 }
 
 /// The cause comes back by another's hand, and its dependent needs a while longer: what that showed before is no evidence.
