@@ -179,3 +179,41 @@ fn one_verdict_from_all_questions() {
         assert_eq!(of_all.judged(), want, "{of_all:?}");
     }
 }
+
+#[test]
+fn another_reason_is_no_other_fall() {
+    let mut aspect = Aspect::new(now(0));
+    let mut since = |at: u64, seen: Option<Seen>| {
+        aspect.look(now(at), seen, Confirm::AT_ONCE, false);
+        aspect.since
+    };
+    assert_eq!(since(0, down(Code::Failed)), now(0));
+    assert_eq!(since(5, down(Code::Inactive)), now(0), "down since the first of both");
+    assert_eq!(since(10, up()), now(0), "one good look is none yet");
+    assert_eq!(since(15, up()), now(15));
+    assert_eq!(since(20, down(Code::Failed)), now(20));
+}
+
+#[test]
+fn what_was_touched_is_fresh_again_once_every_question_was_asked_since() {
+    let mut target = Target::new(now(0));
+    for probe in 0..2 {
+        target.aspects.insert(probe, Aspect::new(now(0)));
+    }
+    let look = |target: &mut Target, probe: u16, at: u64| {
+        let aspect = target.aspects.get_mut(&probe).unwrap();
+        aspect.look(now(at), down(Code::Failed), Confirm::AT_ONCE, false);
+        target.verdict = target.judged();
+    };
+    look(&mut target, 0, 1);
+    look(&mut target, 1, 1);
+    assert!(target.fresh() && !target.recovering());
+    target.touch(now(5));
+    assert!(!target.fresh() && target.recovering());
+    look(&mut target, 0, 6);
+    assert!(!target.fresh(), "the other was asked before");
+    look(&mut target, 1, 4);
+    assert!(!target.fresh(), "asked before the touch, answered after it");
+    look(&mut target, 1, 7);
+    assert!(target.fresh() && !target.recovering());
+}
