@@ -20,5 +20,5 @@ pub use install::{install_hostward, write_config};
 pub use ledger_file::LedgerFile;
 pub use paths::{hostward_binary, repository, target_dir};
 pub use sandbox::{BootOptions, Cgroup, Output, Sandbox};
-pub use tiny::{TINY_HOST, Tiny};
+pub use tiny::{QUICK_HOST, Tiny};
 pub use worker::{Worker, worker_config};

@@ -18,7 +18,7 @@ pub struct Tiny<'a> {
 const SERVER: &str = "/opt/tiny/serve.py";
 
 /// A `[host]` that waits for nothing that proves nothing in a test.
-pub const TINY_HOST: &str = r#"
+pub const QUICK_HOST: &str = r#"
 [host]
 sentinel = "/etc/hostward/enabled"
 mode     = "act"

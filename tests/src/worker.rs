@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::tiny::QUICK_HOST;
 use crate::{Guard, Sandbox};
 
 /// One worker; several may live in one sandbox.
@@ -52,16 +53,6 @@ fi
 /opt/NAME/hook "$1-after"
 "#;
 
-const HOST: &str = r#"
-[host]
-sentinel = "/etc/hostward/enabled"
-mode     = "act"
-budget   = "256 per 1h"
-settle   = "100ms"
-[metrics]
-listen   = "127.0.0.1:9469"
-"#;
-
 const WATCH: &str = r#"
 [app.NAME]
 lock = { flock = "/run/NAME.lock" }
@@ -85,7 +76,7 @@ then.within = "20s"
 /// The `[host]` table and a watch for each name.
 pub fn worker_config(names: &[&str]) -> String {
     let watches = names.iter().map(|name| WATCH.replace("NAME", name));
-    std::iter::once(HOST.to_owned()).chain(watches).collect()
+    std::iter::once(QUICK_HOST.to_owned()).chain(watches).collect()
 }
 
 impl<'a> Worker<'a> {

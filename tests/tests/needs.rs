@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use hostward_tests::{Guard, Sandbox, TINY_HOST, Tiny};
+use hostward_tests::{Guard, QUICK_HOST, Sandbox, Tiny};
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -18,7 +18,7 @@ fn the_cause_is_cured_and_its_dependent_left_alone() -> Result<()> {
     let sandbox = Sandbox::boot("needs")?;
     let db = Tiny::install(&sandbox, "db", 8101, "", "")?;
     let api = Tiny::install(&sandbox, "api", 8102, "Requires=db.service\nAfter=db.service", "")?;
-    let guard = Guard::install_with(&sandbox, &format!("{TINY_HOST}{}{}", db.config(QUICK), api.config(QUICK)))?;
+    let guard = Guard::install_with(&sandbox, &format!("{QUICK_HOST}{}{}", db.config(QUICK), api.config(QUICK)))?;
     sandbox.sh("systemctl start hostward")?;
     let both_up = || Ok(guard.up("service.db")? == Some(true) && guard.up("service.api")? == Some(true));
     sandbox.wait_until("both to be up", secs(30), both_up)?;
@@ -49,7 +49,7 @@ fn a_circle_that_systemd_closes_is_cut_and_shown() -> Result<()> {
     }
     sandbox.sh("systemctl daemon-reload; systemctl start left right")?;
     let watch = |name: &str| format!("[service.{name}]\nunit = \"{name}.service\"\n");
-    let guard = Guard::install_with(&sandbox, &format!("{TINY_HOST}{}{}", watch("left"), watch("right")))?;
+    let guard = Guard::install_with(&sandbox, &format!("{QUICK_HOST}{}{}", watch("left"), watch("right")))?;
     sandbox.sh("systemctl start hostward")?;
     let both_up = || Ok(guard.up("service.left")? == Some(true) && guard.up("service.right")? == Some(true));
     sandbox.wait_until("both to be up", secs(30), both_up)?;

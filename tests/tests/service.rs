@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use hostward_tests::{Guard, Sandbox, TINY_HOST, Tiny};
+use hostward_tests::{Guard, QUICK_HOST, Sandbox, Tiny};
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
 fn guard<'a>(sandbox: &'a Sandbox, watches: &[String]) -> Result<Guard<'a>> {
-    let config = format!("{TINY_HOST}{}", watches.concat());
+    let config = format!("{QUICK_HOST}{}", watches.concat());
     let guard = Guard::install_with(sandbox, &config)?;
     sandbox.sh("systemctl start hostward")?;
     Ok(guard)
@@ -98,7 +98,7 @@ fn fifty_units_that_flap_push_nothing_out() -> Result<()> {
     let units = |n: u32| format!("flap@{n}.service");
     sandbox.sh(&format!("systemctl start --no-block {}", (0..50).map(units).collect::<Vec<_>>().join(" ")))?;
     let watches: String = (0..50).map(watch).collect();
-    guard.configure(&format!("{TINY_HOST}{}{watches}", api.config(QUICK)))?;
+    guard.configure(&format!("{QUICK_HOST}{}{watches}", api.config(QUICK)))?;
     guard.run(&["reload"])?.ok()?;
     guard.wait_reason("service.flap49", "crash_looping", secs(60))?;
     let pid = guard.life()?;

@@ -218,14 +218,19 @@ impl Group {
         }
     }
 
-    /// False: it was reaped, and its group's number may be somebody else's by now.
     fn kill(&self) -> bool {
-        let id = self.child.as_ref().and_then(Child::id).and_then(|id| i32::try_from(id).ok());
-        let Some(pid) = id.and_then(Pid::from_raw) else { return false };
-        // ESRCH: everybody has ended already.
-        let _ = kill_process_group(pid, Signal::KILL);
-        true
+        self.child.as_ref().is_some_and(kill_group)
     }
+}
+
+/// Kills a child that leads a process group, and everybody in it. False: it was reaped, and its group's number may be
+/// somebody else's by now.
+pub(crate) fn kill_group(leader: &Child) -> bool {
+    let id = leader.id().and_then(|id| i32::try_from(id).ok());
+    let Some(pid) = id.and_then(Pid::from_raw) else { return false };
+    // ESRCH: everybody has ended already.
+    let _ = kill_process_group(pid, Signal::KILL);
+    true
 }
 
 impl Drop for Group {
@@ -248,7 +253,7 @@ impl Drop for Group {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fs;
     use std::path::Path;
 
@@ -262,7 +267,7 @@ mod tests {
 
     /// Written by another process: ours forks in other tests meanwhile, and a program that anybody still has open for
     /// writing cannot be executed (ETXTBSY).
-    fn script(dir: &TempDir, text: &str) -> PathBuf {
+    pub(crate) fn script(dir: &TempDir, text: &str) -> PathBuf {
         let path = dir.path().join("program");
         let mut writer = std::process::Command::new("sh")
             .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
+use crate::child::kill_group;
 use crate::mask;
 
 /// Of what the child has to say on its standard error.
@@ -81,45 +81,24 @@ struct Group(Child);
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // None: it was reaped, and its group's number may be somebody else's by now.
-        let id = self.0.id().and_then(|id| i32::try_from(id).ok());
-        if let Some(pid) = id.and_then(Pid::from_raw) {
-            // ESRCH: everybody has ended already.
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
+        kill_group(&self.0);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::io::Write;
-    use std::path::PathBuf;
 
     use rustix::fs::{FileType, Mode, OFlags};
 
     use super::*;
-
-    /// Written by another process: ours forks in other tests meanwhile, and a program that anybody still has open for
-    /// writing cannot be executed (ETXTBSY).
-    fn stub(dir: &Path, text: &str) -> PathBuf {
-        let path = dir.join("sendmail");
-        let mut writer = std::process::Command::new("sh")
-            .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
-            .arg(&path)
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        write!(writer.stdin.take().unwrap(), "#!/bin/sh\n{text}\n").unwrap();
-        assert!(writer.wait().unwrap().success());
-        path
-    }
+    use crate::child::tests::script;
 
     #[tokio::test]
     async fn a_mail_is_handed_over_whole_and_nothing_of_our_environment_with_it() {
         let dir = tempfile::tempdir().unwrap();
         let here = dir.path().display();
-        let program = stub(dir.path(), &format!("echo \"$*\" >{here}/args; cat >{here}/mail; env >{here}/env"));
+        let program = script(&dir, &format!("echo \"$*\" >{here}/args; cat >{here}/mail; env >{here}/env"));
         let mail = format!("To: root\n\n{}\n.\nafter a lone dot\n", "x".repeat(200_000));
         assert_eq!(send(&program, mail.as_bytes()).await, Ok(()));
         assert_eq!(fs::read_to_string(dir.path().join("mail")).unwrap(), mail);
@@ -136,7 +115,7 @@ mod tests {
             ("echo full >&2; exit 75", "full"),
             ("cat >/dev/null; yes >&2 & sleep 0.2; kill $!; exit 1", "y"),
         ] {
-            let program = stub(dir.path(), text);
+            let program = script(&dir, text);
             let why = send(&program, b"To: root\n\nx\n").await.unwrap_err().to_string();
             assert!(why.contains(says) && why.len() < 400, "{why}");
         }
@@ -150,7 +129,7 @@ mod tests {
         let fifo = dir.path().join("alive");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
         let reader = rustix::fs::open(&fifo, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
-        let program = stub(dir.path(), &format!("exec 3>{}; echo up >&3; sleep 1000 & sleep 1000", fifo.display()));
+        let program = script(&dir, &format!("exec 3>{}; echo up >&3; sleep 1000 & sleep 1000", fifo.display()));
         let waited = tokio::time::timeout(Duration::from_secs(2), send(&program, b"To: root\n\nx\n")).await;
         assert!(waited.is_err());
         let read_all = tokio::task::spawn_blocking(move || {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Effect, Engine, Hint};
-use crate::ask::{Answer, AskKey, Fault, Question};
+use crate::ask::{Answer, AskKey, Fault, Question, Reading};
 use crate::id::{RunId, WatchId};
 use crate::judge::{Target, Verdict};
 use crate::policy::Policy;
@@ -220,7 +220,7 @@ impl Engine {
                 let Some(watch) = self.world.policy.watches.get(id).cloned() else { return };
                 let Some(live) = self.world.live.get_mut(id) else { return };
                 let sights = watch.spec.read(&mut live.memo, *n, asked, &answer, &self.world.starvation);
-                if self.world.learn(id) {
+                if matches!(answer, Ok(Reading::Unit(_))) && self.world.learn(id) {
                     self.doubts.watch(&self.world, id);
                 }
                 self.see(id, *n, asked, sights);
