@@ -4,6 +4,7 @@
 //! Invariant: nothing here changes the machine that it runs on. Everything happens in a [`Sandbox`], which its end, its
 //! panic or its SIGKILL takes away entirely. What can't run here fails and names what is missing; it never skips.
 
+mod debian;
 mod example;
 mod guard;
 mod install;
@@ -14,6 +15,7 @@ mod tiny;
 mod wait;
 mod worker;
 
+pub use debian::{Nginx, Postgres, Redis};
 pub use example::{ExampleApp, Reconcile, RestartSec};
 pub use guard::{Guard, find};
 pub use install::{install_hostward, write_config};

@@ -57,7 +57,11 @@ fn doctor_says_what_would_keep_it_from_working() -> Result<()> {
     let _app = ExampleApp::install(&sandbox, RestartSec::Default100ms)?;
     let guard = install(&sandbox)?;
     sandbox.write(RIVAL, "0644", "healtharchive_drift_auto_reconcile_enabled 0\n")?;
-    sandbox.write("/etc/systemd/system/always.service", "0644", "[Service]\nType=oneshot\nExecStart=/bin/true\n")?;
+    sandbox.write(
+        "/etc/systemd/system/always.service",
+        "0644",
+        "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n",
+    )?;
     sandbox.sh("systemctl daemon-reload")?;
     let more = "\n[service.always]\nunit = \"always.service\"\n[service.missing]\nunit = \"missing.service\"\n";
     guard.configure(&(sandbox.read("/etc/hostward/hostward.toml")? + more))?;

@@ -36,6 +36,10 @@ const PACKAGES: &[Package] = &[
     package("git"),
     package("python3"),
     package("python3-venv"),
+    // Services to be watched. Each test runs its own in a sandbox.
+    Package { name: "nginx", services: &["nginx.service"] },
+    Package { name: "postgresql", services: &["postgresql.service"] },
+    Package { name: "redis-server", services: &["redis-server.service"] },
     // For promtool, which Debian has in no package of its own.
     Package { name: "prometheus", services: &["prometheus.service"] },
 ];

@@ -1,5 +1,7 @@
 //! `doctor`: what would keep Hostward from working here, each with what to do.
 
+mod units;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -66,7 +68,7 @@ pub(crate) async fn doctor(paths: &Paths, out: Out) -> Result<Exit> {
                 found.add(Grade::Warning, "configuration", warning.to_string(), "");
             }
             sentinels(&mut found, &loaded.policy);
-            units(&mut found, &loaded.policy);
+            units::units(&mut found, &loaded.policy);
             old_actors(&mut found, &loaded.policy);
             notifiers(&mut found, &loaded.export.notify);
             if let Some(textfile) = &loaded.export.textfile {
@@ -195,28 +197,6 @@ fn sentinels(found: &mut Findings, policy: &Policy) {
                     format!("chown root:root {path}; chmod 0644 {path}"),
                 );
             }
-        }
-    }
-}
-
-/// A unit that does not exist, and one that cannot fail: its watch would be green for ever.
-fn units(found: &mut Findings, policy: &Policy) {
-    for unit in policy.watches.values().filter_map(|watch| watch.spec.unit()) {
-        let shown = systemctl::show(&[unit.as_str()], &["LoadState", "ExecStart", "Type", "UnitFileState"]);
-        let Some(shown) = shown.ok().and_then(|shown| shown.into_iter().next()) else { continue };
-        let get = |key: &str| shown.get(key).map_or("", String::as_str);
-        let program = systemctl::program(get("ExecStart"));
-        let nothing = [Path::new("/bin/true"), Path::new("/usr/bin/true")];
-        if get("LoadState") == "not-found" {
-            found.add(Grade::Problem, "unit", format!("{unit} does not exist"), "correct `unit`, or install it");
-        } else if program.is_some_and(|program| nothing.contains(&program)) {
-            let says = format!("{unit} runs /bin/true: it cannot fail, so a watch on it sees nothing");
-            found.add(Grade::Problem, "unit", says, "watch the instance, such as postgresql@15-main.service");
-        } else if get("UnitFileState") == "disabled" {
-            let fix = format!("systemctl enable {unit}");
-            found.add(Grade::Warning, "unit", format!("{unit} is not enabled: it is gone after a reboot"), fix);
-        } else {
-            found.ok("unit", unit.to_string());
         }
     }
 }
