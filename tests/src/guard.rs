@@ -188,11 +188,21 @@ then = {{ restart = ["{unit}"], prove = "service.api" }}
         Ok(find(&self.status()?, id))
     }
 
+    /// What a watch keeps: its first target that is no part.
+    fn kept(&self, id: &str) -> Result<Value> {
+        let targets = self.watch(id)?["targets"].as_array().cloned().unwrap_or_default();
+        Ok(targets.into_iter().find(|target| target["part"].is_null()).unwrap_or(Value::Null))
+    }
+
+    /// A part of a watch: `component/db`, `certificate/example.org:443`.
+    pub fn part(&self, id: &str, part: &str) -> Result<Value> {
+        let targets = self.watch(id)?["targets"].as_array().cloned().unwrap_or_default();
+        Ok(targets.into_iter().find(|target| target["part"] == part).unwrap_or(Value::Null))
+    }
+
     /// The verdict; none while there is none.
     pub fn up(&self, id: &str) -> Result<Option<bool>> {
-        let watch = self.watch(id)?;
-        let verdict = &watch["targets"][0]["verdict"];
-        Ok(match verdict {
+        Ok(match &self.kept(id)?["verdict"] {
             Value::String(up) if up == "up" => Some(true),
             Value::Object(down) if down.contains_key("down") => Some(false),
             _ => None,
@@ -201,21 +211,18 @@ then = {{ restart = ["{unit}"], prove = "service.api" }}
 
     /// The reason's code of a target that is down.
     pub fn reason(&self, id: &str) -> Result<Option<String>> {
-        let watch = self.watch(id)?;
-        Ok(watch["targets"][0]["verdict"]["down"]["code"].as_str().map(str::to_owned))
+        Ok(self.kept(id)?["verdict"]["down"]["code"].as_str().map(str::to_owned))
     }
 
     /// Names of the holds of a watch.
     pub fn holds(&self, id: &str) -> Result<Vec<String>> {
-        let watch = self.watch(id)?;
-        let holds = watch["targets"][0]["holds"].as_array().cloned().unwrap_or_default();
+        let holds = self.kept(id)?["holds"].as_array().cloned().unwrap_or_default();
         Ok(holds.iter().filter_map(|held| held["hold"].as_str().map(str::to_owned)).collect())
     }
 
     /// What a hold of a watch says; none when it does not hold.
     pub fn held(&self, id: &str, hold: &str) -> Result<Option<String>> {
-        let watch = self.watch(id)?;
-        let holds = watch["targets"][0]["holds"].as_array().cloned().unwrap_or_default();
+        let holds = self.kept(id)?["holds"].as_array().cloned().unwrap_or_default();
         let found = holds.iter().find(|held| held["hold"] == hold);
         Ok(found.and_then(|held| held["value"].as_str()).map(str::to_owned))
     }

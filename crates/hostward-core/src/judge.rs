@@ -330,15 +330,17 @@ impl Target {
     }
 
     /// One verdict from all aspects: the first that is down, else the first unknown, else up when all are. What fell is
-    /// up again only when every question said so since: a probe that was left out meanwhile still shows its old "up".
+    /// up again only when every question said so since: a probe that was left out meanwhile still shows its old "up", and
+    /// so does one whose "down" is not confirmed yet.
     pub fn judged(&self) -> Verdict {
         let all = || self.aspects.values().map(|aspect| &aspect.verdict);
         let find = |is: fn(&Verdict) -> bool| all().find(|v| is(v)).cloned();
-        let unseen = || self.aspects.values().any(|aspect| !aspect.raw_at.not_before(self.since));
+        let says_up = |aspect: &Aspect| aspect.raw == Some(Seen::Up) && aspect.raw_at.not_before(self.since);
+        let all_say_up = || self.aspects.values().all(says_up);
         find(|v| matches!(v, Verdict::Down(_)))
             .or_else(|| find(|v| matches!(v, Verdict::Unknown(_))))
             .or_else(|| find(|v| matches!(v, Verdict::Pending)))
-            .or_else(|| (self.verdict.down().is_some() && unseen()).then(|| self.verdict.clone()))
+            .or_else(|| (self.verdict.down().is_some() && !all_say_up()).then(|| self.verdict.clone()))
             .unwrap_or(if self.aspects.is_empty() { Verdict::Pending } else { Verdict::Up })
     }
 

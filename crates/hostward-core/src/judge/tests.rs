@@ -160,7 +160,10 @@ fn our_own_touch_ends_a_streak() {
 
 #[test]
 fn one_verdict_from_all_questions() {
-    let told = |verdict: Verdict, raw_at: u64| Aspect { verdict, raw_at: now(raw_at), ..Aspect::new(now(0)) };
+    let told = |verdict: Verdict, raw_at: u64| {
+        let raw = if verdict == Verdict::Up { up() } else { None };
+        Aspect { verdict, raw, raw_at: now(raw_at), ..Aspect::new(now(0)) }
+    };
     let fell = Verdict::Down(Reason::new(Code::Failed, "it"));
     let lost = Verdict::Unknown(Fault::Timeout);
     let table = [
@@ -178,6 +181,30 @@ fn one_verdict_from_all_questions() {
         let of_all = Target { aspects, verdict: before, since: now(5), ..Target::new(now(0)) };
         assert_eq!(of_all.judged(), want, "{of_all:?}");
     }
+}
+
+/// A restarted unit runs, and its probe is refused for the first time: that is not "up" because it is not confirmed.
+#[test]
+fn what_fell_is_not_up_while_a_question_says_down() {
+    let mut target = Target::new(now(0));
+    for probe in 0..2 {
+        target.aspects.insert(probe, Aspect::new(now(0)));
+    }
+    let mut look = |probe: u16, at: u64, seen: Option<Seen>, confirm: Confirm| {
+        target.aspects.get_mut(&probe).unwrap().look(now(at), seen, confirm, false);
+        target.verdict = target.judged();
+        target.verdict.down().map(|reason| reason.code.clone())
+    };
+    let (unit, probe) = (0, 1);
+    look(unit, 0, up(), Confirm::AT_ONCE);
+    look(probe, 0, up(), TWICE);
+    assert_eq!(look(unit, 5, down(Code::Failed), Confirm::AT_ONCE), Some(Code::Failed));
+    look(unit, 6, up(), Confirm::AT_ONCE);
+    look(probe, 6, down(Code::ProbeSilent), TWICE);
+    assert_eq!(look(unit, 7, up(), Confirm::AT_ONCE), Some(Code::Failed), "its probe is refused");
+    assert_eq!(look(probe, 16, down(Code::ProbeSilent), TWICE), Some(Code::ProbeSilent), "and now that is confirmed");
+    look(probe, 17, up(), TWICE);
+    assert_eq!(look(probe, 18, up(), TWICE), None);
 }
 
 #[test]
