@@ -139,6 +139,13 @@ then = {{ restart = ["{unit}"], prove = "service.api" }}
         Ok((self.sandbox.property("hostward", "MainPID")?, self.sandbox.property("hostward", "NRestarts")?))
     }
 
+    /// The daemon's resident memory.
+    pub fn resident_kib(&self) -> Result<u64> {
+        let status = self.sandbox.read(&format!("/proc/{}/status", self.life()?.0))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("it has no VmRSS")?;
+        resident.trim().trim_end_matches(" kB").parse().with_context(|| format!("read '{resident}'"))
+    }
+
     /// SIGKILL; returns when systemd has started it again and it answers.
     pub fn kill_and_wait(&self) -> Result<()> {
         let before = self.life()?.0;

@@ -4,16 +4,12 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use hostward_tests::{BootOptions, Cgroup, ExampleApp, Guard, Reconcile, RestartSec, Sandbox, Tiny};
+use hostward_tests::{BootOptions, Cgroup, ExampleApp, Guard, Reconcile, RestartSec, Sandbox, Starved, Tiny};
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Everything in it shares 50 ms of processor time a second with four that never rest: who wakes waits for the next second.
-const SLICE: &str = "[Slice]\nCPUQuota=5%\nCPUQuotaPeriodSec=1s\n";
-const STORM: &str = "[Service]\nSlice=starved.slice\nExecStart=/bin/sh -c 'for n in 1 2 3 4; do (while :; do :; done) & done; wait'\n";
-const STARVED: &str = "[Service]\nSlice=starved.slice\n";
 const QUICK: &str = "confirm = { runs = 2, age = \"1s\" }\nstart_grace = \"1s\"\n";
 
 fn watches_of(guard: &Guard<'_>) -> Result<Vec<String>> {
@@ -24,15 +20,13 @@ fn watches_of(guard: &Guard<'_>) -> Result<Vec<String>> {
 #[test]
 fn a_starved_host_is_left_alone_and_what_is_broken_on_it_repaired() -> Result<()> {
     let sandbox = Sandbox::boot_with("p1", &BootOptions { cgroup: Cgroup::Hybrid, ..BootOptions::default() })?;
-    sandbox.write("/etc/systemd/system/starved.slice", "0644", SLICE)?;
-    sandbox.write("/etc/systemd/system/storm.service", "0644", STORM)?;
+    Starved::install(&sandbox)?;
     let app = ExampleApp::install(&sandbox, RestartSec::Default100ms)?;
-    let calm = Tiny::install(&sandbox, "calm", 8101, "", "Slice=starved.slice\n")?;
+    let calm = Tiny::install(&sandbox, "calm", 8101, "", Starved::SETTING)?;
     let stuck = Tiny::install(&sandbox, "stuck", 8102, "", "")?;
     let config = Guard::quick_config(Reconcile::Pip);
     let guard = Guard::install_with(&sandbox, &format!("{config}{}{}", calm.config(QUICK), stuck.config(QUICK)))?;
-    sandbox.write("/etc/systemd/system/hostward.service.d/starved.conf", "0644", STARVED)?;
-    sandbox.sh("systemctl daemon-reload")?;
+    Starved::put(&sandbox, "hostward")?;
     guard.start()?;
     sandbox.wait_until("all to be up", secs(30), || {
         Ok(guard.up("service.calm")? == Some(true) && guard.up("service.stuck")? == Some(true))

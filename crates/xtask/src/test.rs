@@ -17,6 +17,9 @@ pub(crate) struct Options {
     /// Take the Debian packages for granted
     #[arg(long)]
     no_setup: bool,
+    /// Play for ten minutes the scenarios that last ten minutes; the default plays two of them, or less
+    #[arg(long)]
+    full: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -50,7 +53,7 @@ pub(crate) fn test(options: Options) -> Result<()> {
     step("clippy", || run(cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])))?;
     step("tidy", crate::tidy::tidy)?;
     step("build", || run(cargo(["build", "--package", "hostward", "--profile", options.profile.name()])))?;
-    step("tests", || workspace_tests(options.profile))?;
+    step("tests", || workspace_tests(options))?;
     step("simulator", crate::sim::fixed)?;
     step("alert rules", alert_rules)?;
     eprintln!("xtask: all of it holds, {:.0} s", started.elapsed().as_secs_f64());
@@ -64,16 +67,19 @@ fn step(name: &str, act: impl FnOnce() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-fn workspace_tests(profile: Profile) -> Result<()> {
+fn workspace_tests(options: Options) -> Result<()> {
     // What a crashed run left behind would only take memory, but take it all the same.
     run(program("tests/sandbox/sandbox", ["sweep"]))?;
     let mut tests = if succeeds(cargo(["nextest", "--version"])) {
-        cargo(["nextest", "run", "--workspace"])
+        cargo(["nextest", "run", "--workspace", "--profile", if options.full { "full" } else { "default" }])
     } else {
         eprintln!("xtask: no cargo-nextest; `cargo test` runs the same tests, more slowly");
         cargo(["test", "--workspace"])
     };
-    tests.env("HOSTWARD_BIN", target_dir().join(profile.folder()).join("hostward"));
+    tests.env("HOSTWARD_BIN", target_dir().join(options.profile.folder()).join("hostward"));
+    if options.full {
+        tests.env("HOSTWARD_TEST_FULL", "1");
+    }
     run(tests)
 }
 
