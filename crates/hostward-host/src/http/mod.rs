@@ -6,6 +6,8 @@
 
 mod body;
 pub(crate) mod connect;
+#[cfg(test)]
+mod hostile;
 mod probe;
 #[cfg(test)]
 mod sending;
