@@ -25,7 +25,7 @@ brakes      = {{ cooldown = "100ms", soak = "1s" }}
 [[service.postgres.probe.exec]]
 run   = ["/usr/bin/pg_isready", "--quiet", "--timeout=3"]
 user  = "postgres"
-down  = [1, 2]
+down  = [2]
 every = "1s"
 [[service.postgres.probe.tcp]]
 connect = "127.0.0.1:5432"

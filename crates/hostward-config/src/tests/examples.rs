@@ -32,6 +32,20 @@ fn every_example_loads_without_a_warning() {
     }
 }
 
+/// What the page on services gives to be copied: its own stanzas together are one configuration.
+#[test]
+fn the_stanzas_for_debians_own_services_load_without_a_warning() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/usage/service.md");
+    let page = std::fs::read_to_string(page).expect("the page is in the repository");
+    let section =
+        page.split("\n## ").find(|section| section.starts_with("Debian's own services")).expect("a section");
+    let blocks = section.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```").map(|(block, _)| block));
+    let loaded = good(&blocks.collect::<Vec<_>>().join("\n"));
+    let watches: Vec<&str> = loaded.policy.watches.keys().map(WatchId::as_str).collect();
+    assert_eq!(watches, ["service.nginx", "service.postgres", "service.redis", "service.web"]);
+    assert!(loaded.warnings.is_empty(), "{}", loaded.render_warnings(false));
+}
+
 #[test]
 fn the_least_configuration_has_every_default() {
     let policy = good(&text("minimal")).policy;

@@ -86,7 +86,7 @@ fn the_other_kinds_read_as_they_say() {
     let ready = ExecProbe {
         question: ExecQ { run, user: Some("postgres".into()), timeout: Ms::secs(5) },
         every: Ms::secs(30),
-        down: vec![1, 2],
+        down: vec![2],
         on_timeout: OnTimeout::Unknown,
     };
     assert_eq!(service(&policy, "service.postgres").exec, [ready]);
