@@ -8,6 +8,7 @@ mod cause;
 mod gate;
 mod host;
 mod lock;
+mod queue;
 mod storm;
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,7 @@ use crate::world::{Start, World};
 pub(crate) use brakes::{Circuit, circuit, tried};
 pub(crate) use cause::{CAUSE_PATIENCE, causes};
 pub use lock::{HeldLock, LockSeen, LockView};
+pub(crate) use queue::queue;
 pub use storm::Storm;
 
 /// A gate that was asked for this long ago may open a run; its first step asks again. Longer than the question's own
@@ -132,6 +134,15 @@ impl Hold {
             Hold::UnitsHealthy => "units_healthy",
             Hold::NoRemedy => "no_remedy",
         }
+    }
+
+    pub fn named(label: &str) -> Option<Hold> {
+        Hold::ALL.into_iter().find(|hold| hold.label() == label)
+    }
+
+    /// Passes by itself, without a look that could fail, while a remedy saves up for its turn.
+    pub fn beside_budget(self) -> bool {
+        matches!(self, Hold::Settling | Hold::Unsettled | Hold::Cooldown | Hold::Storm | Hold::Claimed)
     }
 
     /// Passes by itself within seconds or minutes: a cause held only by these is being acted on.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use crate::hold::Hold;
 use crate::id::{Resource, RunId, Rung, Str, TargetId, UnitName, WatchId};
 use crate::plan::Plan;
 use crate::planted::{Bug, planted};
@@ -231,6 +232,9 @@ pub struct Brake {
     pub incident: Option<u64>,
     /// The holds last recorded for it, so that the same are not recorded twice.
     pub held: Vec<Str>,
+    /// Since when its remedy waits for the host's budget, and for nothing else that does not pass by itself.
+    #[serde(default)]
+    pub queued: Option<Now>,
     /// What each rung was worth against each reason.
     #[serde(default)]
     pub efficacy: Vec<Efficacy>,
@@ -245,6 +249,19 @@ pub struct Brake {
 impl Brake {
     pub fn unsettled(&self) -> bool {
         self.attempts.iter().any(|attempt| attempt.settled.is_none())
+    }
+
+    fn note_held(&mut self, holds: &[Str], at: Now) {
+        let waits = Hold::BudgetSpent.label();
+        let alone = holds.iter().all(|hold| **hold == *waits || Hold::named(hold).is_some_and(Hold::beside_budget));
+        let begins = holds.iter().any(|hold| **hold == *waits).then_some(at);
+        self.queued = if alone { self.queued.or(begins) } else { None };
+        self.held = holds.to_vec();
+    }
+
+    fn nothing_held(&mut self) {
+        self.held.clear();
+        self.queued = None;
     }
 }
 
@@ -327,7 +344,7 @@ impl State {
                 brake.turn = Some((to.clone(), at));
                 brake.incident = *incident;
                 if !matches!(to, Turn::Down { .. }) {
-                    brake.held.clear();
+                    brake.nothing_held();
                 }
                 if *incident == Some(seq) {
                     self.incidents += 1;
@@ -335,7 +352,7 @@ impl State {
             }
             Body::Held { target, holds, would } => {
                 let brake = self.targets.entry(target.clone()).or_default();
-                brake.held.clone_from(holds);
+                brake.note_held(holds, at);
                 if let Some(rung) = would {
                     *brake.would.entry(rung.clone()).or_default() += 1;
                 }
@@ -400,7 +417,7 @@ impl State {
             let (rung, reason) = (heal.rung.clone(), heal.reason.clone());
             let attempt = Attempt { run: id, rung, at, proved: None, settled: None, reason, fell };
             push_bounded(&mut brake.attempts, attempt, ATTEMPTS_KEPT);
-            brake.held.clear();
+            brake.nothing_held();
         }
         if !planted(Bug::ChargedLate) {
             push_bounded(&mut self.charges, (at, plan.cost), CHARGES_KEPT);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::ask::{Answer, Fault, Reading};
 use crate::check::check;
 use crate::graph::Graph;
-use crate::hold::{self, Held, LockSeen, Storm};
+use crate::hold::{self, Held, Hold, LockSeen, Storm};
 use crate::id::{Resource, Str, TargetId, UnitName, WatchId};
 use crate::judge::Target;
 use crate::ledger::State;
@@ -120,6 +120,16 @@ impl World {
 
     /// The remedy for `target`, and what holds it; nothing for a target that is up or recovering.
     pub fn propose(&self, target: &TargetId) -> Option<Proposal> {
+        let mut proposal = self.alone(target)?;
+        let spent = proposal.holds.iter().any(|held| held.hold == Hold::BudgetSpent);
+        if let Some(plan) = proposal.plan.as_ref().filter(|_| !spent) {
+            proposal.holds.extend(hold::queue(self, plan));
+        }
+        Some(proposal)
+    }
+
+    /// The same, as if nobody else waited for the host's budget.
+    pub(crate) fn alone(&self, target: &TargetId) -> Option<Proposal> {
         let state = self.target(target)?;
         if state.suspect().is_none() && (state.verdict.down().is_none() || state.fresh()) {
             return None;
@@ -209,7 +219,7 @@ impl World {
 
     /// The cause is being acted on, or will be as soon as passing holds pass.
     pub fn can_act_soon(&self, cause: &TargetId) -> bool {
-        match self.propose(cause) {
+        match self.alone(cause) {
             Some(Proposal { plan: Some(_), holds, .. }) => holds.iter().all(|held| held.hold.passing()),
             _ => false,
         }

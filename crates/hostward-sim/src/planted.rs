@@ -30,7 +30,7 @@ pub const FINDS: &[Find] = &[
     Find { bug: Bug::UnknownIsDown, story: scenario, seed: 104, law: "no_act_on_unknown" },
     Find { bug: Bug::DamageForgotten, story: scenario, seed: 46, law: "damage_spends_all_caps" },
     Find { bug: Bug::BlindRepeat, story: scenario, seed: 17, law: "no_blind_repeat" },
-    Find { bug: Bug::WallCooldown, story: barrage, seed: 14, law: "cooldown_is_kept" },
+    Find { bug: Bug::WallCooldown, story: barrage, seed: 12, law: "cooldown_is_kept" },
     Find { bug: Bug::ClosureForgotten, story: scenario, seed: 38, law: "stops_only_what_it_gives_back" },
     Find { bug: Bug::HoldEachOther, story: scenario, seed: 7, law: "no_cycle_among_holds" },
     Find { bug: Bug::TrueBefore, story: scenario, seed: 164, law: "no_success_without_fresh_proof" },

@@ -185,6 +185,9 @@ pub struct Toy {
     pub interval: Ms,
     #[serde(default = "again")]
     pub crash: OnCrash,
+    /// To replace one comes before mending it.
+    #[serde(default)]
+    pub replaces: bool,
     #[serde(default)]
     pub brakes: Option<Brakes>,
 }

@@ -31,6 +31,8 @@ pub struct Spec {
     pub interval: Ms,
     /// What a crash in the middle of the mending means.
     pub crash: OnCrash,
+    /// To replace it comes before mending it.
+    pub replaces: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -119,7 +121,8 @@ impl Spec {
             },
             _ => (Ms::ZERO, 0),
         };
-        let rung = [Rung::new("mend"), Rung::new("replace")].into_iter().min_by_key(worn);
+        let rungs = if self.replaces { ["replace", "mend"] } else { ["mend", "replace"] };
+        let rung = rungs.map(Rung::new).into_iter().min_by_key(worn);
         let Some(rung) = rung else { return Draft::none("no rung") };
         let path = self.path(&target.key);
         let stop = match (&self.holder, &reading.holder) {

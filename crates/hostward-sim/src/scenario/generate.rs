@@ -79,7 +79,7 @@ fn story(
         name,
         seed,
         trouble,
-        calm: Ms::hours(80),
+        calm: if theme == Theme::Barrage && rng.percent(60) { Ms::ZERO } else { Ms::hours(80) },
         timer,
         host,
         apps: Vec::new(),
@@ -163,6 +163,7 @@ fn parts(rng: &mut Rng, made: &mut Scenario, theme: Theme) {
             mode: mode(rng),
             interval: rng.span(Ms::secs(5), Ms::mins(1)),
             crash: *rng.pick(&[OnCrash::Again, OnCrash::Again, OnCrash::Unwind, OnCrash::Stuck]),
+            replaces: barrage && rng.percent(50),
             brakes: brakes(rng, theme),
         });
     }
@@ -203,21 +204,21 @@ fn service(rng: &mut Rng, theme: Theme, name: &str, before: &[&str], app: Option
 }
 
 fn env(rng: &mut Rng, theme: Theme, made: &mut Scenario, app: usize) {
+    let barrage = theme == Theme::Barrage;
     let app = made.apps[app].name.clone();
     let own: Vec<String> =
         made.services.iter().filter(|s| s.app.as_ref() == Some(&app)).map(|s| s.name.clone()).collect();
     let watched = |name: &&String| made.services.iter().any(|s| s.name == **name && s.watched);
     let prove = own.iter().find(watched).filter(|_| rng.percent(60)).cloned();
-    let quiesce =
-        own.iter().filter(|_| rng.percent(if theme == Theme::Barrage { 60 } else { 40 })).cloned().collect();
+    let quiesce = own.iter().filter(|_| rng.percent(if barrage { 60 } else { 40 })).cloned().collect();
     let env = Env {
         name: app.clone(),
         app,
         sentinel: rng.percent(30),
         mode: mode(rng),
-        any_drift: rng.percent(60),
+        any_drift: rng.percent(if barrage { 95 } else { 60 }),
         commands: u32::try_from([0, 1, 1, 1, 1, 2, 2, 3][rng.below(8)]).unwrap_or(1),
-        takes: rng.span(Ms::secs(1), Ms::mins(4)),
+        takes: rng.span(Ms::secs(1), if barrage { Ms::secs(20) } else { Ms::mins(4) }),
         quiesce,
         restart: own.iter().filter(|_| rng.percent(70)).cloned().collect(),
         prove,

@@ -155,6 +155,7 @@ fn toy_of(toy: &Toy) -> Watch {
         holder: toy.holder.as_deref().map(unit),
         interval: toy.interval,
         crash: toy.crash,
+        replaces: toy.replaces,
     };
     watch(None, toy.mode, &toy_watch(&toy.name), toy.sentinel, toy.brakes.unwrap_or(OTHER), Spec::Toy(spec))
 }

@@ -221,8 +221,9 @@ impl Sim {
 
     fn apply(&mut self, name: &str) {
         let Some(engine) = &self.engine else { return };
-        let ill = engine.world().ill.iter().cloned().filter(|id| id.watch.as_str() == name);
-        let plan = ill.filter_map(|id| engine.world().propose(&id)?.plan).next();
+        let (of, others): (Vec<_>, Vec<_>) = engine.world().ill.iter().partition(|id| id.watch.as_str() == name);
+        // With nothing to do about it, an operator turns to what there is.
+        let plan = of.into_iter().chain(others).find_map(|id| engine.world().propose(id)?.plan);
         if let Some(plan) = plan {
             self.book.word.insert(plan.hash().to_string(), self.host.clock.real);
             self.order(Command::Apply { plan: plan.hash(), patience: Ms::mins(1) });

@@ -39,6 +39,8 @@ const SELDOM: &[(&str, u32)] = &[
     ("began", 12),
     ("ended", 12),
     ("settled", 8),
+    ("settled", 4),
+    ("settled", 2),
     ("returning", 5),
     ("returned", 5),
     ("perform_back", 5),
@@ -64,10 +66,10 @@ impl Faults<'_> {
         faults.faults
     }
 
-    /// Each minute four things break, fifteen are in the way for a moment, and four of those happen that are rare.
+    /// Each minute seven things break, fifteen are in the way for a moment, and four of those happen that are rare.
     fn barrage(&mut self) {
         let minutes = usize::try_from(self.made.trouble.0 / 60_000).unwrap_or(20);
-        for _ in 0..4 * minutes {
+        for _ in 0..7 * minutes {
             let at = self.when();
             self.breaks(at);
         }
@@ -88,7 +90,7 @@ impl Faults<'_> {
             1 => (lasts, What::OldActor(app)),
             2 => (lasts, What::Rival),
             3 => (Ms::ZERO, What::Gone(app)),
-            4 => (Ms::ZERO, What::Revision(app)),
+            4 => (Ms::ZERO, What::Drift(app)),
             5 => (Ms::ZERO, What::Look),
             6 => (Ms::ZERO, What::View),
             _ => (lasts.max(Ms::secs(30)), What::Starve { late: Ms::secs(2), echo: self.rng.percent(50) }),
@@ -178,7 +180,9 @@ impl Faults<'_> {
         let held = if stubborn { lasts } else { Ms::ZERO };
         let env = (!self.made.envs.is_empty()).then(|| self.rng.pick(&self.made.envs).name.clone());
         let toy = (!self.made.toys.is_empty()).then(|| self.rng.pick(&self.made.toys).clone());
-        let (lasts, what) = match (self.rng.below(14), env, toy) {
+        // What takes more than a restart is half of a barrage.
+        let least = if self.barrage && self.rng.percent(40) { 8 } else { 0 };
+        let (lasts, what) = match (least + self.rng.below(14 - least), env, toy) {
             (0, ..) => (Ms::ZERO, What::Fail(service)),
             (1, ..) => (Ms::ZERO, What::Kill(service)),
             (2, ..) => (lasts, What::CrashLoop { service, after: self.rng.span(Ms(100), Ms::secs(20)) }),

@@ -1,0 +1,31 @@
+//! The queue for the host's budget: what is cheap, and tried again and again, must not eat for ever what somebody dearer
+//! saves up for.
+//!
+//! While a remedy waits for nothing but budget, each other target gets one try. Then the charges leave the window, and
+//! who waits is served. Two never wait for each other: who is held by another one was tried after that one began to wait.
+
+use super::{Held, Hold, Lift};
+use crate::id::TargetId;
+use crate::plan::Plan;
+use crate::world::{Proposal, World};
+
+pub(crate) fn queue(world: &World, plan: &Plan) -> Option<Held> {
+    let brakes = plan.heals.iter().filter_map(|heal| world.state.targets.get(&heal.target));
+    let tried = brakes
+        .filter_map(|brake| Some(brake.attempts.back()?.at))
+        .reduce(|a, b| if a.not_before(b) { a } else { b })?;
+    let healed = |id: &TargetId| plan.heals.iter().any(|heal| heal.target == *id);
+    let waiting = world.ill.iter().filter_map(|id| Some((id, world.state.targets.get(id)?.queued?)));
+    let mut before = waiting.filter(|(id, since)| !since.not_before(tried) && !healed(id));
+    let (first, since) = before.find(|(id, _)| saves_up(world, id))?;
+    let value = format!("{} has waited for {}", first.watch, world.now.since(since));
+    let lift = Lift::Fact(format!("{} is tried", first.watch).into());
+    Some(Held::new(Hold::BudgetSpent, value, "one try each while another one saves up", lift))
+}
+
+/// Nothing else is in its way, and its turn can come at all.
+fn saves_up(world: &World, id: &TargetId) -> bool {
+    let Some(Proposal { plan: Some(plan), holds, .. }) = world.alone(id) else { return false };
+    let waits = |held: &Held| held.hold == Hold::BudgetSpent || held.hold.beside_budget();
+    plan.cost <= world.policy.host.budget.cost && holds.iter().all(waits)
+}
