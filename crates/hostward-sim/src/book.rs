@@ -110,11 +110,9 @@ impl Book {
             self.wakes = count(self.wakes);
         }
         match event {
-            Event::Answered { key, asked, answer } => {
-                if self.asked.get(key).is_some_and(|(at, _)| at == asked) {
-                    self.asked.remove(key);
-                    self.told.entry(key.clone()).or_default().take(real, *asked, answer);
-                }
+            Event::Answered { key, asked, answer } if self.asked.get(key).is_some_and(|(at, _)| at == asked) => {
+                self.asked.remove(key);
+                self.told.entry(key.clone()).or_default().take(real, *asked, answer);
             }
             Event::Ended(ticket, outcome) => self.word_of(real, *ticket, outcome),
             Event::LedgerBad(_) => self.ledger_bad = Some(real),
@@ -200,7 +198,9 @@ impl Book {
                     self.runs.get(run).is_none_or(|run| watch.as_ref().is_none_or(|w| *w == run.plan.watch))
                 };
                 let freed: Vec<RunId> = self.frozen.keys().filter(|run| meant(run)).copied().collect();
-                freed.iter().for_each(|run| drop(self.frozen.remove(run)));
+                for run in &freed {
+                    self.frozen.remove(run);
+                }
             }
             Body::Stopped | Body::Started { .. } | Body::Noted { .. } | Body::Turned { .. } | Body::Held { .. } => {}
         }
@@ -276,8 +276,8 @@ impl Book {
     pub fn die(&mut self, last: u64) {
         self.asked.clear();
         self.ledger_bad = None;
-        let lost: Vec<RunId> = self.runs.keys().filter(|run| run.0 > last).copied().collect();
-        for run in lost {
+        let gone: Vec<RunId> = self.runs.keys().filter(|run| run.0 > last).copied().collect();
+        for run in gone {
             self.runs.remove(&run);
             self.charges.retain(|(_, of, _)| *of != run);
             self.tries.values_mut().for_each(|tries| tries.retain(|one| one.run != run));

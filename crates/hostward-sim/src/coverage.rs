@@ -55,7 +55,9 @@ impl Coverage {
         if let StepEnd::Held(holds) = end {
             // `label: value`, each.
             let labels: BTreeSet<&str> = holds.iter().filter_map(|hold| hold.split(':').next()).collect();
-            labels.into_iter().for_each(|label| self.count("hold that ended a run", label));
+            for label in labels {
+                self.count("hold that ended a run", label);
+            }
         }
     }
 
@@ -108,7 +110,9 @@ impl Coverage {
         let world = engine.world();
         let found: BTreeSet<Hold> =
             world.ill.iter().filter_map(|id| world.propose(id)).flat_map(|p| p.holds).map(|held| held.hold).collect();
-        found.into_iter().for_each(|hold| self.count("hold", hold.label()));
+        for hold in found {
+            self.count("hold", hold.label());
+        }
     }
 
     pub fn add(&mut self, other: &Coverage) {

@@ -25,6 +25,7 @@ pub(crate) fn plant(name: &str) -> Result<()> {
 /// False: a bug was not found, or another law than the one that it breaks said so, or its story breaks a law without it.
 /// `quiet`: as fast as can be, so nothing is shrunk.
 #[cfg(feature = "planted")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature it fails")]
 pub(crate) fn all(quiet: bool) -> Result<bool> {
     use hostward_sim::planted::{FINDS, Found};
 

@@ -15,6 +15,7 @@ use tally::Tally;
 
 /// Plays the real engine in a simulated world and looks at its laws after every event.
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct Arguments {
     /// The first seed
     #[arg(long, default_value_t = 1)]
@@ -87,8 +88,12 @@ fn main() -> ExitCode {
 
 fn simulate(arguments: &Arguments) -> Result<bool> {
     if arguments.laws {
-        law::ALL.iter().for_each(|law| println!("{}: {}", law.name, law.says));
-        law::OTHERS.iter().for_each(|(name, says)| println!("{name}: {says}"));
+        for law in law::ALL {
+            println!("{}: {}", law.name, law.says);
+        }
+        for (name, says) in law::OTHERS {
+            println!("{name}: {says}");
+        }
         return Ok(true);
     }
     if arguments.planted {

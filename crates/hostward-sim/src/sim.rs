@@ -239,15 +239,15 @@ impl Sim {
                     self.host.perform(ticket, act, deadline, arm.as_ref());
                 }
             }
-            Due::Arm { life: of, arm } if of == life => {
-                if !self.bus_away() && !self.host.active.any(|w| *w == crate::scenario::What::ArmFails) {
-                    self.host.arm(&arm);
-                }
+            Due::Arm { life: of, arm }
+                if of == life
+                    && !self.bus_away()
+                    && !self.host.active.any(|w| *w == crate::scenario::What::ArmFails) =>
+            {
+                self.host.arm(&arm);
             }
-            Due::Disarm { life: of, run } if of == life => {
-                if !self.bus_away() {
-                    self.host.undos.remove(&run);
-                }
+            Due::Disarm { life: of, run } if of == life && !self.bus_away() => {
+                self.host.undos.remove(&run);
             }
             Due::Adopt { life: of, tickets, runs } if of == life => self.host.adopt(&tickets, runs.as_deref()),
             // An engine that is no more.
@@ -312,7 +312,7 @@ impl Sim {
     }
 
     pub(crate) fn check(&mut self, moment: &Moment<'_>) {
-        if let Some((law, why)) = self.laws.clone().check(self, moment) {
+        if let Some((law, why)) = self.laws.check(self, moment) {
             self.blame(law, why);
         }
     }

@@ -17,6 +17,8 @@ pub(crate) struct Options {
     arguments: Vec<String>,
 }
 
+const MANIFEST: &str = "crates/hostward-sim/Cargo.toml";
+
 /// The seeds that every run of the tests plays: each once broke a law, or reaches what others seldom do.
 pub(crate) const FIXED: [&str; 4] = ["--seed", "1", "--seeds", "120"];
 
@@ -35,6 +37,14 @@ const WORLDS: [&str; 5] = [
 pub(crate) fn sim(options: &Options) -> Result<()> {
     build(&[])?;
     play(options.arguments.iter().map(String::as_str))
+}
+
+/// A workspace of its own, so what looks at ours does not see it. Dependencies are checked where ours are.
+pub(crate) fn lint() -> Result<()> {
+    run(cargo(["fmt", "--manifest-path", MANIFEST, "--check"]))?;
+    let mut clippy = cargo(["clippy", "--quiet", "--manifest-path", MANIFEST, "--all-targets", "--target-dir"]);
+    clippy.arg(target_dir()).args(["--features", "planted", "--", "-D", "warnings"]);
+    run(clippy)
 }
 
 /// What the tests play: stories from seeds, named worlds, and every bug that can be planted.
@@ -62,8 +72,7 @@ pub(crate) fn release() -> Result<PathBuf> {
 
 /// For the tests one build of all: with no bug planted, the core that has them is the one that ships.
 fn build(more: &[&str]) -> Result<()> {
-    let manifest = ["build", "--quiet", "--manifest-path", "crates/hostward-sim/Cargo.toml", "--target-dir"];
-    let mut build = cargo(manifest);
+    let mut build = cargo(["build", "--quiet", "--manifest-path", MANIFEST, "--target-dir"]);
     build.arg(folder()).args(more);
     run(build)
 }

@@ -51,6 +51,7 @@ pub(crate) fn test(options: Options) -> Result<()> {
     }
     step("fmt", || run(cargo(["fmt", "--all", "--check"])))?;
     step("clippy", || run(cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])))?;
+    step("fmt and clippy of the simulator", crate::sim::lint)?;
     step("tidy", crate::tidy::tidy)?;
     step("build", || run(cargo(["build", "--package", "hostward", "--profile", options.profile.name()])))?;
     step("tests", || workspace_tests(options))?;

@@ -18,6 +18,7 @@ const START_INTERVAL: Ms = Ms::secs(10);
 const STOP_TIMEOUT: Ms = Ms::secs(20);
 
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing that a fault does, alone or with any other")]
 pub struct Unit {
     pub plan: Service,
     pub name: UnitName,

@@ -83,7 +83,7 @@ fn holds(sim: &Sim, moment: &Moment<'_>) -> Vec<(WatchId, Vec<hostward_core::hol
     let (Moment::Turn { event: "wake", .. }, Some(engine)) = (moment, &sim.engine) else { return Vec::new() };
     let world = engine.world();
     let healed = |id: &_| world.claims().any(|plan| plan.heals.iter().any(|heal| heal.target == *id));
-    let ill = world.ill.iter().cloned().filter(|id| !healed(id));
+    let ill = world.ill.iter().filter(|&id| !healed(id)).cloned();
     ill.filter_map(|id| Some((id.watch.clone(), world.propose(&id)?.holds))).collect()
 }
 

@@ -33,7 +33,7 @@ impl Sim {
                 let tickets = tickets.into_iter().map(|(ticket, _)| ticket).collect();
                 self.later(Ms(4), |life| Due::Adopt { life, tickets, runs });
             }
-            Effect::Reply(id, reply) => self.replied(id, reply),
+            Effect::Reply(id, reply) => self.replied(id, &reply),
         }
     }
 

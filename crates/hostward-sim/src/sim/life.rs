@@ -170,9 +170,9 @@ impl Sim {
         self.order(Command::Cycle { watch, patience: Ms::mins(2) });
     }
 
-    pub(super) fn replied(&mut self, id: OrderId, reply: Reply) {
+    pub(super) fn replied(&mut self, id: OrderId, reply: &Reply) {
         self.orders.remove(&id);
-        self.coverage.reply(&reply);
+        self.coverage.reply(reply);
         if self.scenario.timer.is_some() && self.orders.is_empty() {
             self.later(Ms(1), |life| Due::Timer { life });
         }

@@ -76,7 +76,9 @@ impl Sim {
         match what {
             What::Touch(name) => {
                 let env = self.host.envs.iter_mut().find(|env| env.name == name);
-                env.into_iter().for_each(|env| env.touched = wall);
+                if let Some(env) = env {
+                    env.touched = wall;
+                }
                 self.at(self.real() + Ms::secs(5), Due::Pulse(n));
             }
             What::HintStorm => {
@@ -102,7 +104,7 @@ impl Sim {
         let wall = self.host.clock.wall();
         let now = self.real();
         match what {
-            What::Fail(name) => self.at_unit(name, |host, n| host.fail(n)),
+            What::Fail(name) => self.at_unit(name, super::super::host::Host::fail),
             What::Kill(name) => self.at_unit(name, |host, n| host.exit(n, "killed 9", "signal")),
             What::CrashLoop { service, after } => {
                 let after = *after;

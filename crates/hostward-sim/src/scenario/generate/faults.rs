@@ -48,6 +48,7 @@ const SELDOM: &[(&str, u32)] = &[
     ("disarm", 4),
 ];
 
+#[expect(clippy::struct_field_names, reason = "they are the faults")]
 pub(super) struct Faults<'a> {
     rng: Rng,
     made: &'a Scenario,
