@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use hostward_tests::{Guard, QUICK_HOST, Sandbox, Tiny, span};
+use serde_json::Value;
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -137,5 +138,27 @@ fn a_restart_outlives_the_manager_and_the_bus() -> Result<()> {
     let closed = guard.records("closed")?;
     assert_eq!(closed[0]["body"]["closed"]["result"], "proved", "{closed:#?}");
     assert_eq!(guard.records("opened")?.len(), 1, "one attempt");
+    Ok(())
+}
+
+/// `systemctl` has a socket of systemd's own: what is down is known without a bus, and nothing is done about it before one
+/// is there to be asked who may forbid it.
+#[test]
+fn without_a_bus_what_is_down_is_known_and_left_alone() -> Result<()> {
+    let sandbox = Sandbox::boot("nobus")?;
+    let api = Tiny::install(&sandbox, "api", 8101, "", "")?;
+    let guard = guard(&sandbox, &[api.config(QUICK)])?;
+    wait_up(&sandbox, &guard, "service.api")?;
+    sandbox.sh("systemctl stop dbus.service dbus.socket")?;
+    api.signal("KILL")?;
+    let killed = |noted: &Value| noted["body"]["noted"]["fact"] == "main process killed 9";
+    sandbox.wait_until("what became of it", secs(60), || Ok(guard.records("noted")?.iter().any(killed)))?;
+    guard.wait_held("service.api", "gate_unknown", secs(90))?;
+    sandbox.never("a restart without a bus", secs(10), || {
+        Ok(sandbox.property("api.service", "ActiveState")? != "failed")
+    })?;
+    sandbox.sh("systemctl start dbus.socket dbus.service")?;
+    api.wait_answers(secs(90))?;
+    wait_up(&sandbox, &guard, "service.api")?;
     Ok(())
 }

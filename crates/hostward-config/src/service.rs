@@ -69,6 +69,10 @@ fn step(text: &str) -> Result<Step, Complaint> {
             scalar::name(name)?;
             Ok(Step::Reconcile(WatchId::new(format!("baseline.{name}"))))
         }
+        (_, Some(("rollback", name))) => {
+            let what = format!("this version cannot roll {} back", shown(name));
+            Err(Complaint::new(what, "it knows no releases yet: take the rung off the ladder"))
+        }
         (_, None) if text == "reconcile" => {
             Err(Complaint::new("`reconcile` names no baseline", "write reconcile:NAME, for a [baseline.NAME]"))
         }

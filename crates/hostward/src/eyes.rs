@@ -8,7 +8,7 @@ use hostward_core::ask::{
 };
 use hostward_core::id::UnitName;
 use hostward_host::child::Children;
-use hostward_host::systemd::ClosureError;
+use hostward_host::systemd::{ClosureError, shown};
 use hostward_host::{gate, http, mounts, python, reach, tcp};
 use tokio::time::Instant;
 
@@ -73,7 +73,10 @@ impl Eyes {
             Question::Exec(q) => self.check_places.ask(key, deadline, check(&self.files, q, deadline)).await,
             Question::Python(_) | Question::Mount(_) => self.in_files(key, question, deadline).await,
             Question::Gate(q) => self.gate(key, q, question, deadline).await,
-            Question::Unit(unit) => timed(deadline, async { self.bus.link().await?.unit(unit).await }).await,
+            Question::Unit(unit) => match self.bus.link().await {
+                Ok(systemd) => timed(deadline, systemd.unit(unit)).await,
+                Err(_) => self.check_places.ask(key, deadline, shown(unit, deadline)).await,
+            },
             Question::Closure(unit) => timed(deadline, closure(&self.bus, unit)).await,
         };
         if let AskKey::Probe(watch, _) = key {

@@ -90,6 +90,10 @@ fn services() {
             "remedy.ladder = [\"reboot:now\"]",
             "3:18 `reboot:now` is no rung | known are: restart, reconcile:BASELINE, notify",
         ),
+        (
+            "remedy.ladder = [\"rollback:api\"]",
+            "3:18 this version cannot roll `api` back | it knows no releases yet: take the rung off the ladder",
+        ),
         ("remedy.ladder = [\"reconcile:ap\"]", "3:18 there is no [baseline.ap] | did you mean `reconcile:app`?"),
         (
             "remedy.ladder = [\"notify\", \"restart\"]",

@@ -267,14 +267,6 @@ impl Spec {
     }
 }
 
-/// The plan that a service's ladder reaches by `reconcile:NAME`; none while the environment has not drifted.
-pub(super) fn draft_for(world: &World, baseline: &WatchId) -> Option<Draft> {
-    let (watch, live) = world.watch(baseline)?;
-    let target = TargetId::new(baseline.clone(), KEY);
-    world.target(&target)?.verdict.down()?;
-    Some(watch.spec.draft(world, &target, live))
-}
-
 fn units_healthy() -> Held {
     Held::new(
         Hold::UnitsHealthy,

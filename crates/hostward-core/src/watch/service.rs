@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::Draft;
 use super::steps::{prove_step, restart_step};
-use super::{Draft, baseline};
 use crate::ask::{Active, Answer, Fault, Load, Probe, Question, Reading, UnitReading};
 use crate::hold::{Circuit, Held, Hold, Lift, circuit, tried};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
@@ -269,7 +269,7 @@ impl Spec {
             Step::Restart if reason.code == Code::CrashLooping => None,
             Step::Restart => Some(Draft::plan(self.restart(target, live, memo, reason))),
             Step::Reconcile(baseline) => {
-                let mut draft = baseline::draft_for(world, baseline)?;
+                let mut draft = super::lent(world, baseline)?;
                 let reason = reason.code.label().into();
                 draft.plan.as_mut()?.heals.push(Heal { target: target.clone(), rung: step.rung()?, reason });
                 Some(draft)

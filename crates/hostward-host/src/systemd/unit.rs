@@ -152,7 +152,7 @@ impl Properties<'_> {
     }
 }
 
-fn fold(row: &Row, properties: &Properties<'_>) -> Result<UnitReading, Fault> {
+pub(super) fn fold(row: &Row, properties: &Properties<'_>) -> Result<UnitReading, Fault> {
     let ahead = suspended();
     let file_state = properties.text("UnitFileState");
     let wanted = ["WantedBy", "RequiredBy", "BoundBy"].iter().any(|name| properties.some(name));
