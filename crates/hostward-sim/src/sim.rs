@@ -30,13 +30,41 @@ use crate::truth::Truth;
 #[derive(Debug)]
 pub(crate) enum Due {
     /// The question is looked into, and its answer delivered so much later.
-    Sample { life: u32, key: AskKey, asked: Now, question: Arc<Question>, then: Ms },
-    Tell { life: u32, event: Event },
-    Act { life: u32, ticket: Ticket, plan: Arc<Plan>, arm: Option<Arm> },
-    Arm { life: u32, arm: Arm },
-    Disarm { life: u32, run: RunId },
-    Adopt { life: u32, tickets: Vec<Ticket>, runs: Option<Vec<RunId>> },
-    Commit { life: u32, count: usize, tries: u32 },
+    Sample {
+        life: u32,
+        key: AskKey,
+        asked: Now,
+        question: Arc<Question>,
+        then: Ms,
+    },
+    Tell {
+        life: u32,
+        event: Event,
+    },
+    Act {
+        life: u32,
+        ticket: Ticket,
+        plan: Arc<Plan>,
+        arm: Option<Arm>,
+    },
+    Arm {
+        life: u32,
+        arm: Arm,
+    },
+    Disarm {
+        life: u32,
+        run: RunId,
+    },
+    Adopt {
+        life: u32,
+        tickets: Vec<Ticket>,
+        runs: Option<Vec<RunId>>,
+    },
+    Commit {
+        life: u32,
+        count: usize,
+        tries: u32,
+    },
     Strike(usize),
     Lift(usize),
     /// A fault that strikes again and again.
