@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::Sandbox;
 
-const SERVES_WITHIN: Duration = Duration::from_secs(60);
+const SERVES_WITHIN: Duration = Duration::from_mins(1);
 
 /// PostgreSQL's cluster `main`: a front that is nothing (`postgresql.service`), and the instance that runs.
 #[derive(Debug)]

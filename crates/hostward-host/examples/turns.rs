@@ -26,19 +26,7 @@ fn policy() -> Policy {
         let question = HttpQ::get(format!("http://127.0.0.1:{}/health", 8000 + n), vec!["/ok".into()]);
         let json = vec![hostward_core::expect::Test::Exists(true)];
         let http = service::HttpProbe { json, ..service::HttpProbe::new(question) };
-        let spec = service::Spec {
-            unit: UnitName::new(format!("s{n}.service")),
-            interval: Ms::secs(60),
-            http: vec![http],
-            tcp: vec![],
-            exec: vec![],
-            units: vec![],
-            confirm_runs: 2,
-            confirm_age: Ms::secs(10),
-            start_grace: Ms::secs(30),
-            respect_stop: Ms::mins(30),
-            ladder: vec![service::Step::Restart, service::Step::Notify],
-        };
+        let spec = service::Spec { http: vec![http], ..service::Spec::new(UnitName::new(format!("s{n}.service"))) };
         let brakes =
             Brakes { cooldown: Ms::secs(60), plateau: Ms::mins(30), per_hour: 3, per_day: 6, soak: Ms::mins(1) };
         let watch = Watch {

@@ -1,5 +1,8 @@
 //! The operator's own checks, run by the real program: what they say, as whom, and that nothing of them is left.
 
+#[path = "support/script.rs"]
+mod script;
+
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
@@ -11,19 +14,10 @@ use hostward_core::ask::{Answer, ExecQ, ExecReading, Fault, Reading};
 use hostward_core::time::Ms;
 use hostward_host::child::Children;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
+use script::script;
 use tempfile::TempDir;
 
 const LONG: Duration = Duration::from_secs(30);
-
-/// Written by another process: one that anybody still has open for writing cannot be executed (ETXTBSY).
-fn script(dir: &TempDir, text: &str) -> PathBuf {
-    let path = dir.path().join("check");
-    let write = ["-c", "cat > \"$0\" && chmod 755 \"$0\" && chmod 755 \"$(dirname \"$0\")\""];
-    let mut writer = Command::new("sh").args(write).arg(&path).stdin(Stdio::piped()).spawn().unwrap();
-    write!(writer.stdin.take().unwrap(), "#!/bin/sh\n{text}\n").unwrap();
-    assert!(writer.wait().unwrap().success());
-    path
-}
 
 async fn run(program: &Path, user: Option<&str>, deadline: Duration) -> Answer {
     let run = vec![program.to_str().unwrap().into(), "an argument".into()];
@@ -33,7 +27,7 @@ async fn run(program: &Path, user: Option<&str>, deadline: Duration) -> Answer {
 
 async fn said(text: &str, user: Option<&str>) -> ExecReading {
     let dir = tempfile::tempdir().unwrap();
-    match run(&script(&dir, text), user, LONG).await {
+    match run(&script(dir.path(), text), user, LONG).await {
         Ok(Reading::Exec(reading)) => reading,
         other => panic!("{other:?}"),
     }
@@ -133,7 +127,7 @@ async fn at_its_deadline_all_of_it_is_killed_and_also_when_it_ends_by_itself() {
         let dir = tempfile::tempdir().unwrap();
         let life = Life::new(&dir);
         std::fs::write(dir.path().join("alive.told"), "").unwrap();
-        let program = script(&dir, &format!("{}\n{end}", brood(&life.fifo)));
+        let program = script(dir.path(), &format!("{}\n{end}", brood(&life.fifo)));
         let deadline = if hangs { Duration::from_secs(8) } else { LONG };
         let reading = match run(&program, None, deadline).await {
             Ok(Reading::Exec(reading)) => reading,
@@ -157,7 +151,7 @@ async fn whoever_gives_up_on_it_kills_it() {
     let life = Life::new(&dir);
     let told = dir.path().join("told");
     let (fifo, tell) = (life.fifo.display(), told.display());
-    let program = script(&dir, &format!("exec 3>{fifo}\necho up >&3\n: > {tell}\nexec sleep 1000"));
+    let program = script(dir.path(), &format!("exec 3>{fifo}\necho up >&3\n: > {tell}\nexec sleep 1000"));
     let begun = async {
         while !told.exists() {
             tokio::time::sleep(Duration::from_millis(10)).await;

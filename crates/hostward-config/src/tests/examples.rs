@@ -52,19 +52,7 @@ fn the_least_configuration_has_every_default() {
     assert_eq!(policy.host, Host::default());
     let brakes =
         Brakes { cooldown: Ms::secs(60), plateau: Ms::mins(30), per_hour: 3, per_day: 6, soak: Ms::secs(60) };
-    let spec = Spec::Service(service::Spec {
-        unit: UnitName::new("example-api.service"),
-        interval: Ms::secs(60),
-        http: vec![],
-        tcp: vec![],
-        exec: vec![],
-        units: vec![],
-        confirm_runs: 2,
-        confirm_age: Ms::secs(10),
-        start_grace: Ms::secs(30),
-        respect_stop: Ms::mins(30),
-        ladder: vec![Step::Restart, Step::Notify],
-    });
+    let spec = Spec::Service(service::Spec::new(UnitName::new("example-api.service")));
     let watch =
         Watch { app: None, mode: Mode::Act, sentinel: None, compat: None, brakes, needs: vec![], reach: None, spec };
     assert_eq!(policy.watches.into_iter().collect::<Vec<_>>(), [(WatchId::new("service.api"), watch)]);

@@ -15,19 +15,7 @@ fn watch() -> WatchId {
 }
 
 fn policy() -> Policy {
-    let spec = Spec::Service(service::Spec {
-        unit: UnitName::new(UNIT),
-        interval: Ms::secs(60),
-        http: Vec::new(),
-        tcp: Vec::new(),
-        exec: Vec::new(),
-        units: Vec::new(),
-        confirm_runs: 2,
-        confirm_age: Ms::secs(10),
-        start_grace: Ms::secs(30),
-        respect_stop: Ms::mins(30),
-        ladder: vec![service::Step::Restart],
-    });
+    let spec = Spec::Service(service::Spec::new(UnitName::new(UNIT)));
     let brakes = Brakes { cooldown: Ms::secs(60), plateau: Ms::mins(30), per_hour: 3, per_day: 6, soak: Ms::mins(5) };
     let api =
         Watch { app: None, mode: Mode::Act, sentinel: None, compat: None, brakes, needs: vec![], reach: None, spec };

@@ -193,7 +193,7 @@ fn what_fell_is_not_up_while_a_question_says_down() {
     let mut look = |probe: u16, at: u64, seen: Option<Seen>, confirm: Confirm| {
         target.aspects.get_mut(&probe).unwrap().look(now(at), seen, confirm, false);
         target.verdict = target.judged();
-        target.verdict.down().map(|reason| reason.code.clone())
+        target.verdict.down().map(|reason| reason.code)
     };
     let (unit, probe) = (0, 1);
     look(unit, 0, up(), Confirm::AT_ONCE);

@@ -155,19 +155,7 @@ fn said(name: &str, message: &Message) -> String {
 }
 
 fn service(name: &str) -> Watch {
-    let spec = service::Spec {
-        unit: UnitName::new(format!("{}.service", WatchId::new(name).name())),
-        interval: Ms::secs(60),
-        http: Vec::new(),
-        tcp: Vec::new(),
-        exec: Vec::new(),
-        units: Vec::new(),
-        confirm_runs: 2,
-        confirm_age: Ms::secs(10),
-        start_grace: Ms::secs(30),
-        respect_stop: Ms::mins(30),
-        ladder: vec![service::Step::Restart, service::Step::Notify],
-    };
+    let spec = service::Spec::new(UnitName::new(format!("{}.service", WatchId::new(name).name())));
     let brakes = Brakes { cooldown: Ms::secs(60), plateau: Ms::mins(30), per_hour: 3, per_day: 6, soak: Ms::mins(1) };
     Watch {
         app: None,

@@ -127,6 +127,23 @@ pub struct Memo {
 }
 
 impl Spec {
+    /// Every default, and no probe.
+    pub fn new(unit: UnitName) -> Spec {
+        Spec {
+            unit,
+            interval: Ms::secs(60),
+            http: Vec::new(),
+            tcp: Vec::new(),
+            exec: Vec::new(),
+            units: Vec::new(),
+            confirm_runs: 2,
+            confirm_age: Ms::secs(10),
+            start_grace: Ms::secs(30),
+            respect_stop: Ms::mins(30),
+            ladder: vec![Step::Restart, Step::Notify],
+        }
+    }
+
     pub fn probes(&self) -> Vec<Probe> {
         let unit = Probe {
             question: Arc::new(Question::Unit(self.unit.clone())),

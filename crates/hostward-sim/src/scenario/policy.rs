@@ -94,17 +94,9 @@ impl Scenario {
             Rung::Notify => Some(service::Step::Notify),
         });
         let spec = service::Spec {
-            unit: unit(&service.name),
-            interval: Ms::secs(60),
             http: service.http.then_some(http).into_iter().collect(),
-            tcp: Vec::new(),
-            exec: Vec::new(),
-            units: Vec::new(),
-            confirm_runs: 2,
-            confirm_age: Ms::secs(10),
-            start_grace: Ms::secs(30),
-            respect_stop: Ms::mins(30),
             ladder: ladder.collect(),
+            ..service::Spec::new(unit(&service.name))
         };
         let id = service_watch(&service.name);
         let needs = service.needs.iter().map(|name| service_watch(name)).collect();

@@ -1,5 +1,8 @@
 //! The edge against real sockets and a real file: what goes out, what comes back, and what a kill leaves.
 
+#[path = "../../tests/support/script.rs"]
+mod script;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,6 +16,7 @@ use hostward_core::policy::Policy;
 use hostward_core::starvation::Starvation;
 use hostward_core::time::Ms;
 use hostward_core::world::Start;
+use script::script;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -321,10 +325,8 @@ async fn a_check_beats_only_while_nothing_of_it_is_open() {
 #[tokio::test]
 async fn a_mail_is_handed_to_sendmail() {
     let dir = tempfile::tempdir().unwrap();
-    let (program, mail) = (dir.path().join("sendmail"), dir.path().join("mail"));
-    // Written by another process: one that anybody still has open for writing cannot be executed (ETXTBSY).
-    let script = format!("printf '#!/bin/sh\\ncat >{}\\n' >\"$0\" && chmod 755 \"$0\"", mail.display());
-    assert!(std::process::Command::new("sh").args(["-c", &script]).arg(&program).status().unwrap().success());
+    let mail = dir.path().join("mail");
+    let program = script(dir.path(), &format!("cat >{}", mail.display()));
     let way = Way::Sendmail { to: vec!["root".into()], from: None, program };
     assert!(matches!(deliver(&way).await, Outcome::Sent(_)));
     let mail = fs::read_to_string(mail).unwrap();

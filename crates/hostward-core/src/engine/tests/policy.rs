@@ -67,17 +67,9 @@ pub(super) fn service_only() -> Policy {
 fn service_spec() -> service::Spec {
     let question = HttpQ::get("http://127.0.0.1:8000/health", Vec::new());
     service::Spec {
-        unit: UnitName::new(UNIT),
-        interval: Ms::secs(60),
         http: vec![service::HttpProbe::new(question)],
-        tcp: Vec::new(),
-        exec: Vec::new(),
-        units: Vec::new(),
-        confirm_runs: 2,
-        confirm_age: Ms::secs(10),
-        start_grace: Ms::secs(30),
-        respect_stop: Ms::mins(30),
         ladder: vec![service::Step::Restart, service::Step::Reconcile(drift().watch), service::Step::Notify],
+        ..service::Spec::new(UnitName::new(UNIT))
     }
 }
 

@@ -47,8 +47,8 @@ fn complaint(unit: &UnitName, shown: &Shown, eyes: Eyes) -> Option<(Grade, Strin
         return Some((Grade::Problem, format!("{unit} does not exist"), fix));
     }
     let oneshot = get("Type") == "oneshot";
-    let stays = get("RemainAfterExit") == "yes";
-    if oneshot && !stays {
+    let remains = get("RemainAfterExit") == "yes";
+    if oneshot && !remains {
         let says = format!("{unit} ends when it has done its work: its watch would call it down each time");
         let fix = "watch what it starts, or give it RemainAfterExit=yes and the watch a probe".to_owned();
         return Some((Grade::Problem, says, fix));
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn a_state_that_says_nothing_is_a_fault_of_the_watch_unless_a_probe_looks_further() {
         let front = ["Type=oneshot", "RemainAfterExit=yes", TRUE, "ConsistsOf=db@15-main.service db@15-two.service"];
-        let stays = ["Type=oneshot", "RemainAfterExit=yes", SERVER];
+        let remains = ["Type=oneshot", "RemainAfterExit=yes", SERVER];
         let ends = ["Type=oneshot", "RemainAfterExit=no", SERVER];
         let cases: [(&str, &[&str], Eyes, Option<Grade>, &str); 10] = [
             (
