@@ -3,6 +3,7 @@
 //! A question is asked at the edge with a deadline; its answer carries extracted facts, bounded in size, and no
 //! judgement: what they mean is the core's to say, so that a recording can be judged again under another policy.
 
+mod paths;
 mod serves;
 
 use std::fmt;
@@ -14,6 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::id::{Str, UnitName, WatchId};
 use crate::time::Ms;
 
+pub use paths::{
+    Call, Look, ManifestQ, ManifestReading, On, PathQ, PathReading, PathsQ, PathsReading, Refused, Space, Write,
+};
 pub use serves::{
     ExecQ, ExecReading, Header, HttpAnswer, HttpQ, HttpReading, Method, Picked, Secret, TcpQ, TcpReading, TlsReading,
     Where, Worth,
@@ -33,6 +37,7 @@ pub enum Question {
     Closure(UnitName),
     /// What is mounted at this very path.
     Mount(PathBuf),
+    Paths(PathsQ),
     #[cfg(feature = "toy")]
     Toy(crate::watch::toy::ToyQ),
 }
@@ -98,6 +103,7 @@ pub enum Reading {
     Closure(ClosureReading),
     /// None: it is no mount point.
     Mount(Option<Mount>),
+    Paths(Box<PathsReading>),
     #[cfg(feature = "toy")]
     Toy(crate::watch::toy::ToyReading),
 }

@@ -84,6 +84,8 @@ pub enum Hint {
     Units,
     /// A sentinel came or went.
     Gates,
+    /// Something was mounted or unmounted.
+    Mounts,
 }
 
 /// What is wanted of the world.

@@ -44,6 +44,18 @@ pub enum Code {
     Drift,
     InterpreterGone,
     NoEnvironment,
+    /// A mount that answers for nobody any more: its server is gone, its handles are forgotten.
+    Stale,
+    /// No answer within the deadline.
+    Hung,
+    Missing,
+    WrongSource,
+    BaseDown,
+    ReadOnly,
+    Unwritable,
+    DiskSpace,
+    DiskInodes,
+    DiskFilling,
 }
 
 impl Code {
@@ -69,6 +81,16 @@ impl Code {
             Code::Drift => "drift",
             Code::InterpreterGone => "interpreter_gone",
             Code::NoEnvironment => "no_environment",
+            Code::Stale => "stale",
+            Code::Hung => "hung",
+            Code::Missing => "missing",
+            Code::WrongSource => "wrong_source",
+            Code::BaseDown => "base_down",
+            Code::ReadOnly => "readonly",
+            Code::Unwritable => "unwritable",
+            Code::DiskSpace => "disk_space",
+            Code::DiskInodes => "disk_inodes",
+            Code::DiskFilling => "disk_filling",
         }
     }
 }

@@ -197,7 +197,7 @@ fn watch_view(world: &World, id: &WatchId, watch: &Watch) -> WatchView {
     });
     let python = live.and_then(|live| match &live.memo {
         Memo::Baseline(memo) => memo.last.as_ref(),
-        Memo::Service(_) => None,
+        Memo::Service(_) | Memo::Storage(_) => None,
         #[cfg(feature = "toy")]
         Memo::Toy(_) => None,
     });
@@ -239,7 +239,7 @@ fn target_view(world: &World, spec: &Spec, id: TargetId, target: &Target) -> Tar
     let probes = spec.probes();
     let excerpts = world.live.get(&id.watch).and_then(|live| match &live.memo {
         Memo::Service(memo) => Some(&memo.excerpts),
-        Memo::Baseline(_) => None,
+        Memo::Baseline(_) | Memo::Storage(_) => None,
         #[cfg(feature = "toy")]
         Memo::Toy(_) => None,
     });
@@ -287,6 +287,10 @@ pub fn question(question: &crate::ask::Question) -> Str {
         Question::Gate(_) => "gate".into(),
         Question::Closure(unit) => format!("what stops with {unit}").into(),
         Question::Mount(path) => format!("mount {}", path.display()).into(),
+        Question::Paths(paths) => {
+            let listed = paths.manifest.as_ref().map_or("", |_| " and those of the manifest");
+            format!("{} paths{listed}", paths.paths.len()).into()
+        }
         #[cfg(feature = "toy")]
         Question::Toy(_) => "toy".into(),
     }

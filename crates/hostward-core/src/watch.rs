@@ -5,6 +5,7 @@
 pub mod baseline;
 pub mod service;
 mod steps;
+pub mod storage;
 #[cfg(feature = "toy")]
 pub mod toy;
 
@@ -28,6 +29,7 @@ use crate::world::{Live, World};
 pub enum Spec {
     Service(service::Spec),
     Baseline(baseline::Spec),
+    Storage(storage::Spec),
     #[cfg(feature = "toy")]
     Toy(toy::Spec),
 }
@@ -38,6 +40,7 @@ pub enum Spec {
 pub enum Memo {
     Service(service::Memo),
     Baseline(baseline::Memo),
+    Storage(storage::Memo),
     #[cfg(feature = "toy")]
     Toy(toy::Memo),
 }
@@ -87,7 +90,7 @@ impl Memo {
     pub fn told_needs(&self) -> &[UnitName] {
         match self {
             Memo::Service(memo) => memo.last.as_ref().map_or(&[], |unit| &unit.needs),
-            Memo::Baseline(_) => &[],
+            Memo::Baseline(_) | Memo::Storage(_) => &[],
             #[cfg(feature = "toy")]
             Memo::Toy(_) => &[],
         }
@@ -100,6 +103,7 @@ impl Spec {
         match self {
             Spec::Service(spec) => spec.probes(),
             Spec::Baseline(spec) => spec.probes(),
+            Spec::Storage(spec) => spec.probes(),
             #[cfg(feature = "toy")]
             Spec::Toy(spec) => spec.probes(),
         }
@@ -109,6 +113,7 @@ impl Spec {
         match self {
             Spec::Service(_) => Memo::Service(service::Memo::default()),
             Spec::Baseline(_) => Memo::Baseline(baseline::Memo::default()),
+            Spec::Storage(_) => Memo::Storage(storage::Memo::default()),
             #[cfg(feature = "toy")]
             Spec::Toy(_) => Memo::Toy(toy::Memo::default()),
         }
@@ -119,6 +124,7 @@ impl Spec {
         match (self, memo) {
             (Spec::Service(spec), Memo::Service(memo)) => spec.read(memo, n, asked, answer, starvation),
             (Spec::Baseline(spec), Memo::Baseline(memo)) => spec.read(memo, n, answer),
+            (Spec::Storage(spec), Memo::Storage(memo)) => spec.read(memo, asked, answer, starvation),
             #[cfg(feature = "toy")]
             (Spec::Toy(spec), Memo::Toy(memo)) => spec.read(memo, answer),
             // A memo of another kind: the watch was redefined under the same name. It is begun anew at reload.
@@ -131,6 +137,7 @@ impl Spec {
         match (self, &live.memo) {
             (Spec::Service(spec), Memo::Service(memo)) => spec.draft(world, target, live, memo),
             (Spec::Baseline(spec), Memo::Baseline(memo)) => spec.draft(world, target, live, memo),
+            (Spec::Storage(spec), _) => spec.draft(&target.key),
             #[cfg(feature = "toy")]
             (Spec::Toy(spec), Memo::Toy(memo)) => spec.draft(world, target, live, memo),
             _ => Draft::none("not looked at yet"),
@@ -142,6 +149,7 @@ impl Spec {
         match self {
             Spec::Service(spec) => matches!(act, Act::Restart(unit) if *unit == spec.unit),
             Spec::Baseline(spec) => spec.allows(act),
+            Spec::Storage(_) => false,
             #[cfg(feature = "toy")]
             Spec::Toy(spec) => spec.allows(act),
         }
@@ -168,7 +176,7 @@ impl Spec {
     pub fn rests_on(&self) -> Option<u16> {
         match self {
             Spec::Baseline(_) => Some(0),
-            Spec::Service(_) => None,
+            Spec::Service(_) | Spec::Storage(_) => None,
             #[cfg(feature = "toy")]
             Spec::Toy(_) => None,
         }
@@ -178,6 +186,7 @@ impl Spec {
         match self {
             Spec::Service(_) => service::needs(policy, watch),
             Spec::Baseline(_) => Vec::new(),
+            Spec::Storage(spec) => spec.needs(),
             #[cfg(feature = "toy")]
             Spec::Toy(_) => Vec::new(),
         }
@@ -187,6 +196,7 @@ impl Spec {
         match self {
             Spec::Service(spec) => vec![Resource::Unit(spec.unit.clone())],
             Spec::Baseline(spec) => vec![Resource::Path(spec.python.venv.clone())],
+            Spec::Storage(spec) => spec.provides(),
             #[cfg(feature = "toy")]
             Spec::Toy(spec) => spec.provides(),
         }
@@ -197,6 +207,7 @@ impl Spec {
         match self {
             Spec::Service(spec) => spec.is_part(key),
             Spec::Baseline(_) => false,
+            Spec::Storage(spec) => spec.is_part(key),
             #[cfg(feature = "toy")]
             Spec::Toy(_) => false,
         }
@@ -206,7 +217,7 @@ impl Spec {
     pub fn cause(&self, key: &str) -> Option<&WatchId> {
         match self {
             Spec::Service(spec) => spec.cause(key),
-            Spec::Baseline(_) => None,
+            Spec::Baseline(_) | Spec::Storage(_) => None,
             #[cfg(feature = "toy")]
             Spec::Toy(_) => None,
         }
@@ -217,6 +228,7 @@ impl Spec {
         match self {
             Spec::Service(spec) => spec.ladder.iter().filter_map(service::Step::rung).collect(),
             Spec::Baseline(_) => vec![Rung::new("reconcile")],
+            Spec::Storage(_) => Vec::new(),
             #[cfg(feature = "toy")]
             Spec::Toy(_) => vec![Rung::new("mend"), Rung::new("replace")],
         }
@@ -226,7 +238,7 @@ impl Spec {
     pub fn unit(&self) -> Option<&UnitName> {
         match self {
             Spec::Service(spec) => Some(&spec.unit),
-            Spec::Baseline(_) => None,
+            Spec::Baseline(_) | Spec::Storage(_) => None,
             #[cfg(feature = "toy")]
             Spec::Toy(_) => None,
         }
@@ -237,6 +249,7 @@ impl Spec {
         match self {
             Spec::Service(spec) => (spec.interval * 2).max(Ms::mins(2)),
             Spec::Baseline(spec) => spec.interval * 2,
+            Spec::Storage(spec) => spec.stale_after(),
             #[cfg(feature = "toy")]
             Spec::Toy(spec) => spec.interval * 4,
         }
@@ -246,7 +259,7 @@ impl Spec {
     pub fn trees(&self) -> Vec<PathBuf> {
         match self {
             Spec::Baseline(spec) => spec.trees(),
-            Spec::Service(_) => Vec::new(),
+            Spec::Service(_) | Spec::Storage(_) => Vec::new(),
             #[cfg(feature = "toy")]
             Spec::Toy(_) => Vec::new(),
         }

@@ -40,6 +40,9 @@ const PACKAGES: &[Package] = &[
     Package { name: "nginx", services: &["nginx.service"] },
     Package { name: "postgresql", services: &["postgresql.service"] },
     Package { name: "redis-server", services: &["redis-server.service"] },
+    // A real FUSE mount, and the peer that it needs. Each test runs its own sshd in a sandbox.
+    package("sshfs"),
+    Package { name: "openssh-server", services: &["ssh.service"] },
     // For promtool, which Debian has in no package of its own.
     Package { name: "prometheus", services: &["prometheus.service"] },
 ];

@@ -177,7 +177,10 @@ impl Engine {
         let meant = |(key, ask): (&AskKey, &Ask)| {
             let meant = match (hint, &*ask.question) {
                 (Hint::Unit(unit), Question::Unit(asked)) => unit == asked,
-                (Hint::Units, Question::Unit(_)) | (Hint::Gates, Question::Gate(_)) => true,
+                (Hint::Unit(unit), Question::Paths(paths)) => paths.bases.contains(unit),
+                (Hint::Units, Question::Unit(_))
+                | (Hint::Gates, Question::Gate(_))
+                | (Hint::Mounts, Question::Paths(_)) => true,
                 _ => false,
             };
             // A proof's question goes by its own rounds.

@@ -76,12 +76,12 @@ impl Engine {
         }
     }
 
-    /// A part that a whole answer no longer names.
+    /// What a whole answer no longer names: a part, or a path that its manifest lost.
     fn forget(&mut self, id: &TargetId) {
         let Some(live) = self.world.live.get_mut(&id.watch) else { return };
         live.targets.remove(&id.key);
         self.world.reckon(&id.watch);
-        if self.world.is_part(id) && self.world.state.targets.contains_key(id) {
+        if self.world.state.targets.contains_key(id) {
             self.record(Body::Turned { target: id.clone(), to: Turn::Gone, incident: None });
         }
     }

@@ -338,7 +338,7 @@ pub(super) fn needs(policy: &Policy, watch: &Watch) -> Vec<Resource> {
     same_app
         .filter_map(|other| match &other.spec {
             super::Spec::Baseline(spec) => Some(Resource::Path(spec.python.venv.clone())),
-            super::Spec::Service(_) => None,
+            super::Spec::Service(_) | super::Spec::Storage(_) => None,
             #[cfg(feature = "toy")]
             super::Spec::Toy(_) => None,
         })

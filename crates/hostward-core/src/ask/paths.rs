@@ -1,0 +1,164 @@
+//! What is asked of hot paths: the mount that each lies on, and whether it answers.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Active, Fault};
+use crate::id::{Str, UnitName};
+use crate::time::Ms;
+
+/// All paths of one watch in one go: those that share a mount share a child, and one mount is never asked by two.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PathsQ {
+    pub paths: Vec<PathQ>,
+    pub manifest: Option<ManifestQ>,
+    /// File systems whose space is measured, each by a path on it.
+    pub disks: Vec<PathBuf>,
+    /// Units that keep the mounts below. A change of one is a reason to look.
+    pub bases: Vec<UnitName>,
+}
+
+/// One path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PathQ {
+    /// Absolute, without symbolic links: it is compared with what mountinfo says.
+    pub path: PathBuf,
+    /// The folder that is to be bound to it.
+    pub bind: Option<PathBuf>,
+    /// Who looks. Default root, whom a FUSE mount of another user refuses.
+    pub user: Option<Str>,
+    pub write: Write,
+}
+
+/// Whether writing is tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Write {
+    #[default]
+    Never,
+    /// The kernel is asked for leave; nothing is written.
+    Leave,
+    /// A file is created, written, synced and removed.
+    Canary,
+}
+
+/// A file with two columns, read anew at each look: what is bound (cold), and where (hot).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ManifestQ {
+    pub file: PathBuf,
+    /// A hot path outside these is refused.
+    pub roots: Vec<PathBuf>,
+    /// For each hot path.
+    pub user: Option<Str>,
+    pub write: Write,
+}
+
+/// What was found of all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathsReading {
+    /// Those that are declared, then those of the manifest.
+    pub paths: Vec<PathReading>,
+    pub manifest: Option<ManifestReading>,
+    pub disks: Vec<PathReading>,
+    pub bases: Vec<(UnitName, Result<Active, Fault>)>,
+}
+
+/// How the manifest read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestReading {
+    /// Lines that name a path to be watched.
+    pub entries: u32,
+    /// Lines that are refused, in their order; at most 20, `refused_total` counts them all.
+    pub refused: Vec<Refused>,
+    pub refused_total: u32,
+    /// Why the file as a whole could not be read: then its entries are not known.
+    pub unread: Option<Fault>,
+}
+
+/// A line that names nothing to be watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// From 1.
+    pub line: u32,
+    pub why: Str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathReading {
+    pub path: PathBuf,
+    /// What it lies on, in the mount namespace of PID 1; none: that could not be read.
+    pub on: Option<On>,
+    /// The same of what is to be bound to it, when something is.
+    pub bind: Option<On>,
+    pub look: Look,
+}
+
+/// A path's place among the mounts, by mountinfo alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct On {
+    /// Where the mount is that it lies on.
+    pub point: PathBuf,
+    /// `MAJOR:MINOR`: mounts that share it are one file system.
+    pub device: Str,
+    /// The path within that file system.
+    pub folder: PathBuf,
+    pub source: Str,
+    pub fstype: Str,
+    /// The mount, or the file system below it, is read-only.
+    pub read_only: bool,
+    /// Requests that wait for a FUSE server, by /sys/fs/fuse/connections/MINOR/waiting; none: it is not FUSE, or not to
+    /// be known.
+    pub waiting: Option<u32>,
+}
+
+/// What became of the look itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Look {
+    /// It opened, told its space, and listed.
+    Answered(Space),
+    /// One of its calls failed.
+    Failed { call: Call, errno: i32, why: Str },
+    /// The child that looked did not come back: it was killed at its deadline, or is stuck since an earlier look.
+    Stuck { at: PathBuf, age: Ms },
+    /// It could not be asked at all.
+    Unasked(Fault),
+}
+
+/// The call that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Call {
+    Open,
+    Statvfs,
+    List,
+    /// faccessat(2) for writing.
+    Access,
+    /// Anything that is done to the canary.
+    Write,
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Call::Open => "open",
+            Call::Statvfs => "statvfs",
+            Call::List => "list",
+            Call::Access => "leave to write",
+            Call::Write => "write",
+        })
+    }
+}
+
+/// statvfs(3), as df(1) counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Space {
+    pub used_bytes: u64,
+    /// What an ordinary user may still write.
+    pub free_bytes: u64,
+    pub used_inodes: u64,
+    /// Zero of both: the file system does not count them.
+    pub free_inodes: u64,
+}

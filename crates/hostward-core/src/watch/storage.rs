@@ -1,0 +1,248 @@
+//! The storage watch: hot paths that must answer, lie on what was declared, and take what is written to them.
+//!
+//! Each path is a target with a verdict of its own. It is observed, judged and told of; nothing is repaired yet. Disk
+//! headroom and the manifest's own state are parts beside them. (watches.md, "storage", where each number comes from.)
+
+mod disk;
+mod path;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Draft;
+use crate::ask::{Answer, Fault, Look, ManifestQ, ManifestReading, PathQ, PathReading, PathsQ, Probe, Question, Reading};
+use crate::id::{Resource, Str, UnitName};
+use crate::judge::{Code, Confirm, Reason, Seen, Shown, Sight};
+use crate::starvation::Starvation;
+use crate::time::{Ms, Now};
+
+pub use disk::{Disk, Room};
+pub use path::{Expected, Lies};
+
+/// `[storage.NAME]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    pub paths: Vec<HotPath>,
+    pub manifest: Option<Manifest>,
+    pub disks: Vec<Disk>,
+    /// Default 60 s.
+    pub interval: Ms,
+    /// For each answer of a mount; one that takes longer is hung. Default 10 s.
+    pub deadline: Ms,
+    /// A "down" counts after this many looks (default 2) ...
+    pub confirm_runs: u32,
+    /// ... and this long (default 120 s).
+    pub confirm_age: Ms,
+}
+
+/// `[[storage.NAME.paths]]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HotPath {
+    pub asked: PathQ,
+    pub expected: Expected,
+}
+
+/// `[storage.NAME.manifest]`: each of its lines is a path that must be a mount point, bound to its cold folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub asked: ManifestQ,
+    pub expected: Expected,
+}
+
+/// Paths of one watch, those of its manifest included: each is a target that is judged, shown and exported.
+pub const PATHS_MAX: usize = 1000;
+/// While something is wrong: a mount that is stuck costs no child at all, one that is stale answers at once.
+const CONFIRM_EVERY: Ms = Ms::secs(15);
+/// So long a silence on a starved host is nobody's fault.
+const STARVED_PATIENCE: Ms = Ms::mins(5);
+/// The part that the manifest itself is. Paths begin with a slash, and parts do not.
+const MANIFEST: &str = "manifest";
+
+/// What is remembered between looks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Memo {
+    /// Paths that the manifest named when it was last read.
+    listed: BTreeSet<Str>,
+    /// Since when each path that does not answer has not.
+    silent: BTreeMap<Str, Now>,
+    disks: BTreeMap<Str, disk::Memo>,
+}
+
+impl Memo {
+    /// What was last seen of each disk.
+    pub fn rooms(&self) -> impl Iterator<Item = (&str, Room)> {
+        self.disks.iter().filter_map(|(key, memo)| Some((disk::path_of(key)?, memo.room()?)))
+    }
+}
+
+fn key(path: &Path) -> Str {
+    path.display().to_string().into()
+}
+
+impl Spec {
+    pub(super) fn probes(&self) -> Vec<Probe> {
+        let question = PathsQ {
+            paths: self.paths.iter().map(|path| path.asked.clone()).collect(),
+            manifest: self.manifest.as_ref().map(|manifest| manifest.asked.clone()),
+            disks: self.disks.iter().map(|disk| disk.path.clone()).collect(),
+            bases: self.bases().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
+        };
+        vec![Probe {
+            question: Arc::new(Question::Paths(question)),
+            every: self.interval,
+            confirm_every: CONFIRM_EVERY.min(self.interval),
+            deadline: self.deadline,
+        }]
+    }
+
+    fn bases(&self) -> impl Iterator<Item = &UnitName> {
+        let declared = self.paths.iter().map(|path| &path.expected);
+        declared.chain(self.manifest.iter().map(|manifest| &manifest.expected)).filter_map(|e| e.base.as_ref())
+    }
+
+    pub(super) fn needs(&self) -> Vec<Resource> {
+        self.bases().cloned().map(Resource::Unit).collect()
+    }
+
+    pub(super) fn provides(&self) -> Vec<Resource> {
+        self.paths.iter().map(|path| Resource::Path(path.asked.path.clone())).collect()
+    }
+
+    pub(super) fn is_part(&self, key: &str) -> bool {
+        !key.starts_with('/')
+    }
+
+    pub(super) fn stale_after(&self) -> Ms {
+        (self.interval * 2).max(Ms::mins(2))
+    }
+
+    pub(super) fn draft(&self, key: &str) -> Draft {
+        Draft::none(match key {
+            MANIFEST => "only its owner can say what the manifest should name".to_owned(),
+            _ if self.is_part(key) => "what may be deleted is its owner's to say".to_owned(),
+            _ => format!("this version tells of {key}, and repairs no storage yet"),
+        })
+    }
+
+    pub(super) fn read(&self, memo: &mut Memo, asked: Now, answer: &Answer, starvation: &Starvation) -> Vec<Sight> {
+        match answer {
+            Ok(Reading::Paths(reading)) => {
+                let mut sights = Vec::new();
+                for seen in &reading.paths {
+                    sights.extend(self.read_path(memo, asked, seen, &reading.bases, starvation));
+                }
+                sights.extend(reading.disks.iter().filter_map(|seen| self.read_disk(memo, asked, seen)));
+                if let Some(manifest) = &reading.manifest {
+                    sights.extend(self.read_manifest(memo, manifest, &reading.paths));
+                }
+                sights
+            }
+            Ok(_) => Vec::new(),
+            Err(fault) => self.keys(memo).into_iter().map(|key| self.sight(key, unknown(fault))).collect(),
+        }
+    }
+
+    /// Everything that there is a verdict on.
+    fn keys(&self, memo: &Memo) -> BTreeSet<Str> {
+        let declared = self.paths.iter().map(|path| key(&path.asked.path));
+        let disks = self.disks.iter().map(Disk::key);
+        let manifest = self.manifest.iter().map(|_| MANIFEST.into());
+        declared.chain(memo.listed.iter().cloned()).chain(disks).chain(manifest).collect()
+    }
+
+    fn sight(&self, key: Str, seen: Seen) -> Sight {
+        let confirm = Confirm { runs: self.confirm_runs, age: self.confirm_age, quiet: None };
+        Sight { key, shown: Shown::Seen(seen), confirm, fact: None }
+    }
+
+    fn read_path(
+        &self,
+        memo: &mut Memo,
+        asked: Now,
+        seen: &PathReading,
+        bases: &[path::Base],
+        starvation: &Starvation,
+    ) -> Option<Sight> {
+        let declared = self.paths.iter().find(|path| path.asked.path == seen.path);
+        let listed = || self.manifest.as_ref().map(|manifest| (manifest.asked.write, &manifest.expected));
+        // A recording under another policy may tell of paths that this one does not declare.
+        let (write, expected) = declared.map(|path| (path.asked.write, &path.expected)).or_else(listed)?;
+        let key = key(&seen.path);
+        let judged = if self.starved(memo, asked, &key, &seen.look, starvation) {
+            unknown(&Fault::Timeout)
+        } else {
+            path::judge(seen, write, expected, bases)
+        };
+        Some(self.sight(key, judged))
+    }
+
+    /// A path that is silent on a starved host says nothing of its mount. It counts after five minutes without one
+    /// answer, if our own listener does answer: then it is not the host.
+    fn starved(&self, memo: &mut Memo, now: Now, key: &Str, look: &Look, starvation: &Starvation) -> bool {
+        if !matches!(look, Look::Stuck { .. }) {
+            memo.silent.remove(key);
+            return false;
+        }
+        let since = *memo.silent.entry(key.clone()).or_insert(now);
+        let short = now.since(since) < STARVED_PATIENCE;
+        starvation.starved(now).is_some() && (short || !starvation.echoes(self.deadline))
+    }
+
+    fn read_disk(&self, memo: &mut Memo, asked: Now, seen: &PathReading) -> Option<Sight> {
+        let disk = self.disks.iter().find(|disk| disk.path == seen.path)?;
+        let judged = match &seen.look {
+            Look::Answered(space) => memo.disks.entry(disk.key()).or_default().judge(asked, *space, disk),
+            Look::Failed { call, why, .. } => unknown(&Fault::Unreadable(format!("{call}: {why}").into())),
+            Look::Stuck { .. } => unknown(&Fault::Timeout),
+            Look::Unasked(fault) => unknown(fault),
+        };
+        Some(self.sight(disk.key(), judged))
+    }
+
+    /// What is wrong with the manifest is a part's condition: the paths that it does name are watched all the same. A
+    /// path that it names no more is gone; one of a manifest that cannot be read is not to be known.
+    fn read_manifest(&self, memo: &mut Memo, read: &ManifestReading, paths: &[PathReading]) -> Vec<Sight> {
+        let declared = |path: &Path| self.paths.iter().any(|declared| declared.asked.path == path);
+        let listed: BTreeSet<Str> =
+            paths.iter().filter(|seen| !declared(&seen.path)).map(|seen| key(&seen.path)).collect();
+        let before = memo.listed.iter().filter(|key| !listed.contains(*key)).cloned();
+        let mut sights: Vec<Sight> = match &read.unread {
+            Some(fault) => before.map(|key| self.sight(key, unknown(fault))).collect(),
+            None => before.map(|key| Sight { shown: Shown::Gone, ..self.sight(key, Seen::Up) }).collect(),
+        };
+        sights.push(self.sight(MANIFEST.into(), self.judge_manifest(read)));
+        if read.unread.is_none() {
+            memo.silent.retain(|key, _| listed.contains(key) || declared(Path::new(&**key)));
+            memo.listed = listed;
+        }
+        sights
+    }
+
+    fn judge_manifest(&self, read: &ManifestReading) -> Seen {
+        let file = self.manifest.as_ref().map_or_else(String::new, |m| m.asked.file.display().to_string());
+        let down = |detail: String| Seen::Down(Reason::new(Code::Config, detail));
+        match (&read.unread, read.refused.first()) {
+            (Some(Fault::Config(why)), _) => down(format!("{file}: {why}")),
+            (Some(fault), _) => unknown(fault),
+            (None, Some(first)) => {
+                let more = match read.refused_total {
+                    0 | 1 => String::new(),
+                    n => format!("; {} more lines are refused", n - 1),
+                };
+                down(format!("{file}:{}: {}{more}", first.line, first.why))
+            }
+            (None, None) if read.entries == 0 => down(format!("{file} names no path")),
+            (None, None) => Seen::Up,
+        }
+    }
+}
+
+fn unknown(fault: &Fault) -> Seen {
+    Seen::Unknown(fault.clone())
+}
+
+#[cfg(test)]
+mod tests;
