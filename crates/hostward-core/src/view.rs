@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ask::{LockState, Reading, SentinelState};
+use crate::ask::{LockState, Probe, Reading, SentinelState};
 use crate::hold::{Held, Hold, Lift, LockView};
 use crate::id::{AppName, RunId, Rung, Str, TargetId, UnitName, WatchId};
 use crate::judge::{Reason, Seen, Target, Verdict};
@@ -14,6 +14,7 @@ use crate::plan::{Plan, PlanHash};
 use crate::policy::{Mode, Watch};
 use crate::run::OpenRun;
 use crate::time::{Ms, Now};
+use crate::watch::storage::Room;
 use crate::watch::{Memo, Spec};
 use crate::world::{Start, World};
 
@@ -97,6 +98,9 @@ pub struct TargetView {
     pub looks: Vec<Look>,
     /// Seen down, not judged so yet.
     pub suspect: Option<Reason>,
+    /// Of a disk: what is left of it.
+    #[serde(default)]
+    pub room: Option<Room>,
     /// Whose fault it is.
     pub blame: Option<TargetId>,
     pub incident: Option<u64>,
@@ -202,6 +206,7 @@ fn watch_view(world: &World, id: &WatchId, watch: &Watch) -> WatchView {
         Memo::Toy(_) => None,
     });
     let targets = live.map(|live| live.targets.iter().collect::<Vec<_>>()).unwrap_or_default();
+    let probes = watch.spec.probes();
     WatchView {
         id: id.clone(),
         app: watch.app.clone(),
@@ -221,7 +226,9 @@ fn watch_view(world: &World, id: &WatchId, watch: &Watch) -> WatchView {
             || world.state.stuck.iter().any(|s| s.watch == *id),
         targets: targets
             .into_iter()
-            .map(|(key, target)| target_view(world, &watch.spec, TargetId::new(id.clone(), key.clone()), target))
+            .map(|(key, target)| {
+                target_view(world, &watch.spec, &probes, TargetId::new(id.clone(), key.clone()), target)
+            })
             .collect(),
     }
 }
@@ -230,18 +237,21 @@ fn of_runs<'a>(world: &'a World, id: &'a WatchId) -> impl Iterator<Item = &'a Op
     world.state.runs.values().filter(move |run| run.plan.watch == *id)
 }
 
-fn target_view(world: &World, spec: &Spec, id: TargetId, target: &Target) -> TargetView {
+fn target_view(world: &World, spec: &Spec, probes: &[Probe], id: TargetId, target: &Target) -> TargetView {
     let proposal = world.propose(&id);
     let (plan, mut holds) = proposal.map(|p| (p.plan, p.holds)).unwrap_or_default();
     // What only a person lifts is what a person should read first.
     holds.sort_by_key(|held| !matches!(held.lift, Lift::Operator(_)));
     let brake = world.state.targets.get(&id);
-    let probes = spec.probes();
     let excerpts = world.live.get(&id.watch).and_then(|live| match &live.memo {
         Memo::Service(memo) => Some(&memo.excerpts),
         Memo::Baseline(_) | Memo::Storage(_) => None,
         #[cfg(feature = "toy")]
         Memo::Toy(_) => None,
+    });
+    let room = world.live.get(&id.watch).and_then(|live| match &live.memo {
+        Memo::Storage(memo) => memo.room(&id.key),
+        _ => None,
     });
     let looks = target.aspects.iter().filter_map(|(n, aspect)| {
         let probe = probes.get(usize::from(*n))?;
@@ -261,6 +271,7 @@ fn target_view(world: &World, spec: &Spec, id: TargetId, target: &Target) -> Tar
         observed: target.aspects.values().map(|a| a.known).min(),
         looks: looks.collect(),
         suspect: target.suspect().cloned(),
+        room,
         blame: target.suspect().and_then(|_| world.blame(&id)),
         incident: brake.and_then(|brake| brake.incident),
         plan: plan.map(|plan| (plan.hash(), plan)),

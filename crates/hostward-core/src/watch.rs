@@ -137,7 +137,7 @@ impl Spec {
         match (self, &live.memo) {
             (Spec::Service(spec), Memo::Service(memo)) => spec.draft(world, target, live, memo),
             (Spec::Baseline(spec), Memo::Baseline(memo)) => spec.draft(world, target, live, memo),
-            (Spec::Storage(spec), _) => spec.draft(&target.key),
+            (Spec::Storage(_), _) => storage::draft(&target.key),
             #[cfg(feature = "toy")]
             (Spec::Toy(spec), Memo::Toy(memo)) => spec.draft(world, target, live, memo),
             _ => Draft::none("not looked at yet"),
@@ -207,7 +207,7 @@ impl Spec {
         match self {
             Spec::Service(spec) => spec.is_part(key),
             Spec::Baseline(_) => false,
-            Spec::Storage(spec) => spec.is_part(key),
+            Spec::Storage(_) => storage::is_part(key),
             #[cfg(feature = "toy")]
             Spec::Toy(_) => false,
         }

@@ -107,6 +107,16 @@ impl World {
         }
     }
 
+    /// The same after a look at one target alone.
+    pub(crate) fn reckon_one(&mut self, id: &TargetId) {
+        let target = self.live.get(&id.watch).and_then(|live| live.targets.get(&id.key));
+        if target.is_some_and(|target| target.verdict.down().is_some() || target.suspect().is_some()) {
+            self.ill.insert(id.clone());
+        } else {
+            self.ill.remove(id);
+        }
+    }
+
     /// Takes in what systemd said last of a watched unit's needs. True: that is news.
     pub(crate) fn learn(&mut self, id: &WatchId) -> bool {
         let Some(live) = self.live.get(id) else { return false };

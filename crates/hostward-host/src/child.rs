@@ -146,7 +146,7 @@ fn answer(input: &mut dyn Read, output: &mut dyn Write) -> std::io::Result<()> {
         Question::Gate(q) => gate::read(q).map(Reading::Gate),
         Question::Mount(path) => crate::mounts::reading(path),
         Question::Exec(q) => exec::run(q),
-        Question::Unit(_) | Question::Http(_) | Question::Tcp(_) | Question::Closure(_) => {
+        Question::Unit(_) | Question::Http(_) | Question::Tcp(_) | Question::Closure(_) | Question::Paths(_) => {
             Err(Fault::Probe("a child answers only questions about files, and runs checks".into()))
         }
     };

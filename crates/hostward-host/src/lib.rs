@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod mail;
 mod mask;
 pub mod mounts;
+pub mod paths;
 pub mod python;
 pub mod reach;
 pub mod secret;

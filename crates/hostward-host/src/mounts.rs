@@ -1,10 +1,11 @@
-//! What is mounted where, as the kernel says it in `/proc/self/mountinfo`. No mounted path is ever touched for it: a
-//! touch of a dead or hung mount fails or never returns.
+//! What is mounted where, as the kernel says it in mountinfo. No mounted path is ever touched for it: a touch of a dead
+//! or hung mount fails or never returns.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
 
 use hostward_core::ask::{Answer, Fault, Mount, Reading};
 
@@ -12,14 +13,23 @@ use hostward_core::ask::{Answer, Fault, Mount, Reading};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountInfo {
     pub id: u64,
+    pub point: PathBuf,
+    /// `MAJOR:MINOR`: mounts that share it are one file system.
+    pub device: String,
+    /// The folder of that file system which is mounted here.
+    pub root: PathBuf,
     pub fstype: String,
     /// A device, `user@host:/path`, or a word; what is not UTF-8 in it is replaced.
     pub source: String,
     /// Of this mount, not of its file system: `ro,nosuid,relatime`.
     pub options: String,
+    /// Of the file system, whatever its mounts say.
+    pub super_options: String,
 }
 
-const MOUNTINFO: &str = "/proc/self/mountinfo";
+const OURS: &str = "/proc/self/mountinfo";
+/// The host's own, whatever namespace we are in.
+pub const OF_PID_1: &str = "/proc/1/mountinfo";
 
 /// What a process sees that opens `path`, a mount point in its full length without symbolic links: the topmost mount
 /// there. None: nothing is mounted there, or it is hidden below a mount on a folder above.
@@ -29,56 +39,95 @@ pub fn mount_at(path: &Path) -> io::Result<Option<MountInfo>> {
 
 /// All that is mounted at `path`, the lowest first. Empty when [`mount_at`] has none.
 pub fn stack_at(path: &Path) -> io::Result<Vec<MountInfo>> {
-    Ok(stack(&parse(&fs::read(MOUNTINFO)?), path))
+    Ok(Table::read(OURS)?.stack(path))
 }
 
 /// The answer to [`hostward_core::ask::Question::Mount`].
 pub fn reading(path: &Path) -> Answer {
-    let mount = mount_at(path).map_err(|e| Fault::Unreadable(format!("{MOUNTINFO}: {e}").into()))?;
+    let mount = mount_at(path).map_err(|e| Fault::Unreadable(format!("{OURS}: {e}").into()))?;
     Ok(Reading::Mount(mount.map(|mount| Mount {
-        read_only: mount.options.split(',').any(|option| option == "ro"),
+        read_only: has(&mount.options, "ro"),
         source: mount.source.into(),
         fstype: mount.fstype.into(),
     })))
 }
 
+fn has(options: &str, wanted: &str) -> bool {
+    options.split(',').any(|option| option == wanted)
+}
+
+impl MountInfo {
+    /// It takes no writes: by itself, or because its file system takes none.
+    pub fn read_only(&self) -> bool {
+        has(&self.options, "ro") || has(&self.super_options, "ro")
+    }
+}
+
+/// A whole mountinfo, to be asked of many paths.
+#[derive(Debug)]
+pub struct Table {
+    lines: Vec<Line>,
+    /// By the mount on which it is, and where: the last of its kind.
+    upper: BTreeMap<(u64, PathBuf), usize>,
+}
+
+#[derive(Debug)]
 struct Line {
     parent: u64,
-    point: Vec<u8>,
     mount: MountInfo,
 }
 
-/// Goes down from the root as the kernel does: at each folder onto what is mounted there on the mount that we are in,
-/// and again onto what is mounted on that.
-fn stack(lines: &[Line], path: &Path) -> Vec<MountInfo> {
-    // The root's own parent is not listed, or is itself.
-    let listed = |id: u64| lines.iter().any(|line| line.mount.id == id);
-    let mut inside: Option<u64> = None;
-    let mut on = Vec::new();
-    let mut folders: Vec<&Path> = path.ancestors().collect();
-    folders.reverse();
-    for folder in folders {
-        on.clear();
-        // One turn a line at most: ids form a tree, but what we read is not ours.
-        for _ in 0..=lines.len() {
-            let above = lines.iter().rfind(|line| {
-                let within = match inside {
-                    Some(id) => line.parent == id && line.mount.id != id,
-                    None => line.parent == line.mount.id || !listed(line.parent),
-                };
-                within && line.point == folder.as_os_str().as_bytes()
-            });
-            let Some(above) = above else { break };
-            inside = Some(above.mount.id);
-            on.push(above.mount.clone());
-        }
+impl Table {
+    /// Reads it once. `file` is [`OF_PID_1`], or that of another process.
+    pub fn read(file: &str) -> io::Result<Table> {
+        Ok(Table::parse(&fs::read(file)?))
     }
-    on
-}
 
-/// Lines that do not read as the manual has them are left out.
-fn parse(mountinfo: &[u8]) -> Vec<Line> {
-    mountinfo.split(|byte| *byte == b'\n').filter_map(line).collect()
+    /// Lines that do not read as the manual has them are left out.
+    fn parse(mountinfo: &[u8]) -> Table {
+        let lines: Vec<Line> = mountinfo.split(|byte| *byte == b'\n').filter_map(line).collect();
+        let nested = lines.iter().enumerate().filter(|(_, line)| line.parent != line.mount.id);
+        let upper = nested.map(|(n, line)| ((line.parent, line.mount.point.clone()), n)).collect();
+        Table { lines, upper }
+    }
+
+    /// All that is mounted at `path`, the lowest first.
+    fn stack(&self, path: &Path) -> Vec<MountInfo> {
+        self.walk(path).0.into_iter().cloned().collect()
+    }
+
+    /// The mount that `path` lies on.
+    pub fn below(&self, path: &Path) -> Option<&MountInfo> {
+        self.walk(path).1
+    }
+
+    /// Goes down from the root as the kernel does: at each folder onto what is mounted there on the mount that we are in,
+    /// and again onto what is mounted on that.
+    fn walk(&self, path: &Path) -> (Vec<&MountInfo>, Option<&MountInfo>) {
+        let mut inside: Option<&MountInfo> = None;
+        let mut on = Vec::new();
+        let mut folders: Vec<&Path> = path.ancestors().collect();
+        folders.reverse();
+        for folder in folders {
+            on.clear();
+            // One turn a line at most: ids form a tree, but what we read is not ours.
+            for _ in 0..=self.lines.len() {
+                let above = match inside {
+                    Some(mount) => self.upper.get(&(mount.id, folder.to_owned())).and_then(|n| self.lines.get(*n)),
+                    None => self.lines.iter().rfind(|line| line.mount.point == folder && self.is_root(line)),
+                };
+                let Some(above) = above else { break };
+                inside = Some(&above.mount);
+                on.push(&above.mount);
+            }
+        }
+        (on, inside)
+    }
+
+    /// The root's own parent is not listed, or is itself.
+    fn is_root(&self, line: &Line) -> bool {
+        line.parent == line.mount.id || !self.lines.iter().any(|other| other.mount.id == line.parent)
+    }
 }
 
 /// `36 35 98:0 /root /mnt rw,noatime master:1 - ext3 /dev/root rw`: id, parent, device, root, mount point, options,
@@ -86,15 +135,19 @@ fn parse(mountinfo: &[u8]) -> Vec<Line> {
 fn line(line: &[u8]) -> Option<Line> {
     let mut words = line.split(|byte| *byte == b' ');
     let text = |word: &[u8]| String::from_utf8_lossy(&unescape(word)).into_owned();
+    let path = |word: &[u8]| PathBuf::from(std::ffi::OsString::from_vec(unescape(word)));
     let number = |word: &[u8]| std::str::from_utf8(word).ok()?.parse::<u64>().ok();
     let id = number(words.next()?)?;
     let parent = number(words.next()?)?;
-    let point = unescape(words.nth(2)?);
+    let device = text(words.next()?);
+    let root = path(words.next()?);
+    let point = path(words.next()?);
     let options = text(words.next()?);
     let mut words = words.skip_while(|word| *word != b"-").skip(1);
     let fstype = text(words.next()?);
     let source = text(words.next()?);
-    Some(Line { parent, point, mount: MountInfo { id, fstype, source, options } })
+    let super_options = text(words.next().unwrap_or_default());
+    Some(Line { parent, mount: MountInfo { id, point, device, root, fstype, source, options, super_options } })
 }
 
 /// Space, tab, newline and backslash are `\ooo`.
@@ -130,7 +183,7 @@ not a line
 ";
 
     fn at(path: &str) -> String {
-        let stack = stack(&parse(SAMPLE.as_bytes()), Path::new(path));
+        let stack = Table::parse(SAMPLE.as_bytes()).stack(Path::new(path));
         let shown: Vec<String> =
             stack.iter().map(|m| format!("{} {} {} {}", m.id, m.fstype, m.source, m.options)).collect();
         shown.join("; ")
@@ -155,13 +208,36 @@ not a line
     }
 
     #[test]
+    fn what_a_path_lies_on() {
+        let table = Table::parse(SAMPLE.as_bytes());
+        let below = |path: &str| table.below(Path::new(path)).map(|mount| (mount.id, mount.device.as_str()));
+        for (path, expected) in [
+            ("/", (67, "0:45")),
+            ("/srv/ex/sub/dir", (112, "0:57")),
+            ("/srv/exother", (67, "0:45")),
+            ("/srv/hid/den", (131, "0:62")),
+            ("/srv/hid/seen/x", (132, "0:63")),
+        ] {
+            assert_eq!(below(path), Some(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_read_only_file_system_makes_read_only_mounts() {
+        let of = |line: &str| Table::parse(line.as_bytes()).lines.pop().map(|line| line.mount.read_only());
+        assert_eq!(of("1 1 8:1 / / rw - ext4 /dev/sda rw,errors=remount-ro"), Some(false));
+        assert_eq!(of("1 1 8:1 / / rw - ext4 /dev/sda ro,errors=remount-ro"), Some(true));
+        assert_eq!(of("1 1 8:1 / / ro,nosuid - ext4 /dev/sda rw"), Some(true));
+    }
+
+    #[test]
     fn a_later_line_is_not_always_the_upper_mount() {
         let text = b"9 1 0:1 / /m rw - tmpfs upper rw\n1 1 0:2 / / rw - ext4 root rw\n2 1 0:3 / /n rw - tmpfs x rw\n";
-        let found = stack(&parse(text), Path::new("/m")).pop().map(|mount| mount.source);
+        let found = Table::parse(text).stack(Path::new("/m")).pop().map(|mount| mount.source);
         assert_eq!(found.as_deref(), Some("upper"));
         let stacked =
             b"1 0 0:2 / / rw - ext4 root rw\n9 5 0:1 / /m rw - tmpfs upper rw\n5 1 0:1 / /m rw - tmpfs lower rw\n";
-        let found = stack(&parse(stacked), Path::new("/m")).pop().map(|mount| mount.source);
+        let found = Table::parse(stacked).stack(Path::new("/m")).pop().map(|mount| mount.source);
         assert_eq!(found.as_deref(), Some("upper"));
     }
 

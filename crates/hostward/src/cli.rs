@@ -163,6 +163,9 @@ pub(crate) enum Verb {
     /// Answer one question about files, or run one check, from stdin
     #[command(name = "__probe", hide = true)]
     Probe,
+    /// Look at the hot paths of one mount, from stdin
+    #[command(name = "__look", hide = true)]
+    Look,
     /// Become a user and turn into a command
     #[command(name = "__become", hide = true)]
     Become {

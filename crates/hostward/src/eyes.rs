@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hostward_core::ask::{
-    Active, Answer, AskKey, ClosureReading, ExecQ, Fault, GateQ, GateReading, Question, Reading,
+    Active, Answer, AskKey, ClosureReading, ExecQ, Fault, GateQ, GateReading, PathsQ, Question, Reading,
 };
 use hostward_core::id::UnitName;
 use hostward_host::child::Children;
+use hostward_host::paths::Lookers;
 use hostward_host::systemd::{ClosureError, shown};
 use hostward_host::{gate, http, mounts, python, reach, tcp};
 use tokio::time::Instant;
@@ -30,6 +31,9 @@ const CHECKS_LATE: usize = 2;
 /// the link.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// A unit's state, by the bus.
+const BASE_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Where questions about files are asked: a hung file system must never hang the daemon, and a process cannot even end
 /// while one of its threads hangs in the kernel.
 #[derive(Clone, Debug)]
@@ -47,6 +51,7 @@ pub(crate) struct Eyes {
     file_places: Arc<Places>,
     socket_places: Arc<Places>,
     check_places: Arc<Places>,
+    lookers: Lookers,
     http: http::Client,
     pub(crate) durations: Durations,
 }
@@ -59,6 +64,8 @@ impl Eyes {
             file_places: Arc::new(Places::new(FILES_PROMPT, FILES_LATE)),
             socket_places: Arc::new(Places::new(SOCKETS_PROMPT, SOCKETS_LATE)),
             check_places: Arc::new(Places::new(CHECKS_PROMPT, CHECKS_LATE)),
+            // The same program, also when the one on disk was replaced meanwhile.
+            lookers: Lookers::new("/proc/self/exe".into()),
             http: http::Client::default(),
             durations: Durations::new(&PROBES),
         }
@@ -72,6 +79,7 @@ impl Eyes {
             Question::Tcp(q) => self.socket_places.ask(key, deadline, tcp::probe(q, deadline)).await,
             Question::Exec(q) => self.check_places.ask(key, deadline, check(&self.files, q, deadline)).await,
             Question::Python(_) | Question::Mount(_) => self.in_files(key, question, deadline).await,
+            Question::Paths(q) => self.paths(q, deadline).await,
             Question::Gate(q) => self.gate(key, q, question, deadline).await,
             Question::Unit(unit) => match self.bus.link().await {
                 Ok(systemd) => timed(deadline, systemd.unit(unit)).await,
@@ -95,8 +103,11 @@ impl Eyes {
 
     /// Killed probes that hang in the kernel.
     pub(crate) fn hung(&self) -> u32 {
-        let Files::Child(children) = &self.files else { return 0 };
-        u32::try_from(children.ending()).unwrap_or(u32::MAX)
+        let ending = match &self.files {
+            Files::Child(children) => children.ending(),
+            Files::Here => 0,
+        };
+        u32::try_from(ending + self.lookers.stuck()).unwrap_or(u32::MAX)
     }
 
     async fn in_files(&self, key: &AskKey, question: &Arc<Question>, deadline: Duration) -> (Answer, Duration) {
@@ -107,6 +118,20 @@ impl Eyes {
             }
         };
         self.file_places.ask(key, deadline, ask).await
+    }
+
+    /// Has its own places: one for each mount, of which a hung one is not asked again.
+    async fn paths(&self, q: &PathsQ, deadline: Duration) -> (Answer, Duration) {
+        let begun = Instant::now();
+        let mut bases = Vec::with_capacity(q.bases.len());
+        let ask_bases = async {
+            for unit in &q.bases {
+                bases.push((unit.clone(), base(&self.bus, unit).await));
+            }
+        };
+        let (mut reading, ()) = tokio::join!(self.lookers.ask(q, deadline), ask_bases);
+        reading.bases = bases;
+        (Ok(Reading::Paths(Box::new(reading))), begun.elapsed())
     }
 
     async fn gate(
@@ -133,6 +158,17 @@ impl Eyes {
     }
 }
 
+/// Whether the unit runs, as the paths that rest on it need to know.
+async fn base(bus: &Bus, unit: &UnitName) -> Result<Active, Fault> {
+    let ask = async {
+        match bus.link().await?.unit(unit).await? {
+            Reading::Unit(reading) => Ok(reading.active),
+            _ => Err(Fault::Probe("another question's answer".into())),
+        }
+    };
+    tokio::time::timeout(BASE_DEADLINE, ask).await.unwrap_or(Err(Fault::Timeout))
+}
+
 /// Always below a child: whoever runs a check adopts what it leaves, and kills it.
 async fn check(files: &Files, q: &ExecQ, deadline: Duration) -> Answer {
     match files {
@@ -152,9 +188,12 @@ async fn here(question: Arc<Question>) -> Answer {
         Question::Python(python) => python::read(python),
         Question::Gate(gate) => gate::read(gate).map(Reading::Gate),
         Question::Mount(path) => mounts::reading(path),
-        Question::Unit(_) | Question::Http(_) | Question::Tcp(_) | Question::Exec(_) | Question::Closure(_) => {
-            Err(Fault::Probe("not a question about files".into()))
-        }
+        Question::Unit(_)
+        | Question::Http(_)
+        | Question::Tcp(_)
+        | Question::Exec(_)
+        | Question::Closure(_)
+        | Question::Paths(_) => Err(Fault::Probe("not a question about files".into())),
     };
     tokio::task::spawn_blocking(look).await.unwrap_or_else(|e| Err(Fault::Probe(e.to_string().into())))
 }

@@ -46,6 +46,7 @@ fn main() -> ExitCode {
     // Neither has a runtime: the one may hang in the kernel, the other turns into something else.
     match &cli.verb {
         Verb::Probe => return hostward_host::child::answer_stdin(),
+        Verb::Look => return hostward_host::paths::answer_stdin(),
         Verb::Become { user, command } => return hostward_host::exec::become_and_run(user, command),
         _ => {}
     }
@@ -97,7 +98,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Verb::Notify(cli::NotifyVerb::Test { name }) => verb::notify::test(&paths, out, name.as_deref()).await,
             Verb::Man => verb::manual::man(),
             Verb::Completions { shell } => verb::manual::completions(shell),
-            Verb::Probe | Verb::Become { .. } => Ok(Exit::Ok),
+            Verb::Probe | Verb::Look | Verb::Become { .. } => Ok(Exit::Ok),
         }
     });
     // A blocking look at a hung file system must not keep this process from ending.

@@ -20,6 +20,12 @@ pub struct PathsQ {
     pub bases: Vec<UnitName>,
 }
 
+impl PathsQ {
+    /// A pass over many paths may take so many times what one answer may: the deadline of the question is that of the
+    /// pass.
+    pub const PASS: u64 = 6;
+}
+
 /// One path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PathQ {

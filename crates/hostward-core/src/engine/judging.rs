@@ -42,6 +42,8 @@ impl Engine {
 
     /// Takes the looks of one answer into account.
     pub(super) fn see(&mut self, id: &WatchId, n: u16, asked: Now, sights: Vec<Sight>) {
+        let spec = self.world.policy.watches.get(id).map(|watch| &watch.spec);
+        let all = spec.map_or(0, |spec| u16::try_from(spec.probes().len()).unwrap_or(u16::MAX));
         for sight in sights {
             let target_id = TargetId::new(id.clone(), sight.key.clone());
             let seen = match sight.shown {
@@ -54,10 +56,7 @@ impl Engine {
             };
             let urgent = self.world.urgent(&target_id);
             // What the watch keeps is judged by all its questions, a part by those that spoke of it.
-            let asking = self.world.policy.watches.get(id).map_or(0..0, |watch| {
-                let all = u16::try_from(watch.spec.probes().len()).unwrap_or(u16::MAX);
-                if watch.spec.is_part(&sight.key) { n..n.saturating_add(1) } else { 0..all }
-            });
+            let asking = if self.world.is_part(&target_id) { n..n.saturating_add(1) } else { 0..all };
             let Some(live) = self.world.live.get_mut(id) else { return };
             let target = live.targets.entry(sight.key).or_insert_with(|| Target::new(asked));
             for probe in asking {
@@ -114,7 +113,7 @@ impl Engine {
             target.since = now;
         }
         target.verdict = verdict.clone();
-        self.world.reckon(&id.watch);
+        self.world.reckon_one(id);
         let turn = match verdict {
             Verdict::Pending => return,
             Verdict::Up => Turn::Up,

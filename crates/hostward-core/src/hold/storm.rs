@@ -45,8 +45,10 @@ impl Storm {
             if goes_on {
                 continue;
             }
-            if end - start >= CAUSES {
-                storm.take(world.now, falls.get(start..end).unwrap_or_default());
+            let fell = falls.get(start..end).unwrap_or_default();
+            // The many targets of one watch lie on one thing: they are one cause.
+            if fell.iter().map(|(_, id)| &id.watch).collect::<BTreeSet<_>>().len() >= CAUSES {
+                storm.take(world.now, fell);
             }
             start = end;
         }

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Draft;
-use crate::ask::{Answer, Fault, Look, ManifestQ, ManifestReading, PathQ, PathReading, PathsQ, Probe, Question, Reading};
+use crate::ask::{
+    Answer, Fault, Look, ManifestQ, ManifestReading, PathQ, PathReading, PathsQ, Probe, Question, Reading, Write,
+};
 use crate::id::{Resource, Str, UnitName};
 use crate::judge::{Code, Confirm, Reason, Seen, Shown, Sight};
 use crate::starvation::Starvation;
@@ -72,10 +74,24 @@ pub struct Memo {
 }
 
 impl Memo {
-    /// What was last seen of each disk.
-    pub fn rooms(&self) -> impl Iterator<Item = (&str, Room)> {
-        self.disks.iter().filter_map(|(key, memo)| Some((disk::path_of(key)?, memo.room()?)))
+    /// What the last look at a disk found.
+    pub fn room(&self, key: &str) -> Option<Room> {
+        self.disks.get(key)?.room()
     }
+}
+
+/// What is told of beside the paths.
+pub(super) fn is_part(key: &str) -> bool {
+    !key.starts_with('/')
+}
+
+/// There is no rung yet.
+pub(super) fn draft(key: &str) -> Draft {
+    Draft::none(match key {
+        MANIFEST => "only its owner can say what the manifest should name".to_owned(),
+        _ if is_part(key) => "what may be deleted is its owner's to say".to_owned(),
+        _ => format!("this version tells of {key}, and repairs no storage yet"),
+    })
 }
 
 fn key(path: &Path) -> Str {
@@ -94,7 +110,7 @@ impl Spec {
             question: Arc::new(Question::Paths(question)),
             every: self.interval,
             confirm_every: CONFIRM_EVERY.min(self.interval),
-            deadline: self.deadline,
+            deadline: self.deadline * PathsQ::PASS,
         }]
     }
 
@@ -111,28 +127,25 @@ impl Spec {
         self.paths.iter().map(|path| Resource::Path(path.asked.path.clone())).collect()
     }
 
-    pub(super) fn is_part(&self, key: &str) -> bool {
-        !key.starts_with('/')
-    }
-
     pub(super) fn stale_after(&self) -> Ms {
         (self.interval * 2).max(Ms::mins(2))
-    }
-
-    pub(super) fn draft(&self, key: &str) -> Draft {
-        Draft::none(match key {
-            MANIFEST => "only its owner can say what the manifest should name".to_owned(),
-            _ if self.is_part(key) => "what may be deleted is its owner's to say".to_owned(),
-            _ => format!("this version tells of {key}, and repairs no storage yet"),
-        })
     }
 
     pub(super) fn read(&self, memo: &mut Memo, asked: Now, answer: &Answer, starvation: &Starvation) -> Vec<Sight> {
         match answer {
             Ok(Reading::Paths(reading)) => {
+                // Each of a thousand is looked up among as many.
+                let declared = self.paths.iter().map(|path| (&*path.asked.path, path)).collect();
                 let mut sights = Vec::new();
                 for seen in &reading.paths {
-                    sights.extend(self.read_path(memo, asked, seen, &reading.bases, starvation));
+                    let Some((write, expected)) = self.expected(&declared, &seen.path) else { continue };
+                    let key = key(&seen.path);
+                    let judged = if self.starved(memo, asked, &key, &seen.look, starvation) {
+                        unknown(&Fault::Timeout)
+                    } else {
+                        path::judge(seen, write, expected, &reading.bases)
+                    };
+                    sights.push(self.sight(key, judged));
                 }
                 sights.extend(reading.disks.iter().filter_map(|seen| self.read_disk(memo, asked, seen)));
                 if let Some(manifest) = &reading.manifest {
@@ -158,25 +171,10 @@ impl Spec {
         Sight { key, shown: Shown::Seen(seen), confirm, fact: None }
     }
 
-    fn read_path(
-        &self,
-        memo: &mut Memo,
-        asked: Now,
-        seen: &PathReading,
-        bases: &[path::Base],
-        starvation: &Starvation,
-    ) -> Option<Sight> {
-        let declared = self.paths.iter().find(|path| path.asked.path == seen.path);
+    /// None: a recording under another policy may tell of paths that this one does not declare.
+    fn expected<'a>(&'a self, declared: &BTreeMap<&Path, &'a HotPath>, path: &Path) -> Option<(Write, &'a Expected)> {
         let listed = || self.manifest.as_ref().map(|manifest| (manifest.asked.write, &manifest.expected));
-        // A recording under another policy may tell of paths that this one does not declare.
-        let (write, expected) = declared.map(|path| (path.asked.write, &path.expected)).or_else(listed)?;
-        let key = key(&seen.path);
-        let judged = if self.starved(memo, asked, &key, &seen.look, starvation) {
-            unknown(&Fault::Timeout)
-        } else {
-            path::judge(seen, write, expected, bases)
-        };
-        Some(self.sight(key, judged))
+        declared.get(path).map(|path| (path.asked.write, &path.expected)).or_else(listed)
     }
 
     /// A path that is silent on a starved host says nothing of its mount. It counts after five minutes without one
@@ -205,7 +203,8 @@ impl Spec {
     /// What is wrong with the manifest is a part's condition: the paths that it does name are watched all the same. A
     /// path that it names no more is gone; one of a manifest that cannot be read is not to be known.
     fn read_manifest(&self, memo: &mut Memo, read: &ManifestReading, paths: &[PathReading]) -> Vec<Sight> {
-        let declared = |path: &Path| self.paths.iter().any(|declared| declared.asked.path == path);
+        let known: BTreeSet<&Path> = self.paths.iter().map(|path| &*path.asked.path).collect();
+        let declared = |path: &Path| known.contains(path);
         let listed: BTreeSet<Str> =
             paths.iter().filter(|seen| !declared(&seen.path)).map(|seen| key(&seen.path)).collect();
         let before = memo.listed.iter().filter(|key| !listed.contains(*key)).cloned();

@@ -178,6 +178,10 @@ mod tests {
     #[test]
     fn only_our_own_tmpfs_is_a_fence() {
         let mount = |source: &str, fstype: &str| MountInfo {
+            point: "/srv/ex".into(),
+            device: "0:1".into(),
+            root: "/".into(),
+            super_options: "rw".into(),
             id: 1,
             fstype: fstype.to_owned(),
             source: source.to_owned(),

@@ -56,11 +56,6 @@ impl Disk {
     }
 }
 
-/// The path that a target's key names.
-pub(super) fn path_of(key: &str) -> Option<&str> {
-    key.strip_prefix("disk")
-}
-
 impl Memo {
     pub(super) fn room(&self) -> Option<Room> {
         let (_, space) = self.last?;
@@ -81,7 +76,10 @@ impl Memo {
         };
         let bytes = percent(space.used_bytes, space.free_bytes);
         if bytes >= limit(Code::DiskSpace, disk.used) {
-            return Some(Reason::new(Code::DiskSpace, format!("{bytes} % of it is used, and {} % allowed", disk.used)));
+            return Some(Reason::new(
+                Code::DiskSpace,
+                format!("{bytes} % of it is used, and {} % allowed", disk.used),
+            ));
         }
         let inodes = percent(space.used_inodes, space.free_inodes);
         if inodes >= limit(Code::DiskInodes, disk.inodes) {

@@ -1,0 +1,219 @@
+//! Hot paths, looked at so that none can wedge the daemon: where each lies is read from PID 1's mountinfo, which never
+//! hangs, and the touching is left to disposable children, one a mount.
+//!
+//! Invariants: this process touches no watched path; a child is killed at its deadline and its end is not awaited; while
+//! one that was killed has not ended, its mount is stuck, and no other child is started for it. Rules: safety.md; watches.md,
+//! "storage".
+
+mod lanes;
+mod look;
+mod looker;
+mod manifest;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostward_core::ask::{Fault, Look, ManifestQ, On, PathQ, PathReading, PathsQ, PathsReading, Write};
+use hostward_core::time::Ms;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::mounts::{MountInfo, OF_PID_1, Table};
+use lanes::Lanes;
+use looker::{End, Looker};
+use manifest::Listed;
+
+pub use look::{SUBCOMMAND, answer_stdin};
+
+/// Mounts that are asked at once, each with its child of about 3 MiB.
+const AT_ONCE: usize = 4;
+
+/// What a child is given.
+#[derive(Debug, Serialize, Deserialize)]
+enum Task {
+    /// With the paths that are declared beside it.
+    Manifest(ManifestQ, Vec<PathBuf>),
+    /// Those of one mount.
+    Paths(Vec<PathQ>),
+}
+
+/// A line of a child's: one for a manifest, and one for each path, in their order.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Said {
+    Manifest(Listed),
+    Path(Look),
+}
+
+/// Asks children, `program __look`.
+#[derive(Clone, Debug)]
+pub struct Lookers {
+    program: PathBuf,
+    lanes: Lanes,
+    places: Arc<Semaphore>,
+}
+
+/// How long things may take: each answer of a child, and the whole pass.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    answer: Duration,
+    until: Instant,
+}
+
+impl Lookers {
+    pub fn new(program: PathBuf) -> Lookers {
+        Lookers { program, lanes: Lanes::default(), places: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    /// Mounts whose killed child has not ended: each hangs in the kernel.
+    pub fn stuck(&self) -> usize {
+        self.lanes.stuck()
+    }
+
+    /// One pass over everything, but for the bases, which the bus knows. `deadline` is the pass's.
+    ///
+    /// Cancel-safe: dropped, it kills its children.
+    pub async fn ask(&self, q: &PathsQ, deadline: Duration) -> PathsReading {
+        let pass = u32::try_from(PathsQ::PASS).unwrap_or(1);
+        let limits = Limits { answer: deadline / pass, until: Instant::now() + deadline };
+        // Off the loop's thread: a thousand lines take milliseconds.
+        let table = tokio::task::spawn_blocking(|| Table::read(OF_PID_1).ok()).await.ok().flatten();
+        let listed = match &q.manifest {
+            Some(manifest) => Some(self.list(q, manifest, table.as_ref(), limits).await),
+            None => None,
+        };
+        let hot = listed.iter().zip(&q.manifest).flat_map(|(listed, q)| {
+            listed.pairs.iter().map(|(cold, hot)| PathQ {
+                path: hot.clone(),
+                bind: Some(cold.clone()),
+                user: q.user.clone(),
+                write: q.write,
+            })
+        });
+        let disk = |path: &PathBuf| PathQ { path: path.clone(), bind: None, user: None, write: Write::Never };
+        let mut asked: Vec<PathQ> = q.paths.iter().cloned().chain(hot).collect();
+        let paths = asked.len();
+        asked.extend(q.disks.iter().map(disk));
+        let mut readings = self.look(asked, table.as_ref(), limits).await;
+        let disks = readings.split_off(paths);
+        PathsReading { paths: readings, manifest: listed.map(|listed| listed.reading), disks, bases: Vec::new() }
+    }
+
+    async fn list(&self, q: &PathsQ, manifest: &ManifestQ, table: Option<&Table>, limits: Limits) -> Listed {
+        let declared = q.paths.iter().map(|path| path.path.clone()).collect();
+        let lane = lane(table, &manifest.file);
+        let at = [manifest.file.clone()];
+        let (mut said, end) = self.child(&lane, &at, Task::Manifest(manifest.clone(), declared), limits).await;
+        match (said.pop(), end) {
+            (Some(Said::Manifest(listed)), _) => listed,
+            (_, End::Failed(fault)) => Listed::unread(fault),
+            (_, End::Stuck { .. } | End::OutOfTime | End::Whole) => Listed::unread(Fault::Timeout),
+        }
+    }
+
+    /// All that lie on one file system share a child; file systems are asked beside each other.
+    async fn look(&self, asked: Vec<PathQ>, table: Option<&Table>, limits: Limits) -> Vec<PathReading> {
+        let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (n, q) in asked.iter().enumerate() {
+            groups.entry(lane(table, &q.path)).or_default().push(n);
+        }
+        let mut readings: Vec<PathReading> = asked.iter().map(|q| placed(table, q)).collect();
+        let asked = Arc::new(asked);
+        let mut looks = tokio::task::JoinSet::new();
+        for (lane, members) in groups {
+            let (lookers, asked) = (self.clone(), Arc::clone(&asked));
+            looks.spawn(async move {
+                let paths: Vec<PathQ> = members.iter().filter_map(|n| asked.get(*n).cloned()).collect();
+                (members, lookers.look_on(&lane, paths, limits).await)
+            });
+        }
+        while let Some(done) = looks.join_next().await {
+            let Ok((members, found)) = done else { continue };
+            for (n, look) in members.into_iter().zip(found) {
+                if let Some(reading) = readings.get_mut(n) {
+                    reading.look = look;
+                }
+            }
+        }
+        readings
+    }
+
+    /// Those of one mount. What comes after the path that hangs lies on the same file system, and hangs with it.
+    async fn look_on(&self, lane: &str, paths: Vec<PathQ>, limits: Limits) -> Vec<Look> {
+        let at: Vec<PathBuf> = paths.iter().map(|q| q.path.clone()).collect();
+        let (said, end) = self.child(lane, &at, Task::Paths(paths), limits).await;
+        let rest = match end {
+            End::Stuck { at, since } => Look::Stuck { at, age: Ms(since.elapsed().as_secs() * 1000) },
+            End::Failed(fault) => Look::Unasked(fault),
+            End::OutOfTime | End::Whole => Look::Unasked(Fault::Timeout),
+        };
+        let said = said.into_iter().filter_map(|said| match said {
+            Said::Path(look) => Some(look),
+            Said::Manifest(_) => None,
+        });
+        said.chain(std::iter::repeat(rest)).take(at.len()).collect()
+    }
+
+    /// A child's answers, as far as they came, and why no more came. `at` names what it answers about, in its order.
+    async fn child(&self, lane: &str, at: &[PathBuf], task: Task, limits: Limits) -> (Vec<Said>, End) {
+        let nothing = |end| (Vec::new(), end);
+        let turn = match self.lanes.enter(lane, limits.until).await {
+            Ok(turn) => turn,
+            Err(end) => return nothing(end),
+        };
+        // Never closed; if it were, a child more would be the least harm.
+        let Ok(_place) = tokio::time::timeout_at(limits.until, self.places.acquire()).await else {
+            return nothing(End::OutOfTime);
+        };
+        match Looker::start(&self.program, turn, &task) {
+            Ok(looker) => looker.hear(at, limits).await,
+            Err(fault) => nothing(End::Failed(fault)),
+        }
+    }
+}
+
+/// Paths of one lane are asked by one child: those of one file system. Without mountinfo nobody knows who shares what.
+fn lane(table: Option<&Table>, path: &Path) -> String {
+    let mount = table.and_then(|table| table.below(path));
+    mount.map_or_else(|| path.display().to_string(), |mount| mount.device.clone())
+}
+
+fn placed(table: Option<&Table>, q: &PathQ) -> PathReading {
+    let on = |path: &Path| Some(on(table?.below(path)?, path));
+    PathReading {
+        path: q.path.clone(),
+        on: on(&q.path),
+        bind: q.bind.as_deref().and_then(on),
+        look: Look::Unasked(Fault::Probe("its look was lost".into())),
+    }
+}
+
+fn on(mount: &MountInfo, path: &Path) -> On {
+    let rest = path.strip_prefix(&mount.point).unwrap_or(Path::new(""));
+    On {
+        point: mount.point.clone(),
+        device: mount.device.as_str().into(),
+        // Without the slash that an empty rest would add.
+        folder: mount.root.join(rest).components().collect(),
+        source: mount.source.as_str().into(),
+        fstype: mount.fstype.as_str().into(),
+        read_only: mount.read_only(),
+        waiting: waiting(mount),
+    }
+}
+
+/// Requests that a FUSE server has not answered (Documentation/filesystems/fuse.rst of the kernel). The connection is
+/// named by the minor number of its device.
+fn waiting(mount: &MountInfo) -> Option<u32> {
+    if !mount.fstype.starts_with("fuse") {
+        return None;
+    }
+    let (_, minor) = mount.device.split_once(':')?;
+    fs::read_to_string(format!("/sys/fs/fuse/connections/{minor}/waiting")).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

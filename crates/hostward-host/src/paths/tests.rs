@@ -1,0 +1,116 @@
+use hostward_core::ask::{Call, ManifestReading};
+use tempfile::TempDir;
+
+use super::*;
+use crate::child::tests::script;
+
+const LONG: Duration = Duration::from_secs(120);
+
+fn path(path: &str) -> PathQ {
+    PathQ { path: path.into(), bind: None, user: None, write: Write::Never }
+}
+
+/// Folders that exist everywhere, all on the file system of the root.
+fn three() -> PathsQ {
+    PathsQ { paths: ["/etc", "/usr", "/opt"].map(path).into(), ..PathsQ::default() }
+}
+
+fn failed() -> Look {
+    Look::Failed { call: Call::List, errno: 107, why: "gone".into() }
+}
+
+/// A child that says how often it was started, and answers so many times before it sleeps for ever or ends.
+fn child(dir: &TempDir, answers: usize, then: &str) -> PathBuf {
+    let said = serde_json::to_string(&Said::Path(failed())).unwrap();
+    let said = format!("echo '{said}'; ").repeat(answers);
+    script(dir, &format!("echo started >> {}/started; cat > /dev/null; {said}{then}", dir.path().display()))
+}
+
+fn started(dir: &TempDir) -> usize {
+    fs::read_to_string(dir.path().join("started")).map_or(0, |text| text.lines().count())
+}
+
+fn looks(reading: PathsReading) -> Vec<Look> {
+    reading.paths.into_iter().map(|path| path.look).collect()
+}
+
+#[tokio::test]
+async fn one_child_answers_for_all_of_a_file_system() {
+    let dir = tempfile::tempdir().unwrap();
+    let lookers = Lookers::new(child(&dir, 3, "exit 0"));
+    let q = PathsQ { disks: vec![], ..three() };
+    assert_eq!(looks(lookers.ask(&q, LONG).await), vec![failed(); 3]);
+    assert_eq!(started(&dir), 1);
+}
+
+#[tokio::test]
+async fn what_comes_after_the_path_that_hangs_hangs_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let lookers = Lookers::new(child(&dir, 1, "sleep 1000"));
+    let looks = looks(lookers.ask(&three(), Duration::from_secs(6)).await);
+    assert_eq!(looks[0], failed());
+    for look in &looks[1..] {
+        assert!(matches!(look, Look::Stuck { at, .. } if at == Path::new("/usr")), "{look:?}");
+    }
+}
+
+/// Two watches, or two looks of one: nobody is asked on a mount that is stuck, and it is free when its child has ended.
+#[tokio::test]
+async fn a_stuck_mount_has_one_child_until_that_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let lookers = Lookers::new(child(&dir, 3, "exit 0"));
+    let table = Table::read(OF_PID_1).unwrap();
+    let device = lane(Some(&table), Path::new("/etc"));
+    let soon = Instant::now() + LONG;
+    let turn = lookers.lanes.enter(&device, soon).await.unwrap();
+    turn.stick("/etc".into(), Instant::now());
+    assert_eq!(lookers.stuck(), 1);
+    for _ in 0..3 {
+        let looks = looks(lookers.ask(&three(), LONG).await);
+        assert!(looks.iter().all(|look| matches!(look, Look::Stuck { .. })), "{looks:?}");
+    }
+    assert_eq!(started(&dir), 0);
+    drop(turn);
+    assert_eq!((lookers.stuck(), looks(lookers.ask(&three(), LONG).await)), (0, vec![failed(); 3]));
+    assert_eq!(started(&dir), 1);
+}
+
+#[tokio::test]
+async fn a_child_that_fails_is_our_own_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    for then in ["exit 3", "echo nonsense"] {
+        let found = looks(Lookers::new(child(&dir, 0, then)).ask(&three(), LONG).await);
+        assert!(found.iter().all(|look| matches!(look, Look::Unasked(Fault::Probe(_)))), "{then}: {found:?}");
+    }
+    let nobody = looks(Lookers::new("/nonexistent/hostward".into()).ask(&three(), LONG).await);
+    assert!(nobody.iter().all(|look| matches!(look, Look::Unasked(Fault::Probe(_)))), "{nobody:?}");
+}
+
+#[tokio::test]
+async fn a_manifest_that_hangs_says_so_and_the_declared_are_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("list");
+    fs::write(&file, "").unwrap();
+    let manifest = ManifestQ { file, roots: vec![], user: None, write: Write::Never };
+    let q = PathsQ { manifest: Some(manifest), ..PathsQ::default() };
+    let reading = Lookers::new(child(&dir, 0, "sleep 1000")).ask(&q, Duration::from_secs(6)).await;
+    let unread = ManifestReading { unread: Some(Fault::Timeout), ..ManifestReading::default() };
+    assert_eq!((reading.manifest, reading.paths), (Some(unread), vec![]));
+}
+
+#[test]
+fn where_a_path_lies_is_told_without_touching_it() {
+    let mount = MountInfo {
+        id: 1,
+        point: "/srv/hot".into(),
+        device: "0:45".into(),
+        root: "/jobs/7".into(),
+        fstype: "fuse.sshfs".into(),
+        source: "me@box:/data".into(),
+        options: "rw".into(),
+        super_options: "rw".into(),
+    };
+    let folder = |path: &str| on(&mount, Path::new(path)).folder;
+    assert_eq!((folder("/srv/hot"), folder("/srv/hot/a/b")), ("/jobs/7".into(), "/jobs/7/a/b".into()));
+    assert!(folder("/srv/hot").as_os_str().len() == "/jobs/7".len(), "no slash is added");
+}
