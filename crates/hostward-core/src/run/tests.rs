@@ -154,3 +154,68 @@ fn what_was_put_back_is_told_from_what_was_given_back() {
         assert_eq!((run.next(), run.put_back()), (close_unproved(0), put_back), "{when:?}");
     }
 }
+
+#[test]
+fn a_give_back_is_tried_ever_more_slowly_up_to_five_minutes() {
+    let mut run = run(vec![step(Some((When::Last, 0)))]);
+    went(&mut run, &[unproved()]);
+    assert_eq!(run.back_due(0, AT), AT.up, "at once");
+    for (tries, wait) in [(1, 5), (2, 10), (3, 20), (6, 160), (7, 300), (100, 300)] {
+        while run.backs.get(&0).is_none_or(|back| back.tries < tries) {
+            gave_back(&mut run, 0, unproved());
+        }
+        assert_eq!(run.back_due(0, AT), AT.up + Ms::secs(wait), "after {tries}");
+    }
+}
+
+/// What goes on failing, and nothing that is under way, was tried but once, or was given back in the end.
+#[test]
+fn an_operator_waives_what_goes_on_failing() {
+    let table: [(&[StepEnd], bool, bool); 5] = [
+        (&[unproved()], false, false),
+        (&[unproved(), unproved()], false, true),
+        (&[unproved(), unproved()], true, false),
+        (&[unproved(), unproved(), StepEnd::Done], false, false),
+        (&[unproved(), lost()], false, false),
+    ];
+    for (ends, under_way, waived) in table {
+        let mut run = run(vec![step(Some((When::Last, 0)))]);
+        went(&mut run, &[unproved()]);
+        ends.iter().for_each(|end| gave_back(&mut run, 0, end.clone()));
+        if under_way {
+            assert!(run.returning(0, AT).is_some());
+        }
+        run.waive();
+        assert_eq!(run.backs[&0].waived, waived, "{ends:?}, under way: {under_way}");
+    }
+}
+
+#[test]
+fn a_step_whose_outcome_was_lost_begins_again_once_if_it_may() {
+    let later = AT.plus(Ms::secs(9));
+    for (crash, again) in [(OnCrash::Again, true), (OnCrash::Unwind, false), (OnCrash::Stuck, false)] {
+        let mut run = run(vec![Step { crash, ..step(Some((When::Last, 0))) }]);
+        assert!(!run.may_begin_again(0), "it has not begun");
+        assert!(run.began(0, false, AT).is_some());
+        assert_eq!(run.may_begin_again(0), again, "{crash:?}");
+        assert!(run.began(0, true, later).is_some());
+        assert_eq!(run.steps, [StepRun { began: later, tries: 2, end: None }]);
+        assert!(!run.may_begin_again(0));
+        // Held before its act: it owes nothing.
+        assert!(run.ended(0, StepEnd::Held(Vec::new())).is_some());
+        assert!(run.stopped().is_empty());
+    }
+}
+
+#[test]
+fn a_record_of_another_step_does_not_fit() {
+    let held = || StepEnd::Held(Vec::new());
+    let mut run = run(vec![step(None), step(None)]);
+    assert_eq!((run.began(1, false, AT), run.began(0, true, AT)), (None, None), "the first one is next");
+    assert_eq!((run.ended(1, held()), run.ended(0, StepEnd::Done)), (None, None), "nothing has begun");
+    assert!(run.began(0, false, AT).is_some());
+    assert_eq!((run.began(0, false, AT), run.began(1, true, AT)), (None, None), "the first one is under way");
+    assert_eq!(run.ended(1, StepEnd::Done), None);
+    assert_eq!((run.returning(0, AT), run.returned(0, StepEnd::Done, &[])), (None, None), "nothing is owed");
+    assert_eq!(run.steps.len(), 1);
+}
