@@ -1,5 +1,6 @@
 //! Scenarios: the real engine against a virtual host, in virtual time.
 
+mod apply;
 mod brakes;
 mod crash;
 mod holds;

@@ -9,7 +9,7 @@ use crate::ask::{Load, LockState, Operator, SentinelState, SystemState};
 use crate::command::Command;
 use crate::engine::Event;
 use crate::hold::Hold;
-use crate::id::TargetId;
+use crate::id::{TargetId, WatchId};
 use crate::ledger::{Body, Closing, Record, Settlement};
 use crate::policy::Mode;
 use crate::time::Ms;
@@ -106,6 +106,23 @@ fn a_tree_touched_a_moment_ago_is_somebodys_work() {
     assert!(world.now.since(last) >= Ms::secs(20) && world.now.since(last) <= Ms::secs(30));
     assert!(world.run_until(Ms::mins(5), |w| w.is_up(&api()) && w.is_up(&drift())));
     world.finish();
+}
+
+/// Of the watch or of every watch, until it is over or taken back; another watch's holds nobody.
+#[test]
+fn a_pause_holds_what_it_is_of() {
+    let pause = |watch: Option<WatchId>| {
+        let mut world = World::well(Ms::secs(5));
+        world.order(1, Command::Pause { watch, span: Ms::hours(1), reason: "disks are changed".into() });
+        world.host.fail();
+        world
+    };
+    let rest = |w: &mut World| w.run_for(Ms::mins(21));
+    held_then_healed(pause(None), &api(), Hold::Maintenance, Ms::mins(40), rest).finish();
+    let resume = |w: &mut World| w.order(2, Command::Resume { watch: Some(api().watch) });
+    held_then_healed(pause(Some(api().watch)), &api(), Hold::Maintenance, Ms::mins(40), resume).finish();
+    let mut other = pause(Some(drift().watch));
+    assert!(other.run_until(Ms::mins(2), |w| !w.performed.is_empty()));
 }
 
 #[test]

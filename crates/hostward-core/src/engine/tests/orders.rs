@@ -92,6 +92,35 @@ fn an_unknown_watch_is_said_to_be_unknown() {
 }
 
 #[test]
+fn a_pause_has_a_reason_and_an_end() {
+    let mut world = World::well(Ms::secs(5));
+    let most = Ms::days(30);
+    let table = [
+        (Ms::mins(5), "disks are changed", true),
+        (most, "disks are changed", true),
+        (most + Ms(1), "disks are changed", false),
+        (Ms::ZERO, "disks are changed", false),
+        (Ms::mins(5), " ", false),
+    ];
+    for (span, reason, granted) in table {
+        world.order(1, Command::Pause { watch: None, span, reason: reason.into() });
+        let Some((_, 1, reply)) = world.replies.pop() else { panic!("no reply") };
+        assert_eq!(matches!(reply, Reply::View(_)), granted, "{span} {reason:?}: {reply:?}");
+        assert_eq!(matches!(reply, Reply::Refused { .. }), !granted, "{span} {reason:?}: {reply:?}");
+    }
+    let nobody = Some(WatchId::new("service.nobody"));
+    world.order(2, Command::Pause { watch: nobody.clone(), span: Ms::mins(5), reason: "it".into() });
+    world.order(2, Command::Resume { watch: nobody });
+    assert!(world.replies.iter().all(|(_, _, reply)| matches!(reply, Reply::NoSuchWatch { .. })));
+    assert_eq!((world.replies.len(), world.state().pauses.len()), (2, 1));
+    let resumed = |world: &World| world.count(|body| matches!(body, Body::Resumed { .. }));
+    world.order(3, Command::Resume { watch: None });
+    world.order(3, Command::Resume { watch: None });
+    assert_eq!((world.state().pauses.len(), resumed(&world)), (0, 1), "what is not paused is resumed by no record");
+    world.finish();
+}
+
+#[test]
 fn what_one_process_saw_once_the_next_confirms() {
     for remembers in [true, false] {
         let mut world = World::new(Ms(100));
