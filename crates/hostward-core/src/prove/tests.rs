@@ -4,46 +4,11 @@ use std::sync::Arc;
 
 use super::*;
 use crate::ask::{Question, UnitReading};
-use crate::graph::Graph;
-use crate::hold::{LockSeen, Storm};
-use crate::id::{TargetId, UnitName, WatchId};
+use crate::fixture::{self, at, runs, target};
+use crate::id::UnitName;
 use crate::judge::{Aspect, Code, Confirm, Reason, Target};
-use crate::ledger::State;
-use crate::starvation::Starvation;
-use crate::watch::{Memo, service};
-use crate::world::{Live, Start};
 
 const ACTED: Ms = Ms::secs(100);
-
-fn at(up: Ms) -> Now {
-    Now { boot: 1, up, wall: Ms::hours(1) + up }
-}
-
-/// A unit that runs since it was started at this moment.
-fn runs(started: Ms) -> UnitReading {
-    UnitReading {
-        load: Load::Loaded,
-        active: Active::Active,
-        sub: "running".into(),
-        result: "success".into(),
-        restarts: 0,
-        invocation: "1".into(),
-        job: None,
-        wanted: true,
-        disabled: false,
-        condition: true,
-        needs_reload: false,
-        restart_every: None,
-        main_pid: Some(100),
-        main_started: started,
-        main_exited: Ms::ZERO,
-        main_end: "".into(),
-        active_since: started,
-        starting_since: started,
-        stop_timeout: Ms::secs(90),
-        needs: Vec::new(),
-    }
-}
 
 fn proves(want: Want, reading: &Reading, boot: u32) -> bool {
     matches!(fact(want, reading, at(ACTED), boot), Look::Pass)
@@ -89,10 +54,6 @@ fn only_our_own_fence_is_one() {
     assert!(!proves(Want::NotFenced, &Reading::Unit(Box::new(runs(ACTED))), 1), "another question's answer");
 }
 
-fn target() -> TargetId {
-    TargetId::new(WatchId::new("service.s"), "s.service")
-}
-
 /// One target of two questions: what each last said, when that was asked for, and when it last said anything.
 fn world(now: Ms, looks: [(Option<Seen>, Ms, Ms); 2]) -> World {
     let mut kept = Target::new(at(Ms::ZERO));
@@ -102,27 +63,10 @@ fn world(now: Ms, looks: [(Option<Seen>, Ms, Ms); 2]) -> World {
         aspect.asked = at(asked);
         kept.aspects.insert(n, aspect);
     }
-    let live = Live {
-        memo: Memo::Service(service::Memo::default()),
-        targets: [(target().key, kept)].into(),
-        digest: "".into(),
-        gate: None,
-        lock: LockSeen::NotYet,
-    };
-    World {
-        now: at(now),
-        policy: Arc::default(),
-        rejected: None,
-        config_error: None,
-        start: Start::Normal,
-        state: State::default(),
-        ledger_bad: None,
-        live: [(target().watch, live)].into(),
-        graph: Graph::default(),
-        starvation: Starvation::default(),
-        storm: Storm::default(),
-        ill: std::collections::BTreeSet::new(),
-    }
+    let mut world = fixture::world(at(now), &["s"]);
+    let live = world.live.values_mut();
+    live.for_each(|live| drop(live.targets.insert(target("s").key, kept.clone())));
+    world
 }
 
 fn unit_proof(passes: u32, soak: Ms, checks: usize, want: Want) -> Proof {
@@ -146,7 +90,7 @@ fn an_old_look_at_a_target_proves_nothing() {
         ([up(new, new), down(old, old)], Round::Waiting),
     ];
     for (looks, want) in table {
-        let proof = Proof { checks: vec![Check::Target(target())], ..unit_proof(1, Ms::ZERO, 0, Want::Stopped) };
+        let proof = Proof { checks: vec![Check::Target(target("s"))], ..unit_proof(1, Ms::ZERO, 0, Want::Stopped) };
         let mut proving = Proving::new(at(ACTED), at(ACTED), &proof, Some(Said::Failed("exited 1".into())));
         assert_eq!(proving.round(&world(new, looks.clone()), &proof, |_| None), want, "{looks:?}");
     }
