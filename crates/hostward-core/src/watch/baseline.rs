@@ -311,3 +311,6 @@ fn judge(reading: &PythonReading) -> Seen {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;
