@@ -10,6 +10,7 @@ mod notify;
 mod orders;
 mod parts;
 mod policy;
+mod quiesce;
 mod replay;
 mod s1;
 mod world;
