@@ -291,3 +291,6 @@ pub fn question(question: &crate::ask::Question) -> Str {
         Question::Toy(_) => "toy".into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -252,3 +252,6 @@ impl Spec {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -286,3 +286,6 @@ impl Live {
         (self.gate, self.lock) = (None, LockSeen::NotYet);
     }
 }
+
+#[cfg(test)]
+mod tests;

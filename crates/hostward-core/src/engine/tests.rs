@@ -1,5 +1,6 @@
 //! Scenarios: the real engine against a virtual host, in virtual time.
 
+mod apply;
 mod brakes;
 mod crash;
 mod holds;
@@ -9,6 +10,7 @@ mod notify;
 mod orders;
 mod parts;
 mod policy;
+mod quiesce;
 mod replay;
 mod s1;
 mod world;

@@ -66,3 +66,6 @@ fn saves(world: &World, cause: &TargetId) -> bool {
     let spent = holds.iter().any(|held| held.hold == Hold::BudgetSpent);
     spent && holds.iter().all(|held| held.hold == Hold::BudgetSpent || held.hold.passing())
 }
+
+#[cfg(test)]
+mod tests;

@@ -303,3 +303,6 @@ fn judge(reading: &PythonReading) -> Seen {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -574,3 +574,6 @@ fn told_of(key: &str, reason: &Reason) -> String {
     };
     format!("{key} is told of, and nothing is done about it: {why}")
 }
+
+#[cfg(test)]
+mod tests;
