@@ -32,19 +32,7 @@ pub(crate) fn target(name: &str) -> TargetId {
 }
 
 pub(crate) fn service(name: &str) -> Watch {
-    let spec = service::Spec {
-        unit: UnitName::new(format!("{name}.service")),
-        interval: Ms::secs(60),
-        http: Vec::new(),
-        tcp: Vec::new(),
-        exec: Vec::new(),
-        units: Vec::new(),
-        confirm_runs: 2,
-        confirm_age: Ms::secs(10),
-        start_grace: Ms::secs(30),
-        respect_stop: Ms::mins(30),
-        ladder: vec![service::Step::Restart, service::Step::Notify],
-    };
+    let spec = service::Spec::new(UnitName::new(format!("{name}.service")));
     Watch {
         app: None,
         mode: Mode::Act,

@@ -75,7 +75,7 @@ impl Draft {
 
 /// What a service's ladder reaches by `reconcile:NAME`, and one day `rollback:NAME`: the remedy of another watch, whatever
 /// its kind, for the first of its targets that is down. None while all are well.
-fn lent(world: &World, of: &WatchId) -> Option<Draft> {
+pub(crate) fn lent(world: &World, of: &WatchId) -> Option<Draft> {
     let (watch, live) = world.watch(of)?;
     let mut targets = live.targets.iter();
     let (key, _) = targets.find(|(_, target)| target.verdict.down().is_some())?;

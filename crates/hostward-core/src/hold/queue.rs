@@ -29,3 +29,6 @@ fn saves_up(world: &World, id: &TargetId) -> bool {
     let waits = |held: &Held| held.hold == Hold::BudgetSpent || held.hold.beside_budget();
     plan.cost <= world.policy.host.budget.cost && holds.iter().all(waits)
 }
+
+#[cfg(test)]
+mod tests;

@@ -322,3 +322,34 @@ fn a_pause_is_of_one_watch_or_of_all_and_ends() {
     let state = folded([paused(&own, 60), paused(&other, 60), Body::Resumed { watch: own.clone() }]);
     assert_eq!(state.pauses.iter().map(|pause| &pause.watch).collect::<Vec<_>>(), [&other]);
 }
+
+#[test]
+fn since_when_somebody_waits_for_the_budget_outlives_what_passes() {
+    let target = || target(0);
+    let held = |holds: &[&str]| {
+        let holds = holds.iter().map(|hold| Str::from(*hold)).collect();
+        Body::Held { target: target(), holds, would: None }
+    };
+    let up = Body::Turned { target: target(), to: Turn::Up, incident: None };
+    let opened = Body::Opened { plan: Box::new(plan(0)), origin: Origin::Daemon };
+    // Record `n` is made at minute `n`, from one on.
+    let table: [(Vec<Body>, Option<u64>, &str); 8] = [
+        (vec![held(&["cooldown"])], None, "it waits for something else"),
+        (vec![held(&["budget_spent"])], Some(1), "it waits"),
+        (vec![held(&["cooldown"]), held(&["budget_spent", "cooldown"])], Some(2), "from when budget is lacking"),
+        (vec![held(&["budget_spent", "storm"]), held(&["cooldown"]), held(&["budget_spent"])], Some(1), "it passes"),
+        (vec![held(&["budget_spent", "maintenance"])], None, "somebody must end the pause first"),
+        (vec![held(&["budget_spent"]), held(&["budget_spent", "no_sentinel"])], None, "it may not any more"),
+        (vec![held(&["budget_spent"]), up], None, "it is well"),
+        (vec![held(&["budget_spent"]), opened], None, "it is tried"),
+    ];
+    for (bodies, since, why) in table {
+        let mut state = State::default();
+        for (n, body) in (1u64..).zip(bodies) {
+            let at = Now { boot: 0, up: Ms::mins(n), wall: Ms::mins(n) };
+            state.apply(&Record { seq: n, at, body }).expect("it folds");
+        }
+        let queued = state.targets.get(&target()).and_then(|brake| brake.queued);
+        assert_eq!(queued.map(|at| at.up), since.map(Ms::mins), "{why}");
+    }
+}

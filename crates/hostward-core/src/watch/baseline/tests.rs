@@ -210,8 +210,8 @@ fn a_service_takes_the_least_tried_rung_that_still_works() {
 #[test]
 fn no_service_is_healed_by_an_environment_that_has_not_drifted() {
     let (mut world, id) = drifted(spec(), true);
-    assert!(draft_for(&world, &id.watch).is_some());
+    assert!(crate::watch::lent(&world, &id.watch).is_some());
     world.live.get_mut(&id.watch).expect("it is watched").targets.clear();
-    assert!(draft_for(&world, &id.watch).is_none());
-    assert!(draft_for(&world, &WatchId::new("baseline.other")).is_none());
+    assert!(crate::watch::lent(&world, &id.watch).is_none());
+    assert!(crate::watch::lent(&world, &WatchId::new("baseline.other")).is_none());
 }
