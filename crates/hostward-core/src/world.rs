@@ -123,7 +123,7 @@ impl World {
         let mut proposal = self.alone(target)?;
         let spent = proposal.holds.iter().any(|held| held.hold == Hold::BudgetSpent);
         if let Some(plan) = proposal.plan.as_ref().filter(|_| !spent) {
-            proposal.holds.extend(hold::queue(self, plan));
+            proposal.holds.extend(hold::queue(self, target, plan));
         }
         Some(proposal)
     }
@@ -210,6 +210,11 @@ impl World {
     pub fn unit_down(&self, unit: &UnitName) -> bool {
         let ill = |target: &Target| target.verdict.down().is_some() || target.suspect().is_some();
         self.kept_by(self.graph.keepers(unit)).iter().any(|id| self.target(id).is_some_and(ill))
+    }
+
+    /// The host's budget is ever enough for it.
+    pub(crate) fn affords(&self, plan: &Plan) -> bool {
+        plan.cost <= self.policy.host.budget.cost
     }
 
     /// A plan of ours that is being executed has its hands on this unit.

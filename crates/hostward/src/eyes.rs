@@ -73,16 +73,24 @@ impl Eyes {
             Question::Exec(q) => self.check_places.ask(key, deadline, check(&self.files, q, deadline)).await,
             Question::Python(_) | Question::Mount(_) => self.in_files(key, question, deadline).await,
             Question::Gate(q) => self.gate(key, q, question, deadline).await,
-            Question::Unit(unit) => match self.bus.link().await {
-                Ok(systemd) => timed(deadline, systemd.unit(unit)).await,
-                Err(_) => self.check_places.ask(key, deadline, shown(unit, deadline)).await,
-            },
+            Question::Unit(unit) => self.unit(key, unit, deadline).await,
             Question::Closure(unit) => timed(deadline, closure(&self.bus, unit)).await,
         };
         if let AskKey::Probe(watch, _) = key {
             self.durations.observe(watch, took);
         }
         answer
+    }
+
+    /// Over the bus; by `systemctl`, whose socket is systemd's own, where there is none or it hangs.
+    async fn unit(&self, key: &AskKey, unit: &UnitName, deadline: Duration) -> (Answer, Duration) {
+        let asked = timed(deadline, async { self.bus.link().await?.unit(unit).await }).await;
+        match &asked.0 {
+            Err(Fault::BusAway(_) | Fault::Timeout) => {
+                self.check_places.ask(key, deadline, shown(unit, deadline)).await
+            }
+            _ => asked,
+        }
     }
 
     /// Another policy is in force.

@@ -255,8 +255,25 @@ fn holds_are_forgotten_with_what_they_held() {
     for (then, holds) in table {
         let state = folded([held(), held(), then.clone()]);
         let brake = &state.targets[&target(0)];
-        assert_eq!((brake.held.len(), brake.would[&Rung::new("restart")]), (holds, 2), "{then:?}");
+        assert_eq!((brake.held.len(), brake.would[&Rung::new("restart")]), (holds, 1), "{then:?}");
     }
+}
+
+/// However often its holds change, an incident is one that would have been tried.
+#[test]
+fn what_would_have_been_done_is_counted_once_an_incident() {
+    let held = |holds: &[&str]| {
+        let holds = holds.iter().map(|hold| Str::from(*hold)).collect();
+        Body::Held { target: target(0), holds, would: Some(Rung::new("restart")) }
+    };
+    let fell = |incident| {
+        let to = Turn::Down { reason: "failed".into(), detail: "it".into(), blame: None };
+        Body::Turned { target: target(0), to, incident: Some(incident) }
+    };
+    let once = vec![fell(1), held(&["observe_only"]), held(&["no_sentinel"]), held(&["observe_only"])];
+    let twice = once.iter().cloned().chain([fell(9), held(&["observe_only"])]);
+    assert_eq!(folded(once.clone()).targets[&target(0)].would[&Rung::new("restart")], 1);
+    assert_eq!(folded(twice).targets[&target(0)].would[&Rung::new("restart")], 2);
 }
 
 fn one_step(back: Option<When>) -> Plan {

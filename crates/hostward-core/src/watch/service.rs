@@ -80,6 +80,8 @@ impl Step {
 const LOOP_RESTARTS: u32 = 3;
 /// ... and the window is at least this.
 const LOOP_WINDOW: Ms = Ms::secs(60);
+/// A start that takes longer than this, and than twice what it took before, is one that does not end.
+const STARTING_MAX: Ms = Ms::mins(10);
 /// A run longer than this, and than twice what a start takes, is no part of a loop.
 const LOOP_RUN: Ms = Ms::secs(30);
 /// So long a time-out on a starved host is nobody's fault.
@@ -197,7 +199,7 @@ impl Spec {
         if judged.service == Some(Seen::Up) && probe.shows_service() {
             memo.restarts.clear();
         }
-        let starved = memo.starved(n, asked, probe.probe().deadline, judged.waited, starvation);
+        let starved = memo.starved(n, asked, probe.probe().deadline, &judged, starvation);
         let confirm = Confirm { runs: self.confirm_runs, age: self.confirm_age, quiet: None };
         let counts = |seen: &Seen| !starved && self.counts(memo, asked, seen);
         let sight = |key: Str, seen: Option<Seen>| {
@@ -282,8 +284,9 @@ impl Spec {
         reason: &Reason,
     ) -> Option<Draft> {
         match step {
-            // systemd restarts it already; one more changes nothing.
-            Step::Restart if reason.code == Code::CrashLooping => None,
+            // systemd restarts it already, or was told to let it start for as long as it takes: a database that recovers
+            // would begin anew.
+            Step::Restart if matches!(reason.code, Code::CrashLooping | Code::Starting) => None,
             Step::Restart => Some(Draft::plan(self.restart(target, live, memo, reason))),
             Step::Reconcile(baseline) => {
                 let mut draft = super::lent(world, baseline)?;
@@ -348,10 +351,13 @@ pub(super) fn needs(policy: &Policy, watch: &Watch) -> Vec<Resource> {
 impl Memo {
     /// A probe that ran out of time on a starved host says nothing of the service. It counts after five minutes without
     /// one answer, if our own listener does answer: then it is not the host.
-    fn starved(&mut self, n: u16, asked: Now, timeout: Ms, waited: Option<Ms>, starvation: &Starvation) -> bool {
-        if waited.is_none() {
-            self.answered.insert(n, asked);
-            self.timed_out.remove(&n);
+    fn starved(&mut self, n: u16, asked: Now, timeout: Ms, judged: &Judged, starvation: &Starvation) -> bool {
+        if judged.waited.is_none() {
+            // A fault of our own is no answer.
+            if !matches!(judged.service, Some(Seen::Unknown(_))) {
+                self.answered.insert(n, asked);
+                self.timed_out.remove(&n);
+            }
             return false;
         }
         self.answered.entry(n).or_insert(asked);
@@ -512,6 +518,15 @@ impl Memo {
         self.restarts.iter().filter(|(at, _)| now.since(*at) <= window).map(|(_, n)| n).sum()
     }
 
+    /// systemd ends a start that takes too long, unless it was told to wait for ever. A wait between two starts is none.
+    fn starts_for_ever(&self, now: Now, unit: &UnitReading) -> Option<String> {
+        let starting = unit.active == Active::Activating && unit.sub.starts_with("start");
+        let takes = now.up.saturating_sub(unit.starting_since);
+        let late = STARTING_MAX.max(self.start_to_ready * 2);
+        (starting && unit.starting_since > Ms::ZERO && takes >= late)
+            .then(|| format!("starting for {takes}, and longer than {late}"))
+    }
+
     /// Restarts that systemd made of late: something is wrong, though no verdict says so yet.
     pub fn troubled(&self, now: Now) -> bool {
         self.restarts_within_window(now) > 0
@@ -531,6 +546,9 @@ impl Memo {
             let end = if self.last_end.is_empty() { "ended" } else { &self.last_end };
             let detail = format!("{restarts} automatic restarts within {}, last {end}", self.window());
             return down(Code::CrashLooping, detail);
+        }
+        if let Some(detail) = self.starts_for_ever(now, unit) {
+            return down(Code::Starting, detail);
         }
         match unit.active {
             // A queued job: systemd is about to change this very state.

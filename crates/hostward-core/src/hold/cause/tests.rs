@@ -106,4 +106,7 @@ fn a_cause_that_waits_for_budget_alone_is_waited_for() {
     let mut cooling = fallen(Ms::hours(1));
     tried(&mut cooling, "db", Ms::secs(30));
     assert!(!waits(&cooling), "no budget is lacking");
+    let mut poor = spent();
+    std::sync::Arc::make_mut(&mut poor.policy).host.budget.cost = 0;
+    assert!(!waits(&poor), "it can never be paid");
 }

@@ -261,6 +261,10 @@ impl HttpProbe {
         if !self.json.is_empty() && !answer.json {
             return down(Code::ProbeBody, format!("{url} answers no JSON: {}", answer.excerpt));
         }
+        if !answer.json && self.components.as_ref().is_some_and(|components| !components.restart_on.is_empty()) {
+            let detail = format!("{url} answers no JSON, in which `restart_on` is to be read: {}", answer.excerpt);
+            return down(Code::ProbeBody, detail);
+        }
         let none = Vec::new();
         let unmet = self.question.picks.iter().zip(&self.json).enumerate().find_map(|(n, (pointer, test))| {
             let detail = expect::unmet(pointer, test, answer.picked.get(n).unwrap_or(&none))?;

@@ -276,6 +276,12 @@ fn what_somebody_chose_is_respected() {
     }
 }
 
+/// An answer, a time-out after so long, or a fault of our own.
+fn judged(waited: Option<Ms>, fault: bool) -> Judged {
+    let service = fault.then(|| Seen::Unknown(Fault::Timeout));
+    Judged { service: service.or(Some(Seen::Up)), waited, ..Judged::default() }
+}
+
 const WAITS: Ms = Ms::secs(5);
 
 fn starving(now: u64, echo: Option<Ms>) -> Starvation {
@@ -291,13 +297,65 @@ fn a_time_out_on_a_starved_host_is_nobodys_fault() {
     let table = [(100, well, true), (399, well, true), (400, well, false), (400, ill, true), (400, None, true)];
     for (now, echo, nobodys) in table {
         let mut memo = Memo::default();
-        assert!(!memo.starved(1, at(Ms::secs(100)), WAITS, None, &starving(100, well)), "it answered");
+        assert!(
+            !memo.starved(1, at(Ms::secs(100)), WAITS, &judged(None, false), &starving(100, well)),
+            "it answered"
+        );
         let asked = at(Ms::secs(now));
-        assert_eq!(memo.starved(1, asked, WAITS, Some(WAITS), &starving(now, echo)), nobodys, "{now} {echo:?}");
-        assert!(!memo.starved(1, asked, WAITS, Some(WAITS), &Starvation::default()), "a host that is not starved");
-        assert!(!memo.starved(1, asked, WAITS, None, &starving(now, echo)));
+        assert_eq!(
+            memo.starved(1, asked, WAITS, &judged(Some(WAITS), false), &starving(now, echo)),
+            nobodys,
+            "{now} {echo:?}"
+        );
+        assert!(
+            !memo.starved(1, asked, WAITS, &judged(Some(WAITS), false), &Starvation::default()),
+            "a host that is not starved"
+        );
+        assert!(!memo.starved(1, asked, WAITS, &judged(None, false), &starving(now, echo)));
         assert!(!memo.patient(1, asked, &starving(now, echo)), "it answered");
     }
+    // A fault of our own is no answer, and begins nothing anew.
+    let mut memo = Memo::default();
+    for (now, ours) in [(100, false), (380, true)] {
+        assert!(!memo.starved(1, at(Ms::secs(now)), WAITS, &judged(None, ours), &starving(now, well)));
+    }
+    assert!(!memo.starved(1, at(Ms::secs(400)), WAITS, &judged(Some(WAITS), false), &starving(400, well)));
+}
+
+/// systemd was told to wait for ever, or it would have ended it.
+#[test]
+fn a_start_that_goes_on_and_on_is_down_and_begun_anew_by_nobody() {
+    let unit = |sub: &str| UnitReading {
+        active: Active::Activating,
+        sub: sub.into(),
+        job: Some("start".into()),
+        starting_since: Ms::secs(100),
+        ..runs(Ms::secs(100))
+    };
+    let table = [
+        ("start", 699, None),
+        ("start", 700, Some(Code::Starting)),
+        ("start-pre", 700, Some(Code::Starting)),
+        // It waits between two starts, as RestartSec= says.
+        ("auto-restart", 9999, None),
+    ];
+    for (sub, now, want) in table {
+        assert_eq!(code(&seen(&[(100, unit(sub))]), now), want, "{sub} {now}");
+    }
+    // One that has taken long before.
+    let ready = UnitReading { active_since: Ms::secs(1000), starting_since: Ms::secs(1), ..runs(Ms::secs(1)) };
+    let again = UnitReading { invocation: "2".into(), ..unit("start") };
+    let slow = seen(&[(1000, ready.clone()), (1001, ready), (1100, again)]);
+    assert_eq!((code(&slow, 100 + 1997), code(&slow, 100 + 1998)), (None, Some(Code::Starting)));
+
+    let id = target("s");
+    let mut world = fixture::world(at(Ms::secs(700)), &["s"]);
+    falls(&mut world, &id, at(Ms::secs(700)));
+    let live = world.live.get_mut(&watch("s")).expect("it is watched");
+    let reason = Reason::new(Code::Starting, "starting for 10m");
+    live.targets.get_mut(&id.key).expect("it fell").verdict = crate::judge::Verdict::Down(reason);
+    let draft = spec().draft(&world, &id, &world.live[&watch("s")], &Memo::default());
+    assert_eq!(draft.plan, None, "a database that recovers would begin anew");
 }
 
 /// What was judged before the starvation was measured is no reason to restart; another question's "down" is.
@@ -315,7 +373,7 @@ fn what_only_time_outs_say_waits_until_the_host_is_well() {
         world.starvation = starvation.clone();
         let mut memo = Memo::default();
         for n in timed_out {
-            memo.starved(*n, now, WAITS, Some(WAITS), &world.starvation);
+            memo.starved(*n, now, WAITS, &judged(Some(WAITS), false), &world.starvation);
         }
         memo.perhaps_ours(&world, &id).map(|held| (held.hold, held.lift))
     };

@@ -69,6 +69,10 @@ fn a_text_that_is_missing_from_a_whole_body_is_down() {
     probe.json = vec![Test::Exists(true)];
     assert_eq!(read(&probe, json(true)), [cut]);
     assert_eq!(read(&probe, json(false)), ["down probe_body: http://127.0.0.1/ answers no JSON: said"]);
+    let lost = "down probe_body: http://127.0.0.1/deep answers no JSON, in which `restart_on` is to be read: said";
+    for (restart_on, says) in [(&["db"][..], lost), (&[], "up")] {
+        assert_eq!(read(&deep(restart_on, &[]), json(false))[0], says);
+    }
 }
 
 #[test]
