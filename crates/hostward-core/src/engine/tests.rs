@@ -11,6 +11,7 @@ mod orders;
 mod parts;
 mod policy;
 mod quiesce;
+mod reckoning;
 mod replay;
 mod s1;
 mod world;

@@ -4,10 +4,8 @@ use super::*;
 use crate::fixture::{self, baseline};
 
 fn service(interval: Ms) -> Spec {
-    match fixture::service("s").spec {
-        Spec::Service(spec) => Spec::Service(service::Spec { interval, ..spec }),
-        other => unreachable!("{other:?}"),
-    }
+    let Spec::Service(spec) = fixture::service("s").spec else { unreachable!() };
+    Spec::Service(service::Spec { interval, ..spec })
 }
 
 #[test]

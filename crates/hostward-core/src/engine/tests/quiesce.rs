@@ -60,6 +60,11 @@ struct Rebuild {
     ids: u64,
     did: Vec<String>,
     tickets: Vec<Ticket>,
+    /// What became of each act whose end is on the disk.
+    released: Vec<Ticket>,
+    cancelled: Vec<(Now, Ticket)>,
+    /// The actor never says what became of a command.
+    silent: bool,
 }
 
 impl Rebuild {
@@ -78,6 +83,9 @@ impl Rebuild {
             ids: 0,
             did: Vec::new(),
             tickets: Vec::new(),
+            released: Vec::new(),
+            cancelled: Vec::new(),
+            silent: false,
         };
         rebuild.take(effects);
         rebuild
@@ -149,7 +157,9 @@ impl Rebuild {
                     self.did.push(format!("{act}{arm}"));
                     let outcome = self.act(act);
                     self.tickets.push(ticket);
-                    self.later(Ms::secs(1), Event::Ended(ticket, outcome));
+                    if !(self.silent && matches!(act, Act::Command(_))) {
+                        self.later(Ms::secs(1), Event::Ended(ticket, outcome));
+                    }
                 }
                 Effect::Arm(arm) => self.did.push(format!("undo in {}", arm.after)),
                 Effect::Disarm(_) => self.did.push("no undo".into()),
@@ -159,7 +169,9 @@ impl Rebuild {
                         self.later(Ms(4), Event::Ended(ticket, Outcome::Lost("nobody remembers it".into())));
                     }
                 }
-                Effect::Cancel(_) | Effect::Release(_) | Effect::Reply(..) => {}
+                Effect::Cancel(ticket) => self.cancelled.push((self.now, ticket)),
+                Effect::Release(ticket) => self.released.push(ticket),
+                Effect::Reply(..) => {}
             }
         }
     }
@@ -243,6 +255,8 @@ fn pid_1_stands_by_from_the_stop_to_the_return() {
         "no undo",
     ];
     assert_eq!(rebuild.did, want, "the rest of the plan, and a minute");
+    assert!(rebuild.run_until(Ms::secs(1), |rebuild| rebuild.released.len() == rebuild.tickets.len()));
+    assert_eq!(rebuild.released, rebuild.tickets, "what an act left behind goes once its end is on the disk");
 }
 
 #[test]
@@ -314,4 +328,20 @@ fn only_the_word_on_its_own_ticket_ends_an_act() {
     assert_eq!(rebuild.records.len(), before, "the stop is proved already");
     assert!(rebuild.run_until(Ms::mins(2), |rebuild| !rebuild.closings().is_empty()));
     assert_eq!(rebuild.closings(), [&Closing::Proved]);
+}
+
+/// systemd's word is waited for until the act's deadline, and twenty seconds more; then the world is looked at.
+#[test]
+fn an_act_of_which_nothing_is_heard_is_cancelled_at_its_deadline() {
+    let mut rebuild = Rebuild::new();
+    assert!(rebuild.run_until(Ms::mins(2), |rebuild| rebuild.did("stop") == 1));
+    rebuild.silent = true;
+    assert!(rebuild.run_until(Ms::mins(2), |rebuild| rebuild.did("run `/bin/uv sync`") == 1));
+    let began = rebuild.now;
+    assert!(rebuild.run_until(Ms::mins(16), |rebuild| !rebuild.cancelled.is_empty()));
+    let sync = rebuild.tickets[1];
+    assert_eq!(rebuild.cancelled[0], (began.plus(Ms::mins(15) + Ms::secs(20)), sync));
+    rebuild.silent = false;
+    assert!(rebuild.run_until(Ms::mins(30), |rebuild| !rebuild.closings().is_empty()));
+    assert!(rebuild.is_given_back());
 }
