@@ -29,6 +29,8 @@ pub(super) struct Asks {
     /// Every ask that has a moment at which something is to be done about it, by that moment: a turn looks at these and
     /// not at each of thousands.
     queue: BTreeSet<(Ms, AskKey)>,
+    /// Watches whose leave is one question: asked once, it is answered for all of them.
+    gates: BTreeMap<Arc<Question>, Vec<AskKey>>,
     /// What came back for a run's proof.
     proofs: BTreeMap<AskKey, (Now, Answer)>,
 }
@@ -97,6 +99,10 @@ impl Asks {
             Some((question, _)) => *question == ask.question,
             None => matches!(key, AskKey::Proof(..)),
         });
+        self.gates = BTreeMap::new();
+        for (key, (question, _)) in wanted.iter().filter(|(key, _)| matches!(key, AskKey::Gate(_))) {
+            self.gates.entry(Arc::clone(question)).or_default().push(key.clone());
+        }
         let mut new: u64 = 0;
         for (key, (question, deadline)) in wanted {
             let ask = self.all.entry(key).or_insert_with(|| {
@@ -131,6 +137,26 @@ impl Asks {
         self.all.retain(|key, _| other(key));
         self.queue.retain(|(_, key)| other(key));
         self.proofs.retain(|key, _| other(key));
+    }
+
+    /// Those who ask the same.
+    fn others(&self, key: &AskKey) -> Vec<AskKey> {
+        let question = self.all.get(key).map(|ask| &ask.question);
+        let same = question.and_then(|question| self.gates.get(question)).into_iter().flatten();
+        same.filter(|other| *other != key).cloned().collect()
+    }
+
+    /// A look that was asked for at `asked` serves whoever waits for this very one, and whoever has an older one and waits
+    /// for none; not who needs one that is newer.
+    fn served(&self, key: &AskKey, asked: Now, now: Now) -> Vec<AskKey> {
+        let mut served = self.others(key);
+        served.retain(|other| {
+            self.all.get(other).is_some_and(|ask| match ask.out {
+                Some(out) => out == asked,
+                None => ask.due.is_some_and(|due| due > now.up) && ask.last.is_none_or(|last| !last.not_before(asked)),
+            })
+        });
+        served
     }
 
     fn of_watch(&self, id: &WatchId) -> Vec<AskKey> {
@@ -197,6 +223,14 @@ impl Engine {
         if self.asks.all.get(key).is_none_or(|ask| ask.out != Some(asked)) {
             return;
         }
+        for other in self.asks.served(key, asked, now) {
+            self.serve(&other, asked, answer.clone());
+        }
+        self.serve(key, asked, answer);
+    }
+
+    fn serve(&mut self, key: &AskKey, asked: Now, answer: Answer) {
+        let now = self.world.now;
         let mut again = false;
         self.asks.change(key, |ask| {
             ask.out = None;
@@ -273,6 +307,13 @@ impl Engine {
                 }
             });
             if let Some((question, deadline)) = ask_now {
+                for other in self.asks.others(&key) {
+                    self.asks.change(&other, |ask| {
+                        if ask.out.is_none() && ask.due.is_some_and(|due| due <= now.up) {
+                            (ask.out, ask.due) = (Some(now), None);
+                        }
+                    });
+                }
                 self.out.push(Effect::Ask { key, asked: now, question, deadline });
             }
         }

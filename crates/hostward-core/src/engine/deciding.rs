@@ -10,6 +10,10 @@ use crate::plan::Plan;
 use crate::time::Ms;
 use crate::world::Proposal;
 
+/// The look that lets a run open is its first step's leave as well, while it is so new: nobody removes a sentinel and
+/// relies on it within the time that the look itself takes. A second one was 5 ms of an outage.
+const SAME_LOOK: Ms = Ms(100);
+
 impl Engine {
     /// Attempts that were proved and wait for their soak: target, run, and the boot time of its end.
     pub(super) fn unsettled(&self) -> impl Iterator<Item = (TargetId, RunId, Ms)> + '_ {
@@ -96,6 +100,7 @@ impl Engine {
         }
         let now = self.world.now;
         let stale = |id: &&WatchId| hold::stale_gate(now, self.world.gate(id));
+        let looked = plan.permitted_by().into_iter().filter_map(|id| Some(self.world.gate(id)?.0)).min();
         let stale: Vec<WatchId> = plan.permitted_by().into_iter().filter(stale).cloned().collect();
         if !stale.is_empty() {
             for id in stale {
@@ -106,7 +111,8 @@ impl Engine {
         let flaw = crate::check::check(&self.world.policy, &plan).err();
         assert!(flaw.is_none(), "drafted a plan that its checker refuses: {flaw:?}");
         let seq = self.record(Body::Opened { plan: Box::new(plan), origin });
-        self.runs.check(RunId(seq), now);
+        let new = looked.filter(|asked| now.since(*asked) <= SAME_LOOK);
+        self.runs.check(RunId(seq), new.unwrap_or(now));
     }
 
     /// Once for each different set of holds, at most every five seconds.
