@@ -251,7 +251,8 @@ impl Engine {
         }
         match key {
             AskKey::Probe(id, n) => {
-                let Some(watch) = self.world.policy.watches.get(id).cloned() else { return };
+                let policy = Arc::clone(&self.world.policy);
+                let Some(watch) = policy.watches.get(id) else { return };
                 let Some(live) = self.world.live.get_mut(id) else { return };
                 let sights = watch.spec.read(&mut live.memo, *n, asked, &answer, &self.world.starvation);
                 if matches!(answer, Ok(Reading::Unit(_))) && self.world.learn(id) {
@@ -281,8 +282,8 @@ impl Engine {
         let well = live.targets.iter().all(|(key, target)| calm(target) || told(key, target));
         match key {
             AskKey::Probe(_, n) => {
-                let probe = watch.spec.probes().into_iter().nth(usize::from(*n))?;
-                Some(if well { probe.every } else { probe.confirm_every })
+                let pace = watch.spec.pace(*n)?;
+                Some(if well { pace.every } else { pace.confirm_every })
             }
             AskKey::Gate(_) => Some(if well { GATE_EVERY } else { GATE_EVERY_DOWN }),
             AskKey::Proof(..) => None,
