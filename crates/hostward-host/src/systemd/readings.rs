@@ -10,11 +10,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hostward_core::ask::{Active, UnitReading};
 use hostward_core::id::UnitName;
-use tokio::time::Instant;
 
 use super::unit::Row;
 
@@ -45,9 +44,9 @@ pub(super) struct Look(u64);
 
 impl Readings {
     /// The unit as it was last read, if this row is all that can be new of it.
-    pub(super) fn recall(&self, name: &UnitName, row: &Row) -> Option<UnitReading> {
+    pub(super) fn recall(&self, name: &UnitName, row: &Row, now: Instant) -> Option<UnitReading> {
         match self.known().units.get(name)? {
-            Unit::Whole { row: known, reading, at } if known == row && at.elapsed() < WHOLE_EVERY => {
+            Unit::Whole { row: known, reading, at } if known == row && now.duration_since(*at) < WHOLE_EVERY => {
                 Some((**reading).clone())
             }
             _ => None,
@@ -64,14 +63,14 @@ impl Readings {
     }
 
     /// What came of it. A unit between two states is not kept: more is about to come of it.
-    pub(super) fn keep(&self, name: &UnitName, look: Look, row: Row, reading: &UnitReading) {
+    pub(super) fn keep(&self, name: &UnitName, look: Look, row: Row, reading: &UnitReading, now: Instant) {
         let mut known = self.known();
         if !matches!(known.units.get(name), Some(Unit::Look(ours)) if *ours == look.0) {
             return;
         }
         let steady = matches!(reading.active, Active::Active | Active::Inactive | Active::Failed);
         if steady && reading.job.is_none() {
-            let whole = Unit::Whole { row, reading: Box::new(reading.clone()), at: Instant::now() };
+            let whole = Unit::Whole { row, reading: Box::new(reading.clone()), at: now };
             known.units.insert(name.clone(), whole);
         } else {
             known.units.remove(name);
@@ -101,49 +100,57 @@ mod tests {
         UnitName::new("a.service")
     }
 
-    fn known() -> Readings {
+    fn look(readings: &Readings, active: &str, job: Option<&str>, began: Look, now: Instant) {
+        readings.keep(&name(), began, row(active, job), &reading(active, job), now);
+    }
+
+    fn recall(readings: &Readings, active: &str, job: Option<&str>, now: Instant) -> Option<UnitReading> {
+        readings.recall(&name(), &row(active, job), now)
+    }
+
+    fn known(now: Instant) -> Readings {
         let readings = Readings::default();
-        let look = readings.begin(&name());
-        readings.keep(&name(), look, row("active", None), &reading("active", None));
+        look(&readings, "active", None, readings.begin(&name()), now);
         readings
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_quiet_unit_is_known_by_its_row_for_ten_minutes() {
-        let readings = known();
-        assert_eq!(readings.recall(&name(), &row("active", None)), Some(reading("active", None)));
-        assert_eq!(readings.recall(&name(), &row("failed", None)), None, "another row");
-        assert_eq!(readings.recall(&name(), &row("active", Some("restart"))), None, "a job");
-        assert_eq!(readings.recall(&UnitName::new("b.service"), &row("active", None)), None);
-        tokio::time::advance(WHOLE_EVERY).await;
-        assert_eq!(readings.recall(&name(), &row("active", None)), None);
+    #[test]
+    fn a_quiet_unit_is_known_by_its_row_for_ten_minutes() {
+        let now = Instant::now();
+        let readings = known(now);
+        assert_eq!(recall(&readings, "active", None, now), Some(reading("active", None)));
+        assert_eq!(recall(&readings, "failed", None, now), None, "another row");
+        assert_eq!(recall(&readings, "active", Some("restart"), now), None, "a job");
+        assert_eq!(readings.recall(&UnitName::new("b.service"), &row("active", None), now), None);
+        assert_eq!(recall(&readings, "active", None, now + WHOLE_EVERY), None);
     }
 
-    #[tokio::test]
-    async fn a_signal_and_an_act_forget_it_also_in_the_middle_of_a_look() {
+    #[test]
+    fn a_signal_and_an_act_forget_it_also_in_the_middle_of_a_look() {
+        let now = Instant::now();
         for change in [|readings: &Readings| readings.changed(&name()), Readings::forget] {
-            let readings = known();
+            let readings = known(now);
             change(&readings);
-            assert_eq!(readings.recall(&name(), &row("active", None)), None);
-            let look = readings.begin(&name());
+            assert_eq!(recall(&readings, "active", None, now), None);
+            let began = readings.begin(&name());
             change(&readings);
-            readings.keep(&name(), look, row("active", None), &reading("active", None));
-            assert_eq!(readings.recall(&name(), &row("active", None)), None, "it changed during the look");
+            look(&readings, "active", None, began, now);
+            assert_eq!(recall(&readings, "active", None, now), None, "it changed during the look");
         }
     }
 
-    #[tokio::test]
-    async fn of_two_looks_the_later_is_kept_and_of_a_unit_in_motion_none() {
+    #[test]
+    fn of_two_looks_the_later_is_kept_and_of_a_unit_in_motion_none() {
+        let now = Instant::now();
         let readings = Readings::default();
         let (first, second) = (readings.begin(&name()), readings.begin(&name()));
-        readings.keep(&name(), first, row("failed", None), &reading("failed", None));
-        assert_eq!(readings.recall(&name(), &row("failed", None)), None);
-        readings.keep(&name(), second, row("active", None), &reading("active", None));
-        assert!(readings.recall(&name(), &row("active", None)).is_some());
+        look(&readings, "failed", None, first, now);
+        assert_eq!(recall(&readings, "failed", None, now), None);
+        look(&readings, "active", None, second, now);
+        assert!(recall(&readings, "active", None, now).is_some());
         for (active, job) in [("activating", None), ("active", Some("stop"))] {
-            let look = readings.begin(&name());
-            readings.keep(&name(), look, row(active, job), &reading(active, job));
-            assert_eq!(readings.recall(&name(), &row(active, job)), None, "{active}");
+            look(&readings, active, job, readings.begin(&name()), now);
+            assert_eq!(recall(&readings, active, job, now), None, "{active}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One unit's reading: a row of `ListUnitsByNames` for its states, one `GetAll` for the rest.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use hostward_core::ask::{Active, Answer, Fault, Load, Reading, UnitReading};
 use hostward_core::id::UnitName;
@@ -61,7 +62,7 @@ impl Systemd {
             }
             // By its own name, which signals have: it may have been asked for by an alias.
             let own = path::unit_of(row.path.as_str()).unwrap_or_else(|| name.clone());
-            if let Some(known) = self.inner.readings.recall(&own, &row) {
+            if let Some(known) = self.inner.readings.recall(&own, &row, Instant::now()) {
                 return Ok(known);
             }
             let look = self.inner.readings.begin(&own);
@@ -80,7 +81,7 @@ impl Systemd {
             let properties = Properties(body.deserialize().map_err(CallError::from)?);
             reading = fold(&row, &properties)?;
             if properties.text("ActiveState") == row.active && properties.text("SubState") == row.sub {
-                self.inner.readings.keep(&own, look, row, &reading);
+                self.inner.readings.keep(&own, look, row, &reading, Instant::now());
                 break;
             }
         }
