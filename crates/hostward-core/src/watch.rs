@@ -100,7 +100,9 @@ impl Spec {
     pub fn probes_count(&self) -> u16 {
         let count = match self {
             Spec::Service(spec) => spec.probes_count(),
-            _ => self.probes().len(),
+            Spec::Baseline(spec) => spec.probes().len(),
+            #[cfg(feature = "toy")]
+            Spec::Toy(spec) => spec.probes().len(),
         };
         u16::try_from(count).unwrap_or(u16::MAX)
     }
@@ -109,7 +111,9 @@ impl Spec {
     pub fn pace(&self, n: u16) -> Option<Pace> {
         match self {
             Spec::Service(spec) => spec.pace(n),
-            _ => self.probes().get(usize::from(n)).map(|probe| probe.pace),
+            Spec::Baseline(spec) => spec.probes().get(usize::from(n)).map(|probe| probe.pace),
+            #[cfg(feature = "toy")]
+            Spec::Toy(spec) => spec.probes().get(usize::from(n)).map(|probe| probe.pace),
         }
     }
 

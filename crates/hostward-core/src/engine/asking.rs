@@ -153,7 +153,9 @@ impl Asks {
         served.retain(|other| {
             self.all.get(other).is_some_and(|ask| match ask.out {
                 Some(out) => out == asked,
-                None => ask.due.is_some_and(|due| due > now.up) && ask.last.is_none_or(|last| !last.not_before(asked)),
+                None => {
+                    ask.due.is_some_and(|due| due > now.up) && ask.last.is_none_or(|last| !last.not_before(asked))
+                }
             })
         });
         served

@@ -35,7 +35,11 @@ struct Known {
 enum Unit {
     /// This look is under way. A signal meanwhile removes it, and what comes of the look is not kept.
     Look(u64),
-    Whole { row: Row, reading: Box<UnitReading>, at: Instant },
+    Whole {
+        row: Row,
+        reading: Box<UnitReading>,
+        at: Instant,
+    },
 }
 
 /// A look that began.

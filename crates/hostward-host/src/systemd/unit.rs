@@ -42,8 +42,12 @@ impl Systemd {
 
     pub(super) async fn rows(&self, names: &[&str]) -> Result<Vec<Row>, CallError> {
         let rows: Vec<RawRow> = self.manager("ListUnitsByNames", &(names,)).await?;
-        let row = |(_, _, load, active, sub, _, path, job, kind, _): RawRow| {
-            Row { load, active, sub, path, job: (job != 0).then_some(kind) }
+        let row = |(_, _, load, active, sub, _, path, job, kind, _): RawRow| Row {
+            load,
+            active,
+            sub,
+            path,
+            job: (job != 0).then_some(kind),
         };
         Ok(rows.into_iter().map(row).collect())
     }

@@ -18,7 +18,8 @@ const WINDOW: Duration = Duration::from_secs(20);
 /// What starting left to do is done by then.
 const SETTLED: Duration = Duration::from_secs(5);
 /// As cheap as /bin/true, but for the byte that counts it.
-const EXEC: [&str; 7] = ["/bin/dd", "if=/dev/zero", "of=/run/ticks", "bs=1", "count=1", "oflag=append", "conv=notrunc"];
+const EXEC: [&str; 7] =
+    ["/bin/dd", "if=/dev/zero", "of=/run/ticks", "bs=1", "count=1", "oflag=append", "conv=notrunc"];
 
 const WATCHES: usize = 500;
 const GOAL_MB: f64 = 10.0;
@@ -80,7 +81,10 @@ impl Kind {
         match self {
             Kind::Http => {
                 for n in 0..HTTP_CHECKS {
-                    writeln!(config, "[[service.served.probe.http]]\nurl = \"http://127.0.0.1:{PORT}/{n}\"\nevery = \"1s\"\ntimeout = \"1s\"")?;
+                    writeln!(
+                        config,
+                        "[[service.served.probe.http]]\nurl = \"http://127.0.0.1:{PORT}/{n}\"\nevery = \"1s\"\ntimeout = \"1s\""
+                    )?;
                 }
             }
             Kind::Exec => {
@@ -149,7 +153,8 @@ pub(super) fn resident(programs: &Programs) -> Result<Vec<Figure>> {
     for at in LOOKS {
         std::thread::sleep(Duration::from_secs(at - slept));
         slept = at;
-        let figure = Figure::one("rss-500", format!("VmRSS after {at} s"), "MB", megabytes(&sandbox, HOSTWARD, "VmRSS")?);
+        let figure =
+            Figure::one("rss-500", format!("VmRSS after {at} s"), "MB", megabytes(&sandbox, HOSTWARD, "VmRSS")?);
         figures.push(figure.goal(GOAL_MB));
     }
     let figure = |what: &str, value: f64| Figure::one("rss-500", what, "MB", value);

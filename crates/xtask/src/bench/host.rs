@@ -96,7 +96,10 @@ pub(super) fn idle_units(sandbox: &Sandbox, count: usize) -> Result<()> {
     // Without ExecStart= a start needs no process.
     let unit = "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStop=/bin/true\n";
     sandbox.write("/etc/systemd/system/idle@.service", "0644", unit)?;
-    sandbox.sh(&format!("systemctl daemon-reload; seq -f 'idle@%04g.service' 0 {} | xargs systemctl start", count - 1))?;
+    sandbox.sh(&format!(
+        "systemctl daemon-reload; seq -f 'idle@%04g.service' 0 {} | xargs systemctl start",
+        count - 1
+    ))?;
     Ok(())
 }
 

@@ -127,7 +127,7 @@ fn install(sandbox: &Sandbox, programs: &Programs, deaths: usize, more: &str) ->
 }
 
 fn names(prefix: &str, units: usize) -> String {
-    (0..units).map(|n| format!("{prefix}{n:02} ")).collect()
+    (0..units).map(|n| format!("{prefix}{n:02}")).collect::<Vec<_>>().join(" ")
 }
 
 fn configure(sandbox: &Sandbox, deaths: usize, more: &str) -> Result<()> {

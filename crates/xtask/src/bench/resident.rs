@@ -55,7 +55,8 @@ pub(super) fn idle(programs: &Programs) -> Result<Vec<Figure>> {
     std::thread::sleep(IDLE / 6);
     let (system, daemon) = (System::read(&sandbox, &bus)?, Daemon::read(&sandbox, &pid)?);
     std::thread::sleep(IDLE);
-    let (after, with) = (Daemon::read(&sandbox, &pid)?, System::read(&sandbox, &bus)?.since(&system).scaled(DAY_SECONDS));
+    let (after, with) =
+        (Daemon::read(&sandbox, &pid)?, System::read(&sandbox, &bus)?.since(&system).scaled(DAY_SECONDS));
     ensure!(daemon.threads == after.threads, "a thread began or ended meanwhile: what it did is not counted");
     let a_day = DAY_SECONDS / (after.at - daemon.at);
     let figure = |what: &str, unit: &'static str, value: f64| Figure::one("idle", what, unit, value);
