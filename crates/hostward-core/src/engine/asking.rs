@@ -18,10 +18,16 @@ const GATE_DEADLINE: Ms = Ms::secs(5);
 /// Past its deadline the edge has this long to say "timeout" itself.
 const SILENT_AFTER: Ms = Ms::secs(15);
 
-/// Of a large configuration so many questions are first asked at once, and the next as many this much later: they stay
-/// apart from then on.
-const FIRST_AT_ONCE: u64 = 32;
-const FIRST_SPREAD: Ms = Ms(50);
+/// Of a large configuration so many questions are asked at once, at the start and when anything may have changed, and the
+/// next as many this much later: they stay apart from then on, and thousands under way at once would be memory that is
+/// never given back.
+const AT_ONCE: u64 = 32;
+const SPREAD: Ms = Ms(50);
+
+/// When the `n`-th of many is asked.
+fn spread(now: Ms, n: u64) -> Ms {
+    now + SPREAD * (n / AT_ONCE)
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Asks {
@@ -107,7 +113,7 @@ impl Asks {
         for (key, (question, deadline)) in wanted {
             let ask = self.all.entry(key).or_insert_with(|| {
                 new += 1;
-                Ask::new(&question, deadline, Some(now.up + FIRST_SPREAD * (new / FIRST_AT_ONCE)))
+                Ask::new(&question, deadline, Some(spread(now.up, new)))
             });
             ask.deadline = deadline;
         }
@@ -212,10 +218,11 @@ impl Engine {
             (meant && !matches!(key, AskKey::Proof(..))).then(|| key.clone())
         };
         let keys: Vec<AskKey> = self.asks.all.iter().filter_map(meant).collect();
-        for key in keys {
+        for (n, key) in (0..).zip(keys) {
+            let at = spread(now, n);
             self.asks.change(&key, |ask| match ask.out {
                 Some(_) => ask.again = true,
-                None => ask.due = Some(now),
+                None => ask.due = Some(ask.due.map_or(at, |due| due.min(at))),
             });
         }
     }

@@ -36,7 +36,6 @@ enum Unit {
     /// This look is under way. A signal meanwhile removes it, and what comes of the look is not kept.
     Look(u64),
     Whole {
-        row: Row,
         reading: Box<UnitReading>,
         at: Instant,
     },
@@ -50,7 +49,7 @@ impl Readings {
     /// The unit as it was last read, if this row is all that can be new of it.
     pub(super) fn recall(&self, name: &UnitName, row: &Row, now: Instant) -> Option<UnitReading> {
         match self.known().units.get(name)? {
-            Unit::Whole { row: known, reading, at } if known == row && now.duration_since(*at) < WHOLE_EVERY => {
+            Unit::Whole { reading, at } if row.shows(reading) && now.duration_since(*at) < WHOLE_EVERY => {
                 Some((**reading).clone())
             }
             _ => None,
@@ -67,14 +66,14 @@ impl Readings {
     }
 
     /// What came of it. A unit between two states is not kept: more is about to come of it.
-    pub(super) fn keep(&self, name: &UnitName, look: Look, row: Row, reading: &UnitReading, now: Instant) {
+    pub(super) fn keep(&self, name: &UnitName, look: Look, reading: &UnitReading, now: Instant) {
         let mut known = self.known();
         if !matches!(known.units.get(name), Some(Unit::Look(ours)) if *ours == look.0) {
             return;
         }
         let steady = matches!(reading.active, Active::Active | Active::Inactive | Active::Failed);
         if steady && reading.job.is_none() {
-            let whole = Unit::Whole { row, reading: Box::new(reading.clone()), at: now };
+            let whole = Unit::Whole { reading: Box::new(reading.clone()), at: now };
             known.units.insert(name.clone(), whole);
         } else {
             known.units.remove(name);
@@ -105,7 +104,7 @@ mod tests {
     }
 
     fn look(readings: &Readings, active: &str, job: Option<&str>, began: Look, now: Instant) {
-        readings.keep(&name(), began, row(active, job), &reading(active, job), now);
+        readings.keep(&name(), began, &reading(active, job), now);
     }
 
     fn recall(readings: &Readings, active: &str, job: Option<&str>, now: Instant) -> Option<UnitReading> {

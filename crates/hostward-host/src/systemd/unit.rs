@@ -26,6 +26,16 @@ pub(super) struct Row {
     pub(super) job: Option<String>,
 }
 
+impl Row {
+    /// Nothing of it differs from what was read whole.
+    pub(super) fn shows(&self, reading: &UnitReading) -> bool {
+        load(&self.load).as_ref() == Ok(&reading.load)
+            && active(&self.active).as_ref() == Ok(&reading.active)
+            && *self.sub == *reading.sub
+            && self.job.as_deref() == reading.job.as_deref()
+    }
+}
+
 type RawRow = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
 impl Systemd {
@@ -85,7 +95,7 @@ impl Systemd {
             let properties = Properties(body.deserialize().map_err(CallError::from)?);
             reading = fold(&row, &properties)?;
             if properties.text("ActiveState") == row.active && properties.text("SubState") == row.sub {
-                self.inner.readings.keep(&own, look, row, &reading, Instant::now());
+                self.inner.readings.keep(&own, look, &reading, Instant::now());
                 break;
             }
         }

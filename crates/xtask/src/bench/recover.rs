@@ -41,7 +41,7 @@ const HOLES_WATCH: &str = "[service.holes]\nunit = \"holes.service\"\nmode = \"o
 pub(super) fn recover(programs: &Programs) -> Result<Vec<Figure>> {
     let disk = host::Disk::make()?;
     let sandbox = host::boot_on(&disk, "bench-recover", programs)?;
-    install(&sandbox, programs, DEATHS, "")?;
+    install(&sandbox, programs, DEATHS)?;
     let ours = ours(&sandbox, 0, DEATHS)?;
     sandbox.sh("systemctl stop hostward")?;
     monit::start(&sandbox, 1, &processes(PEERS))?;
@@ -64,7 +64,7 @@ pub(super) fn recover(programs: &Programs) -> Result<Vec<Figure>> {
 pub(super) fn black_holes(programs: &Programs) -> Result<Vec<Figure>> {
     let disk = host::Disk::make()?;
     let sandbox = host::boot_on(&disk, "bench-holes", programs)?;
-    install(&sandbox, programs, DEATHS + BESIDE_HOLES, "")?;
+    install(&sandbox, programs, DEATHS + BESIDE_HOLES)?;
     // The facts last: those units stay down, and what dies next to them would be held as a storm.
     let quiet = (ours(&sandbox, 0, DEATHS)?, facts(&sandbox)?);
 
@@ -75,7 +75,7 @@ pub(super) fn black_holes(programs: &Programs) -> Result<Vec<Figure>> {
     sandbox.sh(&format!("systemctl start {}; systemctl restart hostward", names("told-", WATCHED)))?;
     // Down together with what dies next it would be a storm, which is waited out.
     sandbox.wait_until("the holes are judged", Duration::from_mins(2), || {
-        Ok(sandbox.sh("hostward status || true")?.contains("probe_silent"))
+        Ok(sandbox.exec(["grep", "--quiet", "probe_silent", "/var/lib/hostward/ledger"])?.status.success())
     })?;
     std::thread::sleep(Duration::from_secs(35));
     let beside = (ours(&sandbox, DEATHS, DEATHS + BESIDE_HOLES)?, facts(&sandbox)?);
@@ -104,7 +104,7 @@ fn pair(what: &str, quiet: &[u64], beside: &[u64]) -> Vec<Figure> {
 }
 
 /// Units that nobody restarts, in two fleets: of one the daemon brings back what dies, of the other it only tells.
-fn install(sandbox: &Sandbox, programs: &Programs, deaths: usize, more: &str) -> Result<()> {
+fn install(sandbox: &Sandbox, programs: &Programs, deaths: usize) -> Result<()> {
     for (prefix, units) in [("no-", deaths), ("told-", WATCHED)] {
         for n in 0..units {
             let name = format!("{prefix}{n:02}");
@@ -117,7 +117,7 @@ fn install(sandbox: &Sandbox, programs: &Programs, deaths: usize, more: &str) ->
         }
     }
     install_hostward(sandbox, &programs.hostward, "")?;
-    configure(sandbox, deaths, more)?;
+    configure(sandbox, deaths, "")?;
     let (no, told) = (names("no-", deaths), names("told-", WATCHED));
     sandbox.sh(&format!("touch /etc/hostward/enabled; systemctl start {no} {told} hostward"))?;
     sandbox.wait_until("every watch is judged", Duration::from_secs(20), || {
