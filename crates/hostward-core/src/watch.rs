@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ask::{Answer, Probe};
+use crate::ask::{Answer, Pace, Probe};
 use crate::hold::{Held, Hold, Lift};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
 use crate::judge::Sight;
@@ -102,6 +102,27 @@ impl Spec {
             Spec::Baseline(spec) => spec.probes(),
             #[cfg(feature = "toy")]
             Spec::Toy(spec) => spec.probes(),
+        }
+    }
+
+    /// How many they are. Each answer asks: the questions themselves, all made for that, were most of its cost.
+    pub fn probes_count(&self) -> u16 {
+        let count = match self {
+            Spec::Service(spec) => spec.probes_count(),
+            Spec::Baseline(spec) => spec.probes().len(),
+            #[cfg(feature = "toy")]
+            Spec::Toy(spec) => spec.probes().len(),
+        };
+        u16::try_from(count).unwrap_or(u16::MAX)
+    }
+
+    /// How often probe `n` is asked.
+    pub fn pace(&self, n: u16) -> Option<Pace> {
+        match self {
+            Spec::Service(spec) => spec.pace(n),
+            Spec::Baseline(spec) => spec.probes().get(usize::from(n)).map(|probe| probe.pace),
+            #[cfg(feature = "toy")]
+            Spec::Toy(spec) => spec.probes().get(usize::from(n)).map(|probe| probe.pace),
         }
     }
 

@@ -42,6 +42,8 @@ const PACKAGES: &[Package] = &[
     Package { name: "redis-server", services: &["redis-server.service"] },
     // For promtool, which Debian has in no package of its own.
     Package { name: "prometheus", services: &["prometheus.service"] },
+    // A peer of the benchmarks.
+    Package { name: "monit", services: &["monit.service"] },
 ];
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";

@@ -55,8 +55,8 @@ impl Engine {
             let urgent = self.world.urgent(&target_id);
             // What the watch keeps is judged by all its questions, a part by those that spoke of it.
             let asking = self.world.policy.watches.get(id).map_or(0..0, |watch| {
-                let all = u16::try_from(watch.spec.probes().len()).unwrap_or(u16::MAX);
-                if watch.spec.is_part(&sight.key) { n..n.saturating_add(1) } else { 0..all }
+                let part = watch.spec.is_part(&sight.key);
+                if part { n..n.saturating_add(1) } else { 0..watch.spec.probes_count() }
             });
             let Some(live) = self.world.live.get_mut(id) else { return };
             let target = live.targets.entry(sight.key).or_insert_with(|| Target::new(asked));

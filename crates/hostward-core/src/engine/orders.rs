@@ -144,8 +144,7 @@ impl Engine {
     /// Every question of these, and their gates, was asked at `since` or later and is answered, if only by a fault.
     pub(super) fn looked_since<'a>(&self, scope: impl IntoIterator<Item = &'a WatchId>, since: Now) -> bool {
         scope.into_iter().all(|id| {
-            let probes = self.world.policy.watches.get(id).map_or(0, |watch| watch.spec.probes().len());
-            let probes = u16::try_from(probes).unwrap_or(u16::MAX);
+            let probes = self.world.policy.watches.get(id).map_or(0, |watch| watch.spec.probes_count());
             (0..probes).all(|n| self.asks.since(&AskKey::Probe(id.clone(), n), since))
                 && self.asks.since(&AskKey::Gate(id.clone()), since)
         })

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Draft;
 use super::steps::{prove_step, restart_step};
-use crate::ask::{Active, Answer, Fault, Load, Probe, Question, Reading, UnitReading};
+use crate::ask::{Active, Answer, Fault, Load, Pace, Probe, Question, Reading, UnitReading};
 use crate::hold::{Circuit, Held, Hold, Lift, circuit, tried};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
 use crate::judge::{Code, Confirm, Reason, Seen, Shown, Sight};
@@ -76,6 +76,8 @@ impl Step {
     }
 }
 
+/// A unit's state while something is wrong; signals come at once.
+const CONFIRM_EVERY: Ms = Ms::secs(5);
 /// systemd is already restarting it: this many within the window are a loop.
 const LOOP_RESTARTS: u32 = 3;
 /// ... and the window is at least this.
@@ -149,11 +151,25 @@ impl Spec {
     pub fn probes(&self) -> Vec<Probe> {
         let unit = Probe {
             question: Arc::new(Question::Unit(self.unit.clone())),
-            every: self.interval,
-            confirm_every: Ms::secs(5),
+            pace: self.unit_pace(),
             deadline: Ms::secs(5),
         };
         std::iter::once(unit).chain(self.declared().map(Declared::probe)).collect()
+    }
+
+    pub(super) fn probes_count(&self) -> usize {
+        1 + self.http.len() + self.tcp.len() + self.exec.len() + self.units.len()
+    }
+
+    pub(super) fn pace(&self, n: u16) -> Option<Pace> {
+        match usize::from(n).checked_sub(1) {
+            None => Some(self.unit_pace()),
+            Some(n) => self.declared().nth(n).map(Declared::pace),
+        }
+    }
+
+    fn unit_pace(&self) -> Pace {
+        Pace { every: self.interval, confirm_every: CONFIRM_EVERY }
     }
 
     /// In the order of their numbers: the unit is the first question, and these follow.
@@ -199,7 +215,7 @@ impl Spec {
         if judged.service == Some(Seen::Up) && probe.shows_service() {
             memo.restarts.clear();
         }
-        let starved = memo.starved(n, asked, probe.probe().deadline, &judged, starvation);
+        let starved = memo.starved(n, asked, probe.deadline(), &judged, starvation);
         let confirm = Confirm { runs: self.confirm_runs, age: self.confirm_age, quiet: None };
         let counts = |seen: &Seen| !starved && self.counts(memo, asked, seen);
         let sight = |key: Str, seen: Option<Seen>| {
