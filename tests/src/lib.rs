@@ -7,6 +7,7 @@
 mod debian;
 mod example;
 mod guard;
+mod hot;
 mod install;
 mod ledger_file;
 mod length;
@@ -20,6 +21,7 @@ mod worker;
 pub use debian::{Nginx, Postgres, Redis};
 pub use example::{ExampleApp, Reconcile, RestartSec};
 pub use guard::{Guard, find};
+pub use hot::HotPaths;
 pub use install::{install_hostward, write_config};
 pub use ledger_file::LedgerFile;
 pub use length::span;

@@ -44,6 +44,7 @@ fn claims(draft: &Draft, findings: &Findings) {
                 (unit.to_string(), "give both sets of probes to one watch: two would restart it twice")
             }
             Claim::Venv(venv) => (venv.display().to_string(), "one baseline may have both `lock` and `required`"),
+            Claim::Path(path) => (path.display().to_string(), "one watch judges a path, else two would repair it"),
             Claim::Compat(compat) => (compat.to_string(), "two watches would overwrite each other's numbers"),
         };
         let finding = Finding::error(format!("{} belongs to [{owner}] already", shown(&what)));

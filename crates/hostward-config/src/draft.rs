@@ -11,7 +11,7 @@ use toml::de::DeTable;
 use crate::finding::{Finding, Findings, Place, Said};
 use crate::notify::{self, Notify};
 use crate::reader::{Context, Reader};
-use crate::{Export, baseline, cross, host, service};
+use crate::{Export, baseline, cross, host, service, storage};
 
 /// Everything that was declared. A watch that could not be read is there by name, so that nothing that mentions it is
 /// called wrong as well.
@@ -52,6 +52,7 @@ pub(crate) enum Mention {
 pub(crate) enum Claim {
     Unit(UnitName),
     Venv(PathBuf),
+    Path(PathBuf),
     Compat(Str),
 }
 
@@ -99,6 +100,7 @@ impl Draft {
         }
         self.watches("service", &mut file, service::read);
         self.watches("baseline", &mut file, baseline::read);
+        self.watches("storage", &mut file, storage::read);
         notify::read(&mut file, self);
         file.finish();
     }

@@ -23,6 +23,7 @@ mod scalar;
 mod service;
 mod source;
 mod spans;
+mod storage;
 #[cfg(test)]
 mod tests;
 

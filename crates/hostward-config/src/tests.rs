@@ -6,6 +6,7 @@ mod notify;
 mod probes;
 mod refusals;
 mod report;
+mod storage;
 
 use crate::{ConfigError, Loaded, Rejected, parse};
 

@@ -370,11 +370,17 @@ pub enum SystemState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     pub question: Arc<Question>,
-    /// Pace while all is well.
-    pub every: Ms,
-    /// Pace while its last look was not "up".
-    pub confirm_every: Ms,
+    pub pace: Pace,
     pub deadline: Ms,
+}
+
+/// How often a question is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// While all is well.
+    pub every: Ms,
+    /// While its last look was not "up".
+    pub confirm_every: Ms,
 }
 
 /// Who asks. At most one question is under way for each key.

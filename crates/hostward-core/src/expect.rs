@@ -105,6 +105,10 @@ mod tests {
             (Test::Ne(text("down")), vec![text("ok")], None),
             (Test::Ne(text("down")), vec![], Some("/x is nothing, expected anything but \"down\"")),
             (Test::Lt(3.0), vec![num("2")], None),
+            (Test::Lt(3.0), vec![num("3")], Some("/x is 3, expected less than 3")),
+            (Test::Lt(3.0), vec![], Some("/x is nothing, expected less than 3")),
+            (Test::Gt(3.0), vec![num("4")], None),
+            (Test::Gt(3.0), vec![], Some("/x is nothing, expected more than 3")),
             (Test::Gt(3.0), vec![num("3")], Some("/x is 3, expected more than 3")),
             (Test::Gt(3.0), vec![text("4")], Some("/x is \"4\", expected more than 3")),
             (
@@ -125,6 +129,7 @@ mod tests {
             (Test::Has("1".into()), vec![num("1")], Some("/x is 1, expected text with \"1\"")),
             (Test::Has("a".into()), vec![], Some("/x is nothing, expected text with \"a\"")),
             (Test::Len(2), vec![Picked::Array(2)], None),
+            (Test::Len(2), vec![text("ab")], None),
             (Test::Len(2), vec![Picked::Null], Some("/x is null, expected a length of 2")),
         ];
         for (test, picked, want) in cases {

@@ -307,3 +307,6 @@ fn unconfirmed(world: &World, id: &TargetId, target: &Target) -> Vec<Held> {
 pub fn stale_gate(now: Now, gate: Option<(Now, &Answer)>) -> bool {
     gate.is_none_or(|(asked, _)| now.since(asked) > GATE_FRESH)
 }
+
+#[cfg(test)]
+mod tests;

@@ -137,3 +137,29 @@ impl fmt::Display for RunId {
         write!(f, "{}", self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_same_or_within_clashes() {
+        let unit = |name: &str| Resource::Unit(UnitName::new(name));
+        let path = |path: &str| Resource::Path(path.into());
+        let app = |name: &str| Resource::App(AppName::new(name));
+        let table = [
+            (unit("a.service"), unit("a.service"), true),
+            (unit("a.service"), unit("b.service"), false),
+            (path("/srv/a"), path("/srv/a"), true),
+            (path("/srv/a"), path("/srv/a/venv"), true),
+            (path("/srv/a"), path("/srv/ab"), false),
+            (app("a"), app("a"), true),
+            (app("a"), app("b"), false),
+            (app("a"), unit("a"), false),
+            (unit("/srv/a"), path("/srv/a"), false),
+        ];
+        for (a, b, clash) in table {
+            assert_eq!((a.clashes(&b), b.clashes(&a)), (clash, clash), "{a} and {b}");
+        }
+    }
+}

@@ -25,6 +25,8 @@ pub enum Code {
     Failed,
     CrashLooping,
     Inactive,
+    /// Its start goes on and on, and nothing ends it.
+    Starting,
     Masked,
     NotFound,
     BadUnit,
@@ -64,6 +66,7 @@ impl Code {
             Code::Failed => "failed",
             Code::CrashLooping => "crash_looping",
             Code::Inactive => "inactive",
+            Code::Starting => "starting",
             Code::Masked => "masked",
             Code::NotFound => "not_found",
             Code::BadUnit => "bad_unit",

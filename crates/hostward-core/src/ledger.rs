@@ -244,6 +244,9 @@ pub struct Brake {
     /// By rung, the incidents in which it would have been taken, had the operator given leave.
     #[serde(default)]
     pub would: BTreeMap<Rung, u64>,
+    /// The incident of the newest of them, so that it is counted once, however its holds change.
+    #[serde(default)]
+    pub would_in: Option<(u64, Rung)>,
 }
 
 impl Brake {
@@ -257,6 +260,14 @@ impl Brake {
         let begins = holds.iter().any(|hold| **hold == *waits).then_some(at);
         self.queued = if alone { self.queued.or(begins) } else { None };
         self.held = holds.to_vec();
+    }
+
+    fn note_would(&mut self, rung: &Rung) {
+        let now = Some((self.incident.unwrap_or_default(), rung.clone()));
+        if self.would_in != now {
+            *self.would.entry(rung.clone()).or_default() += 1;
+            self.would_in = now;
+        }
     }
 
     fn nothing_held(&mut self) {
@@ -354,7 +365,7 @@ impl State {
                 let brake = self.targets.entry(target.clone()).or_default();
                 brake.note_held(holds, at);
                 if let Some(rung) = would {
-                    *brake.would.entry(rung.clone()).or_default() += 1;
+                    brake.note_would(rung);
                 }
             }
             Body::Opened { plan, origin } => self.opened(RunId(seq), plan, *origin, at),

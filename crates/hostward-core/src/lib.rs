@@ -14,6 +14,8 @@ pub mod check;
 pub mod command;
 pub mod engine;
 pub mod expect;
+#[cfg(test)]
+mod fixture;
 pub mod graph;
 pub mod hold;
 pub mod id;

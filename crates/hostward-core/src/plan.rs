@@ -306,3 +306,6 @@ impl fmt::Display for Check {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -188,3 +188,6 @@ fn fact(want: Want, reading: &Reading, acted: Now, boot: u32) -> Look {
 fn verdict(is: bool, why: impl FnOnce() -> String) -> Look {
     if is { Look::Pass } else { Look::Fail(why().into()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -368,3 +368,6 @@ impl BackRun {
 fn number(n: usize) -> u16 {
     u16::try_from(n).unwrap_or(u16::MAX)
 }
+
+#[cfg(test)]
+mod tests;

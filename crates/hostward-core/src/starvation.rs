@@ -62,3 +62,70 @@ impl Starvation {
         self.lags.iter().rev().find_map(|(_, lag)| lag.echo).is_some_and(|echo| echo <= deadline)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(up: Ms) -> Now {
+        Now { boot: 1, up, wall: Ms::hours(1) + up }
+    }
+
+    /// When, and how late our timers were.
+    type Lags<'a> = &'a [(Ms, Ms)];
+
+    fn noted(lags: Lags) -> Starvation {
+        let mut starvation = Starvation::default();
+        for (up, late) in lags {
+            starvation.note(at(*up), Lag { late: *late, echo: None });
+        }
+        starvation
+    }
+
+    #[test]
+    fn who_was_late_within_the_minute_is_starved() {
+        let (now, worst) = (Ms::secs(100), Ms(900));
+        let table: [(Lags, Option<(Ms, Ms)>); 6] = [
+            (&[], None),
+            (&[(now, Ms(249))], None),
+            (&[(now, STARVED)], Some((STARVED, Ms::secs(160)))),
+            (&[(Ms::secs(40), worst)], None),
+            (&[(Ms(40_001), worst)], Some((worst, Ms(100_001)))),
+            // The worst, until the last is forgotten.
+            (&[(Ms::secs(80), worst), (Ms::secs(90), STARVED), (now, Ms(1))], Some((worst, Ms::secs(150)))),
+        ];
+        for (lags, starved) in table {
+            assert_eq!(noted(lags).starved(at(now)), starved, "{lags:?}");
+        }
+    }
+
+    #[test]
+    fn a_deadline_stretches_as_far_as_the_host_is_late_and_four_times_at_most() {
+        for (late, times) in [(0, 1), (249, 1), (250, 2), (499, 2), (500, 3), (750, 4), (60_000, 4)] {
+            let starvation = noted(&[(Ms::secs(100), Ms(late))]);
+            assert_eq!(starvation.stretch(at(Ms::secs(100)), Ms::secs(5)), Ms::secs(5 * times), "{late} ms late");
+        }
+    }
+
+    #[test]
+    fn who_does_not_hear_himself_has_himself_to_blame() {
+        let mut starvation = Starvation::default();
+        assert!(!starvation.echoes(Ms::secs(5)), "never tried");
+        for (echo, echoes) in [(Some(5000), true), (None, true), (Some(5001), false), (None, false)] {
+            starvation.note(at(Ms::secs(100)), Lag { late: Ms::ZERO, echo: echo.map(Ms) });
+            assert_eq!(starvation.echoes(Ms::secs(5)), echoes, "{echo:?} ms");
+        }
+    }
+
+    #[test]
+    fn the_old_and_the_many_are_forgotten() {
+        let kept = |every: Ms| {
+            let mut starvation = Starvation::default();
+            for n in 0..200 {
+                starvation.note(at(every * n), Lag { late: Ms(1), echo: None });
+            }
+            starvation.lags.len()
+        };
+        assert_eq!([Ms(10), Ms::secs(1), Ms::secs(20), Ms::secs(60)].map(kept), [KEPT, 60, 3, 1]);
+    }
+}

@@ -70,7 +70,6 @@ impl fmt::Display for Ms {
         match (secs, millis) {
             (0, _) => write!(f, "{}ms", self.0),
             (1..=9, 1..) => write!(f, "{secs}.{}s", millis / 100),
-            (0..=59, _) => write!(f, "{secs}s"),
             _ => {
                 let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
                 let first = units.iter().position(|(n, _)| secs >= *n).unwrap_or(3);
@@ -135,6 +134,21 @@ mod tests {
             .map(|ms| Ms(ms).to_string())
             .collect();
         assert_eq!(said, ["0ms", "40ms", "1.5s", "12s", "1m30s", "1h", "1h30m", "1d1h"]);
+    }
+
+    #[test]
+    fn spans_are_reckoned_to_the_millisecond_and_never_overflow() {
+        assert_eq!(
+            [Ms::secs(2), Ms::mins(2), Ms::hours(2), Ms::days(2)].map(|span| span.0 / 1000),
+            [2, 120, 7200, 172_800]
+        );
+        assert_eq!(
+            (Ms(9) + Ms(4), Ms(9) * 4, Ms(9) / 4, Ms(9).saturating_sub(Ms(4))),
+            (Ms(13), Ms(36), Ms(2), Ms(5))
+        );
+        assert_eq!((Ms::MAX + Ms(1), Ms::MAX * 2, Ms(4).saturating_sub(Ms(9))), (Ms::MAX, Ms::MAX, Ms::ZERO));
+        assert!((Ms(1500).as_secs_f64() - 1.5).abs() < f64::EPSILON);
+        assert_eq!(std::time::Duration::from(Ms(1500)).as_millis(), 1500);
     }
 
     #[test]

@@ -306,3 +306,6 @@ pub fn question(question: &crate::ask::Question) -> Str {
         Question::Toy(_) => "toy".into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ask::{Answer, Probe};
+use crate::ask::{Answer, Pace, Probe};
 use crate::hold::{Held, Hold, Lift};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
 use crate::judge::Sight;
@@ -78,7 +78,7 @@ impl Draft {
 
 /// What a service's ladder reaches by `reconcile:NAME`, and one day `rollback:NAME`: the remedy of another watch, whatever
 /// its kind, for the first of its targets that is down. None while all are well.
-fn lent(world: &World, of: &WatchId) -> Option<Draft> {
+pub(crate) fn lent(world: &World, of: &WatchId) -> Option<Draft> {
     let (watch, live) = world.watch(of)?;
     let mut targets = live.targets.iter();
     let (key, _) = targets.find(|(_, target)| target.verdict.down().is_some())?;
@@ -106,6 +106,29 @@ impl Spec {
             Spec::Storage(spec) => spec.probes(),
             #[cfg(feature = "toy")]
             Spec::Toy(spec) => spec.probes(),
+        }
+    }
+
+    /// How many they are. Each answer asks: the questions themselves, all made for that, were most of its cost.
+    pub fn probes_count(&self) -> u16 {
+        let count = match self {
+            Spec::Service(spec) => spec.probes_count(),
+            Spec::Baseline(spec) => spec.probes().len(),
+            Spec::Storage(_) => 1,
+            #[cfg(feature = "toy")]
+            Spec::Toy(spec) => spec.probes().len(),
+        };
+        u16::try_from(count).unwrap_or(u16::MAX)
+    }
+
+    /// How often probe `n` is asked.
+    pub fn pace(&self, n: u16) -> Option<Pace> {
+        match self {
+            Spec::Service(spec) => spec.pace(n),
+            Spec::Baseline(spec) => spec.probes().get(usize::from(n)).map(|probe| probe.pace),
+            Spec::Storage(spec) => (n == 0).then(|| spec.pace()),
+            #[cfg(feature = "toy")]
+            Spec::Toy(spec) => spec.probes().get(usize::from(n)).map(|probe| probe.pace),
         }
     }
 
@@ -265,3 +288,6 @@ impl Spec {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

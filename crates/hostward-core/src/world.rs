@@ -133,7 +133,7 @@ impl World {
         let mut proposal = self.alone(target)?;
         let spent = proposal.holds.iter().any(|held| held.hold == Hold::BudgetSpent);
         if let Some(plan) = proposal.plan.as_ref().filter(|_| !spent) {
-            proposal.holds.extend(hold::queue(self, plan));
+            proposal.holds.extend(hold::queue(self, target, plan));
         }
         Some(proposal)
     }
@@ -222,6 +222,11 @@ impl World {
         self.kept_by(self.graph.keepers(unit)).iter().any(|id| self.target(id).is_some_and(ill))
     }
 
+    /// The host's budget is ever enough for it.
+    pub(crate) fn affords(&self, plan: &Plan) -> bool {
+        plan.cost <= self.policy.host.budget.cost
+    }
+
     /// A plan of ours that is being executed has its hands on this unit.
     pub fn touches(&self, unit: &UnitName) -> bool {
         self.claims().any(|plan| plan.touches.iter().any(|t| matches!(t, Resource::Unit(touched) if touched == unit)))
@@ -296,3 +301,6 @@ impl Live {
         (self.gate, self.lock) = (None, LockSeen::NotYet);
     }
 }
+
+#[cfg(test)]
+mod tests;

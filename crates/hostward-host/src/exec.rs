@@ -44,7 +44,7 @@ pub(crate) fn run(q: &ExecQ) -> Answer {
     let (output, input) = std::io::pipe().map_err(|e| failed("make a pipe", e))?;
     // The same program, also when the one on disk was replaced meanwhile.
     let mut command = Command::new("/proc/self/exe");
-    command.arg(SUBCOMMAND).arg("--").arg(q.user.as_deref().unwrap_or_default()).arg(&**program);
+    command.arg(SUBCOMMAND).arg(q.user.as_deref().unwrap_or_default()).arg(&**program);
     command.args(arguments.iter().map(|argument| OsStr::new(&**argument)));
     command.env_clear().env("LC_ALL", "C").env("PATH", PATH).current_dir("/").stdin(Stdio::null());
     command.stdout(input.try_clone().map_err(|e| failed("copy a pipe", e))?).stderr(input);
@@ -164,11 +164,11 @@ fn parent(pid: Pid) -> Option<Pid> {
 
 /// The second process: leads a session of its own, becomes `user` (empty: stays), and turns into the command. It returns
 /// only when that fails, with the exit status that a shell would give (127: not found, 126: not executable).
-pub fn become_and_run(user: &str, run: &[OsString]) -> ExitCode {
-    let Some((program, arguments)) = run.split_first() else { return ExitCode::from(127) };
+pub fn become_and_run(arguments: &[OsString]) -> ExitCode {
+    let [user, program, arguments @ ..] = arguments else { return ExitCode::from(127) };
     let mut command = Command::new(program);
     command.args(arguments);
-    if let Err(why) = become_user(user, &mut command) {
+    if let Err(why) = become_user(&user.to_string_lossy(), &mut command) {
         eprintln!("{why}");
         return ExitCode::from(127);
     }

@@ -160,19 +160,6 @@ pub(crate) enum Verb {
         #[arg(value_name = "SHELL")]
         shell: clap_complete::Shell,
     },
-    /// Answer one question about files, or run one check, from stdin
-    #[command(name = "__probe", hide = true)]
-    Probe,
-    /// Look at the hot paths of one mount, from stdin
-    #[command(name = "__look", hide = true)]
-    Look,
-    /// Become a user and turn into a command
-    #[command(name = "__become", hide = true)]
-    Become {
-        user: String,
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<std::ffi::OsString>,
-    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -29,6 +29,7 @@ use crate::export::Exports;
 use crate::eyes::{Eyes, Files};
 use crate::journal::{Journal, Level};
 use crate::metrics;
+use crate::mountwatch;
 use crate::notify::Notices;
 use crate::recorder::Recording;
 use crate::sentinels::Sentinels;
@@ -133,6 +134,10 @@ pub(crate) async fn run(paths: &Paths) -> Result<Exit> {
         reloads: Reloads::new(paths.clone()),
     };
     daemon.watch_sentinels(&policy, events.clone());
+    if let Err(error) = mountwatch::start(events.clone()) {
+        let line = format!("mounts wake nobody: {error}; paths are looked at by their interval, ignoring");
+        daemon.journal.say(Level::Warning, &line);
+    }
     daemon.exports.listen().await;
     daemon.say_ready();
     daemon.turns(&mut asked, &mut wanted, &events).await

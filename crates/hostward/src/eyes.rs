@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hostward_core::ask::{
-    Active, Answer, AskKey, ClosureReading, ExecQ, Fault, GateQ, GateReading, PathsQ, Question, Reading,
+    Active, Answer, AskKey, ClosureReading, ExecQ, Fault, GateQ, PathsQ, Question, Reading, SystemState,
 };
 use hostward_core::id::UnitName;
 use hostward_host::child::Children;
@@ -81,16 +81,24 @@ impl Eyes {
             Question::Python(_) | Question::Mount(_) => self.in_files(key, question, deadline).await,
             Question::Paths(q) => self.paths(q, deadline).await,
             Question::Gate(q) => self.gate(key, q, question, deadline).await,
-            Question::Unit(unit) => match self.bus.link().await {
-                Ok(systemd) => timed(deadline, systemd.unit(unit)).await,
-                Err(_) => self.check_places.ask(key, deadline, shown(unit, deadline)).await,
-            },
+            Question::Unit(unit) => self.unit(key, unit, deadline).await,
             Question::Closure(unit) => timed(deadline, closure(&self.bus, unit)).await,
         };
         if let AskKey::Probe(watch, _) = key {
             self.durations.observe(watch, took);
         }
         answer
+    }
+
+    /// Over the bus; by `systemctl`, whose socket is systemd's own, where there is none or it hangs.
+    async fn unit(&self, key: &AskKey, unit: &UnitName, deadline: Duration) -> (Answer, Duration) {
+        let asked = timed(deadline, async { self.bus.link().await?.unit(unit).await }).await;
+        match &asked.0 {
+            Err(Fault::BusAway(_) | Fault::Timeout) => {
+                self.check_places.ask(key, deadline, shown(unit, deadline)).await
+            }
+            _ => asked,
+        }
     }
 
     /// Another policy is in force.
@@ -141,20 +149,22 @@ impl Eyes {
         question: &Arc<Question>,
         deadline: Duration,
     ) -> (Answer, Duration) {
-        let (files, took) = self.in_files(key, question, deadline).await;
-        // Without its place: what waits for the bus or a peer must not keep others from their files.
-        let (answer, more) = timed(deadline, async {
+        // Side by side, for an act waits for it; and without the files' place, which what waits for the bus or a peer must
+        // not keep from others.
+        let rest = tokio::time::timeout(deadline + PATIENCE, async {
+            tokio::join!(look_at_system(&self.bus, q), reach::look(q.reach.as_deref()))
+        });
+        let ((files, took), rest) = tokio::join!(self.in_files(key, question, deadline), rest);
+        let answer = || {
             let Reading::Gate(mut reading) = files? else {
                 return Err(Fault::Probe("another question's answer".into()));
             };
-            let (system, unreachable) =
-                tokio::join!(look_at_system(&self.bus, q, &mut reading), reach::look(q.reach.as_deref()));
-            system?;
+            let (system, unreachable) = rest.map_err(|_| Fault::Timeout)?;
+            (reading.system, reading.old_actors) = system?;
             reading.unreachable = unreachable?;
             Ok(Reading::Gate(reading))
-        })
-        .await;
-        (answer, took + more)
+        };
+        (answer(), took)
     }
 }
 
@@ -210,11 +220,11 @@ async fn closure(bus: &Bus, unit: &UnitName) -> Answer {
     Ok(Reading::Closure(ClosureReading { active, members, one_way, stop_timeout }))
 }
 
-async fn look_at_system(bus: &Bus, gate: &GateQ, reading: &mut GateReading) -> Result<(), Fault> {
+async fn look_at_system(bus: &Bus, gate: &GateQ) -> Result<(SystemState, Vec<UnitName>), Fault> {
     let systemd = bus.link().await?;
-    reading.system = systemd.system_state().await?;
-    if !gate.replaces.is_empty() {
-        reading.old_actors = systemd.old_actors(&gate.replaces).await?;
+    let state = systemd.system_state().await?;
+    if gate.replaces.is_empty() {
+        return Ok((state, Vec::new()));
     }
-    Ok(())
+    Ok((state, systemd.old_actors(&gate.replaces).await?))
 }

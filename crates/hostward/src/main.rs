@@ -16,6 +16,7 @@ mod export;
 mod eyes;
 mod journal;
 mod metrics;
+mod mountwatch;
 mod notify;
 mod oneshot;
 mod places;
@@ -29,6 +30,7 @@ mod store;
 mod verb;
 mod words;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -41,22 +43,34 @@ use store::Paths;
 const THREAD_KEPT: std::time::Duration = std::time::Duration::from_secs(30);
 
 fn main() -> ExitCode {
-    // Usage errors are clap's to print; it exits with 2, as ours do.
-    let cli = Cli::parse();
-    // Neither has a runtime: the one may hang in the kernel, the other turns into something else.
-    match &cli.verb {
-        Verb::Probe => return hostward_host::child::answer_stdin(),
-        Verb::Look => return hostward_host::paths::answer_stdin(),
-        Verb::Become { user, command } => return hostward_host::exec::become_and_run(user, command),
-        _ => {}
+    if let Some(exit) = child(std::env::args_os().skip(1)) {
+        return exit;
     }
-    match run(cli) {
+    // Usage errors are clap's to print; it exits with 2, as ours do.
+    match run(Cli::parse()) {
         Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("hostward: {error:#}");
             exit::of_error(&error).into()
         }
     }
+}
+
+/// What the daemon starts of itself, several times a second: without a runtime, for the one may hang in the kernel and the
+/// other turns into something else, and without clap, whose tree of verbs takes longer than most of their answers.
+fn child(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+    let word = arguments.next()?;
+    if word == hostward_host::child::SUBCOMMAND {
+        return Some(hostward_host::child::answer_stdin());
+    }
+    if word == hostward_host::paths::SUBCOMMAND {
+        return Some(hostward_host::paths::answer_stdin());
+    }
+    if word != hostward_host::exec::SUBCOMMAND {
+        return None;
+    }
+    let arguments: Vec<OsString> = arguments.collect();
+    Some(hostward_host::exec::become_and_run(&arguments))
 }
 
 fn run(cli: Cli) -> anyhow::Result<Exit> {
@@ -98,7 +112,6 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Verb::Notify(cli::NotifyVerb::Test { name }) => verb::notify::test(&paths, out, name.as_deref()).await,
             Verb::Man => verb::manual::man(),
             Verb::Completions { shell } => verb::manual::completions(shell),
-            Verb::Probe | Verb::Look | Verb::Become { .. } => Ok(Exit::Ok),
         }
     });
     // A blocking look at a hung file system must not keep this process from ending.

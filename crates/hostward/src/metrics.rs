@@ -1,6 +1,8 @@
 //! Export: the view as Prometheus text (0.0.4), over HTTP and as a textfile. Label values come from the configuration or
 //! from closed enums, never from what was observed. docs/metrics.md lists every family.
 
+mod storage;
+
 use std::collections::BTreeMap;
 
 use hostward_core::hold::Hold;
@@ -165,13 +167,31 @@ fn of_watch(out: &Families, watch: &WatchView) -> Result<(), prometheus::Error> 
         let labels = [("watch", watch.id.as_str()), ("hold", hold.label())];
         out.gauge("hostward_watch_hold", "1: a remedy is held for this reason.", &labels, flag(watch.holds(hold)))?;
     }
+    if let Some(worst) = kept(watch).max_by_key(|target| rank(&target.verdict)) {
+        of_condition(out, watch, worst)?;
+    }
     for target in &watch.targets {
         match &target.part {
             None => of_target(out, watch, target)?,
             Some(part) => of_part(out, watch, part, target)?,
         }
     }
-    Ok(())
+    if watch.id.kind() == "storage" { storage::of_watch(out, watch) } else { Ok(()) }
+}
+
+/// What the watch keeps, its parts aside.
+fn kept(watch: &WatchView) -> impl Iterator<Item = &TargetView> {
+    watch.targets.iter().filter(|target| target.part.is_none())
+}
+
+/// Of many targets the worst speaks for the watch.
+fn rank(verdict: &Verdict) -> u8 {
+    match verdict {
+        Verdict::Up => 0,
+        Verdict::Pending => 1,
+        Verdict::Unknown(_) => 2,
+        Verdict::Down(_) => 3,
+    }
 }
 
 /// A part is told of and remedied by nothing: it has a condition, and no more.
@@ -183,11 +203,11 @@ fn of_part(out: &Families, watch: &WatchView, part: &str, target: &TargetView) -
         Verdict::Pending | Verdict::Unknown(_) => None,
     };
     if let Some(up) = up {
-        let help = "1: this part of a service is well. Absent while it is not known.";
+        let help = "1: this part of a watch is well. Absent while it is not known.";
         out.gauge("hostward_part_up", help, &[("watch", id), ("part", part)], flag(up))?;
     }
     let labels = [("watch", id), ("part", part), ("reason", reason(target))];
-    out.gauge("hostward_part_condition", "The verdict on a part of a service; always 1.", &labels, 1.0)
+    out.gauge("hostward_part_condition", "The verdict on a part of a watch; always 1.", &labels, 1.0)
 }
 
 fn reason(target: &TargetView) -> &'static str {
@@ -199,16 +219,21 @@ fn reason(target: &TargetView) -> &'static str {
     }
 }
 
-fn of_target(out: &Families, watch: &WatchView, target: &TargetView) -> Result<(), prometheus::Error> {
+fn of_condition(out: &Families, watch: &WatchView, worst: &TargetView) -> Result<(), prometheus::Error> {
     let id = watch.id.as_str();
-    let reason = reason(target);
-    out.gauge("hostward_watch_condition", "The one verdict; always 1.", &[("watch", id), ("reason", reason)], 1.0)?;
+    let labels = [("watch", id), ("reason", reason(worst))];
+    out.gauge("hostward_watch_condition", "The one verdict; always 1.", &labels, 1.0)?;
     let since = "Since when the verdict is what it is.";
-    out.gauge("hostward_watch_condition_since_timestamp_seconds", since, &[("watch", id)], wall(target.since))?;
-    if let Some(observed) = target.observed {
+    out.gauge("hostward_watch_condition_since_timestamp_seconds", since, &[("watch", id)], wall(worst.since))?;
+    if let Some(observed) = kept(watch).filter_map(|target| target.observed).min() {
         let help = "The oldest last answer among its questions.";
         out.gauge("hostward_watch_last_observation_timestamp_seconds", help, &[("watch", id)], wall(observed))?;
     }
+    Ok(())
+}
+
+fn of_target(out: &Families, watch: &WatchView, target: &TargetView) -> Result<(), prometheus::Error> {
+    let id = watch.id.as_str();
     let spontaneous = "Times it came up again though nobody had tried anything.";
     out.counter(
         "hostward_watch_spontaneous_recoveries_total",

@@ -4,10 +4,9 @@
 mod script;
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use hostward_core::ask::{Answer, ExecQ, ExecReading, Fault, Reading};

@@ -3,14 +3,20 @@
 
 mod baseline;
 mod check;
+mod checks;
 mod death;
 mod engine;
 mod host;
 mod inside;
 mod ledger;
+mod many;
+mod monit;
+mod quiet;
+mod recover;
 mod report;
 mod resident;
 mod scrape;
+mod spent;
 
 use std::path::PathBuf;
 
@@ -38,16 +44,30 @@ pub(crate) struct Options {
 enum Case {
     /// SIGKILL of a unit's main process → the fact, stamped and on disk; beside systemd's own stamp
     DeathToFact,
+    /// SIGKILL of a unit's main process → a new one; beside monit
+    Recover,
+    /// The same while 32 probes hang; beside the quiet run, and monit with four
+    BlackHoles,
     /// `hostward check`, exec to exit; beside `pip list`
     Check,
     /// Resident memory after a minute and after an incident; beside journald and a Python API
     Memory,
+    /// CPU of HTTP and exec checks; beside monit
+    ChecksCpu,
+    /// Resident memory with 500 watches; beside monit
+    #[value(name = "rss-500")]
+    Rss500,
     /// A pass over 500 distributions; beside importlib.metadata
     Baseline,
     /// GET /metrics; beside a server that only writes the same bytes
     Scrape,
     /// CPU and context switches of an idle minute
     Idle,
+    /// D-Bus calls, and CPU of PID 1 and the bus, of a quiet minute; beside a monitor that polls
+    QuietBus,
+    /// First state, resync, death and memory among 5,000 units, 500 and all of them watched
+    #[value(name = "units-5000")]
+    Units5000,
     /// Recovery from a ledger of 64 MB; beside sha256sum and Python's json.loads
     Ledger,
     /// Turns of the engine with 500 watches, and of the simulator
@@ -60,6 +80,8 @@ struct Programs {
     hostward: PathBuf,
     /// `python::read` in a loop.
     pass: PathBuf,
+    /// GetAll of each unit, for ever.
+    poller: PathBuf,
     /// A ledger made and folded.
     ledger: PathBuf,
     /// An engine turned with 500 watches.
@@ -84,10 +106,11 @@ fn build() -> Result<Programs> {
     let programs = Programs {
         hostward: release.join("hostward"),
         pass: release.join("examples/python_pass"),
+        poller: release.join("examples/poller"),
         ledger: release.join("examples/ledger_fold"),
         turns: release.join("examples/turns"),
     };
-    for program in [&programs.hostward, &programs.pass, &programs.ledger, &programs.turns] {
+    for program in [&programs.hostward, &programs.pass, &programs.poller, &programs.ledger, &programs.turns] {
         ensure!(program.is_file(), "the build left no '{}'", program.display());
     }
     Ok(programs)
@@ -96,11 +119,17 @@ fn build() -> Result<Programs> {
 fn measure(case: Case, programs: &Programs) -> Result<Vec<Figure>> {
     match case {
         Case::DeathToFact => death::measure(programs),
+        Case::Recover => recover::recover(programs),
+        Case::BlackHoles => recover::black_holes(programs),
         Case::Check => check::measure(programs),
         Case::Memory => resident::memory(programs),
+        Case::ChecksCpu => checks::cpu(programs),
+        Case::Rss500 => checks::resident(programs),
         Case::Baseline => baseline::measure(programs),
         Case::Scrape => scrape::measure(programs),
         Case::Idle => resident::idle(programs),
+        Case::QuietBus => quiet::measure(programs),
+        Case::Units5000 => many::measure(programs),
         Case::Ledger => ledger::measure(programs),
         Case::Engine => engine::measure(programs),
     }

@@ -45,6 +45,8 @@ const PACKAGES: &[Package] = &[
     Package { name: "openssh-server", services: &["ssh.service"] },
     // For promtool, which Debian has in no package of its own.
     Package { name: "prometheus", services: &["prometheus.service"] },
+    // A peer of the benchmarks.
+    Package { name: "monit", services: &["monit.service"] },
 ];
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";

@@ -44,8 +44,8 @@ pub struct PathQ {
 pub enum Write {
     #[default]
     Never,
-    /// The kernel is asked for leave; nothing is written.
-    Leave,
+    /// The kernel is asked whether one may; nothing is written.
+    Access,
     /// A file is created, written, synced and removed.
     Canary,
 }
@@ -152,7 +152,7 @@ impl fmt::Display for Call {
             Call::Open => "open",
             Call::Statvfs => "statvfs",
             Call::List => "list",
-            Call::Access => "leave to write",
+            Call::Access => "access",
             Call::Write => "write",
         })
     }

@@ -18,10 +18,16 @@ const GATE_DEADLINE: Ms = Ms::secs(5);
 /// Past its deadline the edge has this long to say "timeout" itself.
 const SILENT_AFTER: Ms = Ms::secs(15);
 
-/// Of a large configuration so many questions are first asked at once, and the next as many this much later: they stay
-/// apart from then on.
-const FIRST_AT_ONCE: u64 = 32;
-const FIRST_SPREAD: Ms = Ms(50);
+/// Of a large configuration so many questions are asked at once, at the start and when anything may have changed, and the
+/// next as many this much later: they stay apart from then on, and thousands under way at once would be memory that is
+/// never given back.
+const AT_ONCE: u64 = 32;
+const SPREAD: Ms = Ms(50);
+
+/// When the `n`-th of many is asked.
+fn spread(now: Ms, n: u64) -> Ms {
+    now + SPREAD * (n / AT_ONCE)
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Asks {
@@ -29,6 +35,8 @@ pub(super) struct Asks {
     /// Every ask that has a moment at which something is to be done about it, by that moment: a turn looks at these and
     /// not at each of thousands.
     queue: BTreeSet<(Ms, AskKey)>,
+    /// Watches whose leave is one question: asked once, it is answered for all of them.
+    gates: BTreeMap<Arc<Question>, Vec<AskKey>>,
     /// What came back for a run's proof.
     proofs: BTreeMap<AskKey, (Now, Answer)>,
 }
@@ -93,15 +101,32 @@ impl Asks {
             let gate = Arc::new(Question::Gate(policy.gate(watch)));
             wanted.insert(AskKey::Gate(id.clone()), (gate, GATE_DEADLINE));
         }
-        self.all.retain(|key, ask| match wanted.get(key) {
-            Some((question, _)) => *question == ask.question,
-            None => matches!(key, AskKey::Proof(..)),
+        let mut orphaned = BTreeSet::new();
+        self.all.retain(|key, ask| {
+            let stays = match wanted.get(key) {
+                Some((question, _)) => *question == ask.question,
+                None => matches!(key, AskKey::Proof(..)),
+            };
+            if !stays && matches!(key, AskKey::Gate(_)) {
+                orphaned.extend(ask.out.map(|out| (Arc::clone(&ask.question), out.up)));
+            }
+            stays
         });
+        // Whoever asked for all may be gone, and its answer with it.
+        for ask in self.all.values_mut() {
+            if ask.out.is_some_and(|out| orphaned.contains(&(Arc::clone(&ask.question), out.up))) {
+                (ask.out, ask.due) = (None, Some(now.up));
+            }
+        }
+        self.gates = BTreeMap::new();
+        for (key, (question, _)) in wanted.iter().filter(|(key, _)| matches!(key, AskKey::Gate(_))) {
+            self.gates.entry(Arc::clone(question)).or_default().push(key.clone());
+        }
         let mut new: u64 = 0;
         for (key, (question, deadline)) in wanted {
             let ask = self.all.entry(key).or_insert_with(|| {
                 new += 1;
-                Ask::new(&question, deadline, Some(now.up + FIRST_SPREAD * (new / FIRST_AT_ONCE)))
+                Ask::new(&question, deadline, Some(spread(now.up, new)))
             });
             ask.deadline = deadline;
         }
@@ -131,6 +156,28 @@ impl Asks {
         self.all.retain(|key, _| other(key));
         self.queue.retain(|(_, key)| other(key));
         self.proofs.retain(|key, _| other(key));
+    }
+
+    /// Those who ask the same.
+    fn others(&self, key: &AskKey) -> Vec<AskKey> {
+        let question = self.all.get(key).map(|ask| &ask.question);
+        let same = question.and_then(|question| self.gates.get(question)).into_iter().flatten();
+        same.filter(|other| *other != key).cloned().collect()
+    }
+
+    /// A look that was asked for at `asked` serves whoever waits for this very one, and whoever has an older one and waits
+    /// for none; not who needs one that is newer.
+    fn served(&self, key: &AskKey, asked: Now, now: Now) -> Vec<AskKey> {
+        let mut served = self.others(key);
+        served.retain(|other| {
+            self.all.get(other).is_some_and(|ask| match ask.out {
+                Some(out) => out == asked,
+                None => {
+                    ask.due.is_some_and(|due| due > now.up) && ask.last.is_none_or(|last| !last.not_before(asked))
+                }
+            })
+        });
+        served
     }
 
     fn of_watch(&self, id: &WatchId) -> Vec<AskKey> {
@@ -187,10 +234,11 @@ impl Engine {
             (meant && !matches!(key, AskKey::Proof(..))).then(|| key.clone())
         };
         let keys: Vec<AskKey> = self.asks.all.iter().filter_map(meant).collect();
-        for key in keys {
+        for (n, key) in (0..).zip(keys) {
+            let at = spread(now, n);
             self.asks.change(&key, |ask| match ask.out {
                 Some(_) => ask.again = true,
-                None => ask.due = Some(now),
+                None => ask.due = Some(ask.due.map_or(at, |due| due.min(at))),
             });
         }
     }
@@ -200,6 +248,14 @@ impl Engine {
         if self.asks.all.get(key).is_none_or(|ask| ask.out != Some(asked)) {
             return;
         }
+        for other in self.asks.served(key, asked, now) {
+            self.serve(&other, asked, answer.clone());
+        }
+        self.serve(key, asked, answer);
+    }
+
+    fn serve(&mut self, key: &AskKey, asked: Now, answer: Answer) {
+        let now = self.world.now;
         let mut again = false;
         self.asks.change(key, |ask| {
             ask.out = None;
@@ -220,7 +276,8 @@ impl Engine {
         }
         match key {
             AskKey::Probe(id, n) => {
-                let Some(watch) = self.world.policy.watches.get(id).cloned() else { return };
+                let policy = Arc::clone(&self.world.policy);
+                let Some(watch) = policy.watches.get(id) else { return };
                 let Some(live) = self.world.live.get_mut(id) else { return };
                 let sights = watch.spec.read(&mut live.memo, *n, asked, &answer, &self.world.starvation);
                 if matches!(answer, Ok(Reading::Unit(_))) && self.world.learn(id) {
@@ -250,8 +307,8 @@ impl Engine {
         let well = live.targets.iter().all(|(key, target)| calm(target) || told(key, target));
         match key {
             AskKey::Probe(_, n) => {
-                let probe = watch.spec.probes().into_iter().nth(usize::from(*n))?;
-                Some(if well { probe.every } else { probe.confirm_every })
+                let pace = watch.spec.pace(*n)?;
+                Some(if well { pace.every } else { pace.confirm_every })
             }
             AskKey::Gate(_) => Some(if well { GATE_EVERY } else { GATE_EVERY_DOWN }),
             AskKey::Proof(..) => None,
@@ -276,6 +333,13 @@ impl Engine {
                 }
             });
             if let Some((question, deadline)) = ask_now {
+                for other in self.asks.others(&key) {
+                    self.asks.change(&other, |ask| {
+                        if ask.out.is_none() && ask.due.is_some_and(|due| due <= now.up) {
+                            (ask.out, ask.due) = (Some(now), None);
+                        }
+                    });
+                }
                 self.out.push(Effect::Ask { key, asked: now, question, deadline });
             }
         }

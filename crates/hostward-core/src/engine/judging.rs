@@ -42,8 +42,7 @@ impl Engine {
 
     /// Takes the looks of one answer into account.
     pub(super) fn see(&mut self, id: &WatchId, n: u16, asked: Now, sights: Vec<Sight>) {
-        let spec = self.world.policy.watches.get(id).map(|watch| &watch.spec);
-        let all = spec.map_or(0, |spec| u16::try_from(spec.probes().len()).unwrap_or(u16::MAX));
+        let all = self.world.policy.watches.get(id).map_or(0, |watch| watch.spec.probes_count());
         for sight in sights {
             let target_id = TargetId::new(id.clone(), sight.key.clone());
             let seen = match sight.shown {
@@ -210,5 +209,37 @@ fn same_turn(last: &Turn, to: &Turn) -> bool {
             last == reason && (known.is_some() || blame.is_none())
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::target;
+
+    fn down(reason: &str, blame: Option<&str>) -> Turn {
+        Turn::Down { reason: reason.into(), detail: "it".into(), blame: blame.map(target) }
+    }
+
+    #[test]
+    fn another_reason_and_a_cause_that_is_named_are_news() {
+        let unknown = || Turn::Unknown { fault: "it".into() };
+        // Whether it is nothing new, and whether it names a cause.
+        let table = [
+            (Turn::Up, Turn::Up, true, false),
+            (Turn::Up, down("failed", None), false, false),
+            (down("failed", None), Turn::Up, false, false),
+            (unknown(), unknown(), true, false),
+            (unknown(), down("failed", Some("db")), false, false),
+            (down("failed", None), down("failed", None), true, false),
+            (down("failed", None), down("inactive", None), false, false),
+            (down("failed", None), down("failed", Some("db")), false, true),
+            (down("failed", Some("db")), down("failed", None), true, false),
+            (down("failed", Some("db")), down("failed", Some("net")), true, false),
+            (down("failed", Some("db")), down("inactive", Some("db")), false, false),
+        ];
+        for (last, to, same, names) in table {
+            assert_eq!((same_turn(&last, &to), names_cause(Some(&last), &to)), (same, names), "{last:?} to {to:?}");
+        }
     }
 }

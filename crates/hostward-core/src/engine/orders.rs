@@ -5,7 +5,7 @@ use crate::ask::AskKey;
 use crate::command::{Command, OrderId, PAUSE_MAX, Reply};
 use crate::hold::{Hold, Lift};
 use crate::id::{Str, TargetId, WatchId};
-use crate::judge::{Target, Verdict};
+use crate::judge::{Aspect, Target, Verdict};
 use crate::ledger::{Body, Origin};
 use crate::plan::Plan;
 use crate::time::{Ms, Now};
@@ -144,8 +144,7 @@ impl Engine {
     /// Every question of these, and their gates, was asked at `since` or later and is answered, if only by a fault.
     pub(super) fn looked_since<'a>(&self, scope: impl IntoIterator<Item = &'a WatchId>, since: Now) -> bool {
         scope.into_iter().all(|id| {
-            let probes = self.world.policy.watches.get(id).map_or(0, |watch| watch.spec.probes().len());
-            let probes = u16::try_from(probes).unwrap_or(u16::MAX);
+            let probes = self.world.policy.watches.get(id).map_or(0, |watch| watch.spec.probes_count());
             (0..probes).all(|n| self.asks.since(&AskKey::Probe(id.clone(), n), since))
                 && self.asks.since(&AskKey::Gate(id.clone()), since)
         })
@@ -165,9 +164,11 @@ impl Engine {
             let judged_down = live.targets.values().any(|t| t.verdict.down().is_some());
             let deciding =
                 live.targets.keys().any(|key| self.deciding(&TargetId::new(id.clone(), key.clone()), order));
-            // A unit between two states has no verdict yet; a probe that cannot be made may never have one.
+            // A unit between two states has no verdict yet; a probe that cannot be made may never have one, nor one of a
+            // unit that is down.
             let unjudged = live.targets.values().any(|target| {
-                target.aspects.values().any(|aspect| aspect.verdict == Verdict::Pending && aspect.fault.is_none())
+                let silent = |aspect: &Aspect| aspect.verdict == Verdict::Pending && aspect.fault.is_none();
+                target.verdict.down().is_none() && target.aspects.values().any(silent)
             });
             deciding || recovering || unjudged || troubled && !judged_down
         })

@@ -98,3 +98,6 @@ fn cooldown(limits: Brakes, failures: u32) -> Ms {
     let doublings = failures.saturating_sub(1).min(32);
     (limits.cooldown * (1u64 << doublings)).min(limits.plateau)
 }
+
+#[cfg(test)]
+mod tests;

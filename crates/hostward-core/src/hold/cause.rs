@@ -62,7 +62,10 @@ fn given_up(world: &World, cause: &TargetId, judged: bool, target: &TargetId, fe
 
 /// The cause waits for nothing but budget: its dependents must not spend it on what does not help, again and again.
 fn saves(world: &World, cause: &TargetId) -> bool {
-    let Some(Proposal { plan: Some(_), holds, .. }) = world.alone(cause) else { return false };
+    let Some(Proposal { plan: Some(plan), holds, .. }) = world.alone(cause) else { return false };
     let spent = holds.iter().any(|held| held.hold == Hold::BudgetSpent);
-    spent && holds.iter().all(|held| held.hold == Hold::BudgetSpent || held.hold.passing())
+    spent && world.affords(&plan) && holds.iter().all(|held| held.hold == Hold::BudgetSpent || held.hold.passing())
 }
+
+#[cfg(test)]
+mod tests;

@@ -115,3 +115,6 @@ fn gate_reading(now: Now, question: &GateQ, reading: &GateReading, lock: Option<
         held.push(Held::new(Hold::SystemState, value, "running", Lift::Fact("it runs".into())));
     }
 }
+
+#[cfg(test)]
+mod tests;

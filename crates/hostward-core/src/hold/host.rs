@@ -112,3 +112,6 @@ fn unreachable(world: &World, plan: &Plan, held: &mut Vec<Held>) {
         held.push(Held::new(Hold::Unreachable, why.clone(), "it answers", Lift::Fact("it answers".into())));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,18 +2,16 @@
 //! saves up for.
 //!
 //! While a remedy waits for nothing but budget, each other target gets one try. Then the charges leave the window, and
-//! who waits is served. Two never wait for each other: who is held by another one was tried after that one began to wait.
+//! who waits is served. Two never wait for each other: who is held by another one was itself tried after that one began to
+//! wait, and began to wait later still. What else its plan heals does not count, or that would be no order.
 
 use super::{Held, Hold, Lift};
 use crate::id::TargetId;
 use crate::plan::Plan;
 use crate::world::{Proposal, World};
 
-pub(crate) fn queue(world: &World, plan: &Plan) -> Option<Held> {
-    let brakes = plan.heals.iter().filter_map(|heal| world.state.targets.get(&heal.target));
-    let tried = brakes
-        .filter_map(|brake| Some(brake.attempts.back()?.at))
-        .reduce(|a, b| if a.not_before(b) { a } else { b })?;
+pub(crate) fn queue(world: &World, target: &TargetId, plan: &Plan) -> Option<Held> {
+    let tried = world.state.targets.get(target)?.attempts.back()?.at;
     let healed = |id: &TargetId| plan.heals.iter().any(|heal| heal.target == *id);
     let waiting = world.ill.iter().filter_map(|id| Some((id, world.state.targets.get(id)?.queued?)));
     let mut before = waiting.filter(|(id, since)| !since.not_before(tried) && !healed(id));
@@ -23,9 +21,13 @@ pub(crate) fn queue(world: &World, plan: &Plan) -> Option<Held> {
     Some(Held::new(Hold::BudgetSpent, value, "one try each while another one saves up", lift))
 }
 
-/// Nothing else is in its way, and its turn can come at all.
+/// Nothing else is in its way, and its turn can come at all. While only its own cooldown is, others may go.
 fn saves_up(world: &World, id: &TargetId) -> bool {
     let Some(Proposal { plan: Some(plan), holds, .. }) = world.alone(id) else { return false };
-    let waits = |held: &Held| held.hold == Hold::BudgetSpent || held.hold.beside_budget();
-    plan.cost <= world.policy.host.budget.cost && holds.iter().all(waits)
+    let by = |hold: Hold| holds.iter().any(|held| held.hold == hold);
+    let passing = holds.iter().all(|held| held.hold == Hold::BudgetSpent || held.hold.beside_budget());
+    world.affords(&plan) && passing && (by(Hold::BudgetSpent) || !by(Hold::Cooldown))
 }
+
+#[cfg(test)]
+mod tests;

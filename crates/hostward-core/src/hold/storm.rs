@@ -82,3 +82,6 @@ pub(super) fn storm(world: &World, target: &TargetId, held: &mut Vec<Held>) {
         held.push(Held::new(Hold::Storm, value, "one at a time", lift));
     }
 }
+
+#[cfg(test)]
+mod tests;

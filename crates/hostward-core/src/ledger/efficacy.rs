@@ -70,3 +70,82 @@ impl Brake {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::RunId;
+
+    fn at(up: Ms) -> Now {
+        Now { boot: 1, up, wall: Ms::hours(1) + up }
+    }
+
+    fn attempt(rung: &str, reason: &str) -> Attempt {
+        let (rung, reason, fell) = (Rung::new(rung), reason.into(), Some(at(Ms::secs(10))));
+        Attempt { run: RunId(1), rung, at: at(Ms::secs(20)), proved: None, settled: None, reason, fell }
+    }
+
+    #[test]
+    fn the_middle_of_the_last_spans_is_their_median() {
+        let median = |secs: &[u64]| {
+            let mut tally = Tally::default();
+            for secs in secs {
+                tally.add(Ms::secs(*secs));
+            }
+            (tally.count, tally.median())
+        };
+        assert_eq!(median(&[]), (0, None));
+        assert_eq!(median(&[9, 1, 5]), (3, Some(Ms::secs(5))));
+        let many: Vec<u64> = (0..100).collect();
+        assert_eq!(median(&many), (100, Some(Ms::secs(84))), "of the last thirty-two");
+    }
+
+    #[test]
+    fn each_rung_is_counted_against_each_reason() {
+        let mut brake = Brake::default();
+        let proved = Attempt { proved: Some(at(Ms::secs(40))), ..attempt("restart", "failed") };
+        brake.note_efficacy(&proved, Settlement::Cleared);
+        brake.note_efficacy(&proved, Settlement::Relapsed);
+        brake.note_efficacy(&attempt("restart", "failed"), Settlement::NotCleared);
+        brake.note_efficacy(&attempt("restart", "failed"), Settlement::NotCleared);
+        brake.note_efficacy(&attempt("restart", "inactive"), Settlement::NotCleared);
+        brake.note_efficacy(&attempt("reconcile", "failed"), Settlement::NotCleared);
+        let pairs: Vec<_> = brake.efficacy.iter().map(|e| (e.rung.as_str(), &*e.reason, e.settled.clone())).collect();
+        let once = || [(Settlement::NotCleared, 1)].into();
+        let first = [(Settlement::Cleared, 1), (Settlement::Relapsed, 1), (Settlement::NotCleared, 2)].into();
+        assert_eq!(
+            pairs,
+            [("restart", "failed", first), ("restart", "inactive", once()), ("reconcile", "failed", once())]
+        );
+        assert_eq!(brake.efficacy[0].clear, Tally { count: 1, spans: [Ms::secs(30)].into() }, "from fall to proof");
+        for n in 0..100 {
+            brake.note_efficacy(&attempt("restart", &n.to_string()), Settlement::NotCleared);
+        }
+        assert_eq!(brake.efficacy.len(), PAIRS_KEPT);
+        assert_eq!(&*brake.efficacy[PAIRS_KEPT - 1].reason, "99");
+    }
+
+    /// Only from "down", only to "up", and only when nobody had tried anything since it fell.
+    #[test]
+    fn what_comes_up_by_itself_is_counted() {
+        let fell = at(Ms::secs(20));
+        let down = Some((Turn::Down { reason: "failed".into(), detail: "it".into(), blame: None }, fell));
+        let tried = |secs| Attempt { at: at(Ms::secs(secs)), ..attempt("restart", "failed") };
+        let unknown = Turn::Unknown { fault: "it".into() };
+        let table = [
+            (down.clone(), None, Turn::Up, 1),
+            (down.clone(), Some(tried(19)), Turn::Up, 1),
+            (down.clone(), Some(tried(20)), Turn::Up, 0),
+            (down, None, unknown.clone(), 0),
+            (Some((unknown, fell)), None, Turn::Up, 0),
+            (None, None, Turn::Up, 0),
+        ];
+        for (turn, tried, to, count) in table {
+            let mut brake = Brake { turn: turn.clone(), ..Brake::default() };
+            brake.attempts.extend(tried.clone());
+            brake.note_recovery(&to, at(Ms::secs(50)));
+            assert_eq!(brake.spontaneous.count, count, "{turn:?}, tried {tried:?}, to {to:?}");
+            assert!(brake.spontaneous.spans.iter().all(|span| *span == Ms::secs(30)));
+        }
+    }
+}

@@ -35,6 +35,7 @@ impl State {
         let attempts = self.targets.values().flat_map(|brake| &brake.attempts);
         let tried = attempts.flat_map(|attempt| [attempt.at].into_iter().chain(attempt.proved).chain(attempt.fell));
         let turned = self.targets.values().filter_map(|brake| brake.turn.as_ref().map(|(_, at)| *at));
+        let queued = self.targets.values().filter_map(|brake| brake.queued);
         let runs = self.runs.values().flat_map(|run| {
             let began = run.steps.iter().map(|step| step.began);
             [run.opened].into_iter().chain(began).chain(run.backs.values().map(|back| back.began))
@@ -42,7 +43,13 @@ impl State {
         let charged = self.charges.iter().map(|(at, _)| *at);
         let said = self.pauses.iter().map(|pause| pause.at).chain(self.stuck.iter().map(|stuck| stuck.at));
         // Not that of a damage: it may have been stamped by an engine that died before it could say which boot this is.
-        tried.chain(turned).chain(runs).chain(charged).chain(said).chain(self.abnormal_starts.iter().copied())
+        tried
+            .chain(turned)
+            .chain(queued)
+            .chain(runs)
+            .chain(charged)
+            .chain(said)
+            .chain(self.abnormal_starts.iter().copied())
     }
 
     /// What of the readable part of a damaged ledger, or of a later version's, goes on: all of it, so that clearing the

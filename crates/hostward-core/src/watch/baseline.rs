@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Draft;
 use super::steps::{prove_step, restart_step, stop_step};
 use crate::ask::{
-    Answer, ClosureReading, Fault, Interpreter, Probe, PythonQ, PythonReading, Question, Reading, WantList,
+    Answer, ClosureReading, Fault, Interpreter, Pace, Probe, PythonQ, PythonReading, Question, Reading, WantList,
 };
 use crate::hold::{Held, Hold, Lift};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
@@ -122,8 +122,7 @@ impl Spec {
     pub(super) fn probes(&self) -> Vec<Probe> {
         let probe = |question, deadline| Probe {
             question,
-            every: self.interval,
-            confirm_every: CONFIRM_EVERY.min(self.interval),
+            pace: Pace { every: self.interval, confirm_every: CONFIRM_EVERY.min(self.interval) },
             deadline,
         };
         let closure = |unit: &UnitName| probe(Arc::new(Question::Closure(unit.clone())), CLOSURE_DEADLINE);
@@ -303,3 +302,6 @@ fn judge(reading: &PythonReading) -> Seen {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

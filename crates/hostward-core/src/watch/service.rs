@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Draft;
 use super::steps::{prove_step, restart_step};
-use crate::ask::{Active, Answer, Fault, Load, Probe, Question, Reading, UnitReading};
+use crate::ask::{Active, Answer, Fault, Load, Pace, Probe, Question, Reading, UnitReading};
 use crate::hold::{Circuit, Held, Hold, Lift, circuit, tried};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
 use crate::judge::{Code, Confirm, Reason, Seen, Shown, Sight};
@@ -76,10 +76,14 @@ impl Step {
     }
 }
 
+/// A unit's state while something is wrong; signals come at once.
+const CONFIRM_EVERY: Ms = Ms::secs(5);
 /// systemd is already restarting it: this many within the window are a loop.
 const LOOP_RESTARTS: u32 = 3;
 /// ... and the window is at least this.
 const LOOP_WINDOW: Ms = Ms::secs(60);
+/// A start that takes longer than this, and than twice what it took before, is one that does not end.
+const STARTING_MAX: Ms = Ms::mins(10);
 /// A run longer than this, and than twice what a start takes, is no part of a loop.
 const LOOP_RUN: Ms = Ms::secs(30);
 /// So long a time-out on a starved host is nobody's fault.
@@ -147,11 +151,25 @@ impl Spec {
     pub fn probes(&self) -> Vec<Probe> {
         let unit = Probe {
             question: Arc::new(Question::Unit(self.unit.clone())),
-            every: self.interval,
-            confirm_every: Ms::secs(5),
+            pace: self.unit_pace(),
             deadline: Ms::secs(5),
         };
         std::iter::once(unit).chain(self.declared().map(Declared::probe)).collect()
+    }
+
+    pub(super) fn probes_count(&self) -> usize {
+        1 + self.http.len() + self.tcp.len() + self.exec.len() + self.units.len()
+    }
+
+    pub(super) fn pace(&self, n: u16) -> Option<Pace> {
+        match usize::from(n).checked_sub(1) {
+            None => Some(self.unit_pace()),
+            Some(n) => self.declared().nth(n).map(Declared::pace),
+        }
+    }
+
+    fn unit_pace(&self) -> Pace {
+        Pace { every: self.interval, confirm_every: CONFIRM_EVERY }
     }
 
     /// In the order of their numbers: the unit is the first question, and these follow.
@@ -197,7 +215,7 @@ impl Spec {
         if judged.service == Some(Seen::Up) && probe.shows_service() {
             memo.restarts.clear();
         }
-        let starved = memo.starved(n, asked, probe.probe().deadline, judged.waited, starvation);
+        let starved = memo.starved(n, asked, probe.deadline(), &judged, starvation);
         let confirm = Confirm { runs: self.confirm_runs, age: self.confirm_age, quiet: None };
         let counts = |seen: &Seen| !starved && self.counts(memo, asked, seen);
         let sight = |key: Str, seen: Option<Seen>| {
@@ -282,8 +300,9 @@ impl Spec {
         reason: &Reason,
     ) -> Option<Draft> {
         match step {
-            // systemd restarts it already; one more changes nothing.
-            Step::Restart if reason.code == Code::CrashLooping => None,
+            // systemd restarts it already, or was told to let it start for as long as it takes: a database that recovers
+            // would begin anew.
+            Step::Restart if matches!(reason.code, Code::CrashLooping | Code::Starting) => None,
             Step::Restart => Some(Draft::plan(self.restart(target, live, memo, reason))),
             Step::Reconcile(baseline) => {
                 let mut draft = super::lent(world, baseline)?;
@@ -348,10 +367,13 @@ pub(super) fn needs(policy: &Policy, watch: &Watch) -> Vec<Resource> {
 impl Memo {
     /// A probe that ran out of time on a starved host says nothing of the service. It counts after five minutes without
     /// one answer, if our own listener does answer: then it is not the host.
-    fn starved(&mut self, n: u16, asked: Now, timeout: Ms, waited: Option<Ms>, starvation: &Starvation) -> bool {
-        if waited.is_none() {
-            self.answered.insert(n, asked);
-            self.timed_out.remove(&n);
+    fn starved(&mut self, n: u16, asked: Now, timeout: Ms, judged: &Judged, starvation: &Starvation) -> bool {
+        if judged.waited.is_none() {
+            // A fault of our own is no answer.
+            if !matches!(judged.service, Some(Seen::Unknown(_))) {
+                self.answered.insert(n, asked);
+                self.timed_out.remove(&n);
+            }
             return false;
         }
         self.answered.entry(n).or_insert(asked);
@@ -512,6 +534,15 @@ impl Memo {
         self.restarts.iter().filter(|(at, _)| now.since(*at) <= window).map(|(_, n)| n).sum()
     }
 
+    /// systemd ends a start that takes too long, unless it was told to wait for ever. A wait between two starts is none.
+    fn starts_for_ever(&self, now: Now, unit: &UnitReading) -> Option<String> {
+        let starting = unit.active == Active::Activating && unit.sub.starts_with("start");
+        let takes = now.up.saturating_sub(unit.starting_since);
+        let late = STARTING_MAX.max(self.start_to_ready * 2);
+        (starting && unit.starting_since > Ms::ZERO && takes >= late)
+            .then(|| format!("starting for {takes}, and longer than {late}"))
+    }
+
     /// Restarts that systemd made of late: something is wrong, though no verdict says so yet.
     pub fn troubled(&self, now: Now) -> bool {
         self.restarts_within_window(now) > 0
@@ -531,6 +562,9 @@ impl Memo {
             let end = if self.last_end.is_empty() { "ended" } else { &self.last_end };
             let detail = format!("{restarts} automatic restarts within {}, last {end}", self.window());
             return down(Code::CrashLooping, detail);
+        }
+        if let Some(detail) = self.starts_for_ever(now, unit) {
+            return down(Code::Starting, detail);
         }
         match unit.active {
             // A queued job: systemd is about to change this very state.
@@ -574,3 +608,6 @@ fn told_of(key: &str, reason: &Reason) -> String {
     };
     format!("{key} is told of, and nothing is done about it: {why}")
 }
+
+#[cfg(test)]
+mod tests;

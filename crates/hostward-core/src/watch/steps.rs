@@ -69,3 +69,15 @@ pub(super) fn stop_step(stop: Stop, stop_timeout: Option<Ms>, when: When) -> Ste
 fn stop_deadline(stop_timeout: Option<Ms>) -> Ms {
     stop_timeout.unwrap_or(START_TIME).min(Ms::mins(5)) * STOP_FACTOR + STOP_SLACK
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_has_the_time_that_systemd_gives_it_and_an_end() {
+        for (timeout, deadline) in [(Some(Ms::secs(30)), 130), (None, 370), (Some(Ms::MAX), 1210)] {
+            assert_eq!(stop_deadline(timeout), Ms::secs(deadline), "{timeout:?}");
+        }
+    }
+}

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Draft;
 use crate::ask::{
-    Answer, Fault, Look, ManifestQ, ManifestReading, PathQ, PathReading, PathsQ, Probe, Question, Reading, Write,
+    Answer, Fault, Look, ManifestQ, ManifestReading, Pace, PathQ, PathReading, PathsQ, Probe, Question, Reading,
+    Write,
 };
 use crate::id::{Resource, Str, UnitName};
 use crate::judge::{Code, Confirm, Reason, Seen, Shown, Sight};
@@ -108,10 +109,13 @@ impl Spec {
         };
         vec![Probe {
             question: Arc::new(Question::Paths(question)),
-            every: self.interval,
-            confirm_every: CONFIRM_EVERY.min(self.interval),
+            pace: self.pace(),
             deadline: self.deadline * PathsQ::PASS,
         }]
+    }
+
+    pub(super) fn pace(&self) -> Pace {
+        Pace { every: self.interval, confirm_every: CONFIRM_EVERY.min(self.interval) }
     }
 
     fn bases(&self) -> impl Iterator<Item = &UnitName> {

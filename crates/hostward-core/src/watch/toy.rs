@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Draft;
 use super::steps::{prove_step, stop_step};
-use crate::ask::{Answer, ClosureReading, Probe, Question, Reading};
+use crate::ask::{Answer, ClosureReading, Pace, Probe, Question, Reading};
 use crate::hold::{Circuit, circuit, tried};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName};
 use crate::judge::{Code, Confirm, Reason, Seen, Shown, Sight};
@@ -62,8 +62,7 @@ impl Spec {
     pub(super) fn probes(&self) -> Vec<Probe> {
         vec![Probe {
             question: self.question(self.keys.clone()),
-            every: self.interval,
-            confirm_every: self.interval.min(Ms::secs(5)),
+            pace: Pace { every: self.interval, confirm_every: self.interval.min(Ms::secs(5)) },
             deadline: Ms::secs(5),
         }]
     }

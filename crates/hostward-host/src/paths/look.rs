@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use hostward_core::ask::{Call, Fault, Look, PathQ, Space, Write};
 use nix::unistd::{Gid, Uid, User, initgroups, setegid, seteuid};
-use rustix::fs::{Access, AtFlags, Mode, OFlags, RawDir, ResolveFlags};
+use rustix::fs::{Access as Want, AtFlags, Mode, OFlags, RawDir, ResolveFlags};
 use rustix::io::Errno;
 
 use super::manifest;
@@ -103,7 +103,7 @@ fn look(root: BorrowedFd<'_>, q: &PathQ) -> Look {
         list(&folder).map_err(failed(Call::List))?;
         match q.write {
             Write::Never => {}
-            Write::Leave => leave(&folder).map_err(failed(Call::Access))?,
+            Write::Access => access(&folder).map_err(failed(Call::Access))?,
             Write::Canary => canary(&folder).map_err(failed(Call::Write))?,
         }
         Ok(Look::Answered(space))
@@ -142,8 +142,8 @@ fn list(folder: &OwnedFd) -> Result<(), Errno> {
     RawDir::new(folder, &mut buffer).next().map_or(Ok(()), |entry| entry.map(drop))
 }
 
-fn leave(folder: &OwnedFd) -> Result<(), Errno> {
-    rustix::fs::accessat(folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+fn access(folder: &OwnedFd) -> Result<(), Errno> {
+    rustix::fs::accessat(folder, ".", Want::WRITE_OK | Want::EXEC_OK, AtFlags::EACCESS)
 }
 
 fn canary(folder: &OwnedFd) -> Result<(), Errno> {
@@ -184,7 +184,7 @@ mod tests {
     fn a_folder_answers_and_nothing_is_left_in_it() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("srv/hot")).unwrap();
-        for write in [Write::Never, Write::Leave, Write::Canary] {
+        for write in [Write::Never, Write::Access, Write::Canary] {
             let Look::Answered(space) = at(&dir, "/srv/hot", write) else { panic!("{write:?}") };
             assert!(space.used_bytes + space.free_bytes > 0, "{space:?}");
         }

@@ -133,6 +133,10 @@ impl Systemd {
         B: Serialize + DynamicType,
         R: DeserializeOwned + Type,
     {
+        // What is no question may change any unit.
+        if !["List", "Get"].iter().any(|question| method.starts_with(question)) {
+            self.inner.readings.forget();
+        }
         Ok(self.call(MANAGER_PATH, MANAGER, method, body).await?.body().deserialize()?)
     }
 

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::Stream;
@@ -16,6 +17,7 @@ use zbus::message::Type;
 use zbus::{Connection, MessageStream, ObjectPath};
 
 use super::call::{self, BUS, CallError, MANAGER, MANAGER_PATH};
+use super::readings::Readings;
 use super::{BusError, path};
 
 /// What the caller learns from the bus.
@@ -50,7 +52,11 @@ const DBUS: &str = "org.freedesktop.DBus";
 type Started = (AbortHandle, broadcast::WeakSender<Signal>, mpsc::Receiver<BusEvent>);
 
 /// Match, subscribe, and start to drain.
-pub(super) async fn start(conn: Connection, control: Connection) -> Result<Started, BusError> {
+pub(super) async fn start(
+    conn: Connection,
+    control: Connection,
+    readings: Arc<Readings>,
+) -> Result<Started, BusError> {
     // Before the first match, so that no signal falls between.
     let stream = MessageStream::from(&conn);
     for rule in rules() {
@@ -64,7 +70,7 @@ pub(super) async fn start(conn: Connection, control: Connection) -> Result<Start
     let (signals, _) = broadcast::channel(SIGNALS);
     let (tell, receiver) = mpsc::channel(CHANNEL);
     let weak = signals.downgrade();
-    let drain = Drain { conn, stream, owner, signals, pending: Pending::default(), resubscribe: None };
+    let drain = Drain { conn, stream, owner, signals, readings, pending: Pending::default(), resubscribe: None };
     let task = tokio::spawn(drain.run(control, tell));
     Ok((task.abort_handle(), weak, receiver))
 }
@@ -141,6 +147,7 @@ struct Drain {
     /// The unique name that systemd has on this bus; empty while it has none.
     owner: String,
     signals: broadcast::Sender<Signal>,
+    readings: Arc<Readings>,
     pending: Pending,
     resubscribe: Option<JoinHandle<()>>,
 }
@@ -160,7 +167,7 @@ impl Drain {
                 // Cancel-safe: the handle stays until it is done.
                 () = done(&mut self.resubscribe) => {
                     self.resubscribe = None;
-                    self.pending.resync("systemd came back");
+                    self.resync("systemd came back");
                 }
                 // Cancel-safe: a place that was not got was not taken.
                 place = tell.reserve(), if !self.pending.is_empty() => match (place, self.pending.next()) {
@@ -192,6 +199,7 @@ impl Drain {
             _ if sender.as_str() != self.owner => {}
             "PropertiesChanged" => {
                 if let Some(unit) = header.path().and_then(|path| path::unit_of(path.as_str())) {
+                    self.readings.changed(&unit);
                     self.pending.hint(unit.clone());
                     // Nobody waiting is the usual case.
                     let _ = self.signals.send(Signal::Unit(unit));
@@ -205,9 +213,14 @@ impl Drain {
                 }
             }
             // True comes before, when nothing can be asked yet.
-            "Reloading" if message.body().deserialize::<bool>() == Ok(false) => self.pending.resync("daemon-reload"),
+            "Reloading" if message.body().deserialize::<bool>() == Ok(false) => self.resync("daemon-reload"),
             _ => {}
         }
+    }
+
+    fn resync(&mut self, why: &str) {
+        self.readings.forget();
+        self.pending.resync(why);
     }
 
     fn owner_changed(&mut self, new: &str) {
@@ -216,7 +229,7 @@ impl Drain {
             task.abort();
         }
         if new.is_empty() {
-            self.pending.resync("systemd left the bus");
+            self.resync("systemd left the bus");
         } else {
             // A task of its own: its reply must not wait for us, who empty the queue.
             self.resubscribe = Some(tokio::spawn(resubscribe(self.conn.clone())));

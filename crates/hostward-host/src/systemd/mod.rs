@@ -11,7 +11,9 @@ mod escape;
 mod events;
 mod fence;
 mod jobs;
+mod listing;
 mod path;
+mod readings;
 mod resume;
 mod shown;
 mod steps;
@@ -36,6 +38,8 @@ use zbus::Connection;
 
 use call::CallError;
 use events::Signal;
+use listing::Listing;
+use readings::Readings;
 
 /// A call that systemd has not answered by then will not be: PID 1 answers in milliseconds or hangs.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,6 +75,8 @@ impl fmt::Debug for Systemd {
 struct Inner {
     control: Connection,
     in_flight: Semaphore,
+    listing: Listing,
+    readings: Arc<Readings>,
     /// What the draining task saw, for those who wait for a job or a unit. It closes when the bus is gone.
     signals: broadcast::WeakSender<Signal>,
     drain: tokio::task::AbortHandle,
@@ -87,9 +93,11 @@ impl Systemd {
     pub async fn connect() -> Result<(Systemd, mpsc::Receiver<BusEvent>), BusError> {
         let both = async { Ok((open().await?, open().await?)) };
         let (events, control) = tokio::time::timeout(CALL_TIMEOUT, both).await.map_err(|_| BusError::Timeout)??;
-        let (drain, signals, receiver) = events::start(events, control.clone()).await?;
-        let in_flight = Semaphore::new(CALLS_IN_FLIGHT);
-        Ok((Systemd { inner: Arc::new(Inner { control, in_flight, signals, drain }) }, receiver))
+        let readings = Arc::new(Readings::default());
+        let (drain, signals, receiver) = events::start(events, control.clone(), Arc::clone(&readings)).await?;
+        let (in_flight, listing) = (Semaphore::new(CALLS_IN_FLIGHT), Listing::default());
+        let inner = Inner { control, in_flight, listing, readings, signals, drain };
+        Ok((Systemd { inner: Arc::new(inner) }, receiver))
     }
 
     /// What the whole system is doing.

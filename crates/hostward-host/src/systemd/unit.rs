@@ -1,6 +1,7 @@
 //! One unit's reading: a row of `ListUnitsByNames` for its states, one `GetAll` for the rest.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use hostward_core::ask::{Active, Answer, Fault, Load, Reading, UnitReading};
 use hostward_core::id::UnitName;
@@ -8,14 +9,14 @@ use hostward_core::time::Ms;
 use rustix::time::{ClockId, clock_gettime};
 use zbus::{OwnedObjectPath, Variant};
 
-use super::Systemd;
 use super::call::CallError;
+use super::{Systemd, path};
 
 /// Two answers about a unit in motion may differ; after so many tries the later one stands.
 const TRIES: usize = 3;
 
 /// One row of `ListUnitsByNames`.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) load: String,
     pub(super) active: String,
@@ -23,6 +24,16 @@ pub(super) struct Row {
     pub(super) path: OwnedObjectPath,
     /// None: no job is queued.
     pub(super) job: Option<String>,
+}
+
+impl Row {
+    /// Nothing of it differs from what was read whole.
+    pub(super) fn shows(&self, reading: &UnitReading) -> bool {
+        load(&self.load).as_ref() == Ok(&reading.load)
+            && active(&self.active).as_ref() == Ok(&reading.active)
+            && *self.sub == *reading.sub
+            && self.job.as_deref() == reading.job.as_deref()
+    }
 }
 
 type RawRow = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
@@ -36,20 +47,25 @@ impl Systemd {
 
     /// None: systemd holds the name for impossible, or knows nothing of it.
     pub(super) async fn listed(&self, name: &UnitName) -> Result<Option<Row>, CallError> {
-        let rows: Vec<RawRow> = self.manager("ListUnitsByNames", &(vec![name.as_str()],)).await?;
-        Ok(rows.into_iter().next().map(|(_, _, load, active, sub, _, path, job, kind, _)| Row {
+        Ok(self.rows(&[name.as_str()]).await?.pop())
+    }
+
+    pub(super) async fn rows(&self, names: &[&str]) -> Result<Vec<Row>, CallError> {
+        let rows: Vec<RawRow> = self.manager("ListUnitsByNames", &(names,)).await?;
+        let row = |(_, _, load, active, sub, _, path, job, kind, _): RawRow| Row {
             load,
             active,
             sub,
             path,
             job: (job != 0).then_some(kind),
-        }))
+        };
+        Ok(rows.into_iter().map(row).collect())
     }
 
     async fn read_unit(&self, name: &UnitName) -> Result<UnitReading, Fault> {
         let mut reading = not_found();
         for _ in 0..TRIES {
-            let row = match self.listed(name).await {
+            let row = match self.row(name).await {
                 Ok(Some(row)) => row,
                 Ok(None) => return Ok(not_found()),
                 Err(e) if e.is_absent() => return Ok(not_found()),
@@ -58,6 +74,12 @@ impl Systemd {
             if row.load == "not-found" && row.active == "inactive" {
                 return Ok(UnitReading { sub: row.sub.into(), ..not_found() });
             }
+            // By its own name, which signals have: it may have been asked for by an alias.
+            let own = path::unit_of(row.path.as_str()).unwrap_or_else(|| name.clone());
+            if let Some(known) = self.inner.readings.recall(&own, &row, Instant::now()) {
+                return Ok(known);
+            }
+            let look = self.inner.readings.begin(&own);
             // An empty interface means all of them: the unit's and the service's from one moment.
             let reply = match self.call(row.path.as_str(), "org.freedesktop.DBus.Properties", "GetAll", &("",)).await
             {
@@ -73,6 +95,7 @@ impl Systemd {
             let properties = Properties(body.deserialize().map_err(CallError::from)?);
             reading = fold(&row, &properties)?;
             if properties.text("ActiveState") == row.active && properties.text("SubState") == row.sub {
+                self.inner.readings.keep(&own, look, &reading, Instant::now());
                 break;
             }
         }
@@ -246,10 +269,14 @@ fn suspended() -> Ms {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn row(active: &str, job: Option<&str>) -> Row {
+    pub(in super::super) fn reading(active: &str, job: Option<&str>) -> UnitReading {
+        fold(&row(active, job), &Properties(HashMap::new())).unwrap()
+    }
+
+    pub(in super::super) fn row(active: &str, job: Option<&str>) -> Row {
         Row {
             load: "loaded".into(),
             active: active.into(),

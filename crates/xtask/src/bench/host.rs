@@ -10,8 +10,9 @@ use serde::de::DeserializeOwned;
 use super::Programs;
 
 /// This very program, as the sandbox sees it.
-const SELF: &str = "/mnt/xtask";
+pub(super) const SELF: &str = "/mnt/xtask";
 pub(super) const PASS: &str = "/mnt/python_pass";
+pub(super) const POLLER: &str = "/mnt/poller";
 /// The probe of examples/api-and-venv; the tests' own is five times as busy.
 const PROBE_EVERY: (&str, &str) = ("every = \"2s\"", "every = \"10s\"");
 
@@ -49,7 +50,8 @@ pub(super) fn boot_on(disk: &Disk, name: &str, programs: &Programs) -> Result<Sa
 
 fn boot_with(name: &str, programs: &Programs, mut binds: Vec<(PathBuf, PathBuf)>) -> Result<Sandbox> {
     let own = std::env::current_exe().context("find our own program")?;
-    binds.extend([(own, PathBuf::from(SELF)), (programs.pass.clone(), PathBuf::from(PASS))]);
+    let inside = [(own, SELF), (programs.pass.clone(), PASS), (programs.poller.clone(), POLLER)];
+    binds.extend(inside.map(|(program, at)| (program, PathBuf::from(at))));
     Sandbox::boot_with(name, &BootOptions { binds, ..BootOptions::default() })
 }
 
@@ -87,6 +89,18 @@ pub(super) fn example<'a>(sandbox: &'a Sandbox, programs: &Programs) -> Result<(
     anyhow::ensure!(config.contains(PROBE_EVERY.0), "the example's probe has another cadence than it had");
     let config = config.replace(PROBE_EVERY.0, PROBE_EVERY.1);
     Ok((app, Guard::install_binary(sandbox, &programs.hostward, &config)?))
+}
+
+/// Starts `idle@0000.service` and so on: units that are active, and nothing else.
+pub(super) fn idle_units(sandbox: &Sandbox, count: usize) -> Result<()> {
+    // Without ExecStart= a start needs no process.
+    let unit = "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStop=/bin/true\n";
+    sandbox.write("/etc/systemd/system/idle@.service", "0644", unit)?;
+    sandbox.sh(&format!(
+        "systemctl daemon-reload; seq -f 'idle@%04g.service' 0 {} | xargs systemctl start",
+        count - 1
+    ))?;
+    Ok(())
 }
 
 /// Puts `count` distributions into `venv`, and pins them in `lock`.

@@ -1,7 +1,10 @@
 //! What runs inside the sandbox, beside what is measured: entering it takes 16 ms, more than most figures.
 
 mod kills;
+mod peers;
+mod revive;
 mod scrapes;
+mod tail;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -12,6 +15,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 
 pub(super) use kills::Deaths;
+pub(super) use revive::Returns;
 
 /// A task, its answer printed as JSON.
 #[derive(Clone, Debug, Args)]
@@ -24,6 +28,8 @@ pub(crate) struct Inside {
 enum Task {
     /// Kill main processes and wait for their records
     Kills(kills::Options),
+    /// Kill main processes and wait for new ones
+    Revive(revive::Options),
     /// Run commands in turn, exec to exit
     Timed {
         runs: usize,
@@ -35,13 +41,20 @@ enum Task {
     },
     /// GET an address again and again, beside a server of the same bytes
     Scrapes { runs: usize, address: String },
+    /// Answer HTTP until somebody ends it
+    Server { port: u16 },
+    /// Listen, and never answer
+    Holes { count: u16, first: u16 },
 }
 
 pub(crate) fn inside(task: &Inside) -> Result<()> {
     let said = match &task.task {
         Task::Kills(options) => serde_json::to_string(&kills::kills(options)?),
+        Task::Revive(options) => serde_json::to_string(&revive::revive(options)?),
         Task::Timed { runs, stdin, commands } => serde_json::to_string(&timed(*runs, stdin, commands)?),
         Task::Scrapes { runs, address } => serde_json::to_string(&scrapes::scrapes(*runs, address)?),
+        Task::Server { port } => return peers::server(*port),
+        Task::Holes { count, first } => return peers::holes(*count, *first),
     };
     println!("{}", said?);
     Ok(())

@@ -60,6 +60,15 @@ impl Figure {
         Self { p99: Some(p99), runs, ..Self::one(case, what, unit, median) }
     }
 
+    pub(super) fn median(&self) -> f64 {
+        self.median
+    }
+
+    /// Of a value that is read once: itself.
+    pub(super) fn p99(&self) -> f64 {
+        self.p99.unwrap_or(self.median)
+    }
+
     pub(super) fn goal(self, goal: f64) -> Self {
         Self { goal: Some(goal), ..self }
     }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use hostward_tests::{ExampleApp, Sandbox};
 
+use super::spent::{System, megabytes, on_cpu, sum, unit_cpu};
 use super::{Figure, Programs, host};
 
 const IDLE: Duration = Duration::from_mins(1);
@@ -12,8 +13,6 @@ const DAY_SECONDS: f64 = 86_400.0;
 const GOAL_MB: f64 = 8.0;
 const HEALED_WITHIN: Duration = Duration::from_mins(4);
 const HOSTWARD: &str = "hostward.service";
-/// Read as a file: a question to systemd would be work for PID 1, which is measured too.
-const UNIT_CPU: &str = "/sys/fs/cgroup/system.slice/hostward.service/cpu.stat";
 
 pub(super) fn memory(programs: &Programs) -> Result<Vec<Figure>> {
     let sandbox = host::boot("bench-memory", programs)?;
@@ -31,16 +30,11 @@ pub(super) fn memory(programs: &Programs) -> Result<Vec<Figure>> {
 }
 
 fn resident(sandbox: &Sandbox, when: &str) -> Result<Vec<Figure>> {
-    let megabytes = |unit: &str, field: &str| -> Result<f64> {
-        let pid = sandbox.property(unit, "MainPID")?;
-        let status = sandbox.read(&format!("/proc/{pid}/status"))?;
-        Ok(number(&status, field).with_context(|| format!("read {field} of {unit}"))? * 1024.0 / 1e6)
-    };
     let figure = |field: &str| -> Result<Figure> {
-        Ok(Figure::one("memory", format!("{field} {when}"), "MB", megabytes(HOSTWARD, field)?))
+        Ok(Figure::one("memory", format!("{field} {when}"), "MB", megabytes(sandbox, HOSTWARD, field)?))
     };
-    let api = megabytes(ExampleApp::UNIT, "VmRSS")?;
-    let journald = megabytes("systemd-journald.service", "VmRSS")?;
+    let api = megabytes(sandbox, ExampleApp::UNIT, "VmRSS")?;
+    let journald = megabytes(sandbox, "systemd-journald.service", "VmRSS")?;
     Ok(vec![
         figure("VmRSS")?.goal(GOAL_MB).peer("the Python API it guards", api),
         figure("RssAnon")?,
@@ -54,14 +48,15 @@ pub(super) fn idle(programs: &Programs) -> Result<Vec<Figure>> {
     let bus = sandbox.property("dbus.service", "MainPID")?;
     let system = System::read(&sandbox, &bus)?;
     std::thread::sleep(IDLE);
-    let without = System::read(&sandbox, &bus)?.a_day_since(&system);
+    let without = System::read(&sandbox, &bus)?.since(&system).scaled(DAY_SECONDS);
     guard.start()?;
     let pid = sandbox.property(HOSTWARD, "MainPID")?;
     // What starting left to do is done by then.
     std::thread::sleep(IDLE / 6);
     let (system, daemon) = (System::read(&sandbox, &bus)?, Daemon::read(&sandbox, &pid)?);
     std::thread::sleep(IDLE);
-    let (after, with) = (Daemon::read(&sandbox, &pid)?, System::read(&sandbox, &bus)?.a_day_since(&system));
+    let (after, with) =
+        (Daemon::read(&sandbox, &pid)?, System::read(&sandbox, &bus)?.since(&system).scaled(DAY_SECONDS));
     ensure!(daemon.threads == after.threads, "a thread began or ended meanwhile: what it did is not counted");
     let a_day = DAY_SECONDS / (after.at - daemon.at);
     let figure = |what: &str, unit: &'static str, value: f64| Figure::one("idle", what, unit, value);
@@ -94,62 +89,11 @@ impl Daemon {
     fn read(sandbox: &Sandbox, pid: &str) -> Result<Self> {
         Ok(Self {
             at: sum(sandbox, "/proc/uptime", "{print $1}")?,
-            unit: sum(sandbox, UNIT_CPU, "$1 == \"usage_usec\" {print $2 / 1e6}")?,
+            unit: unit_cpu(sandbox, HOSTWARD)?,
             on_cpu: on_cpu(sandbox, pid)?,
             ticks: sum(sandbox, &format!("/proc/{pid}/stat"), "{print ($14 + $15) / 100}")?,
             switches: sum(sandbox, &format!("/proc/{pid}/task/*/status"), "/ctxt_switches/ {n += $2} END {print n}")?,
             threads: sandbox.sh(&format!("ls /proc/{pid}/task"))?,
         })
-    }
-}
-
-/// What PID 1 and the bus have spent since their start, or in a day at the pace of a while.
-#[derive(Debug)]
-struct System {
-    at: f64,
-    init: f64,
-    bus: f64,
-}
-
-impl System {
-    fn read(sandbox: &Sandbox, bus: &str) -> Result<Self> {
-        Ok(Self {
-            at: sum(sandbox, "/proc/uptime", "{print $1}")?,
-            init: on_cpu(sandbox, "1")?,
-            bus: on_cpu(sandbox, bus)?,
-        })
-    }
-
-    fn a_day_since(&self, before: &Self) -> Self {
-        let a_day = DAY_SECONDS / (self.at - before.at);
-        Self { at: self.at, init: (self.init - before.init) * a_day, bus: (self.bus - before.bus) * a_day }
-    }
-}
-
-fn on_cpu(sandbox: &Sandbox, pid: &str) -> Result<f64> {
-    sum(sandbox, &format!("/proc/{pid}/task/*/schedstat"), "{ns += $1} END {print ns / 1e9}")
-}
-
-/// What awk makes of some files: one number.
-fn sum(sandbox: &Sandbox, files: &str, awk: &str) -> Result<f64> {
-    let said = sandbox.sh(&format!("cat {files} | awk '{awk}'"))?;
-    said.trim().parse().with_context(|| format!("read '{said}', of {files}"))
-}
-
-/// A field of /proc/PID/status, in kB.
-fn number(status: &str, field: &str) -> Option<f64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::number;
-
-    #[test]
-    fn a_field_is_found_by_its_whole_name() {
-        let status = "VmRSSx:\t1 kB\nVmRSS:\t  7216 kB\n";
-        assert_eq!(number(status, "VmRSS").map(|kb| kb.to_string()), Some("7216".to_owned()));
-        assert_eq!(number(status, "Rss"), None);
     }
 }

@@ -170,3 +170,64 @@ fn a_probe_that_never_answers_spins_nothing() {
     assert!(world.performed.is_empty());
     world.finish();
 }
+
+/// Down again within the hour of its proof, to the millisecond; what had cleared it stays counted beside that.
+#[test]
+fn down_again_within_the_hour_is_a_relapse() {
+    let hour = Ms::hours(1);
+    for (after, relapsed) in [(Ms::mins(20), true), (hour.saturating_sub(Ms(1)), true), (hour, false)] {
+        let mut world = silent(Http::SilentUntilRestart);
+        let cleared = |world: &World| world.attempts(&api()).iter().any(|attempt| attempt.settled.is_some());
+        assert!(world.run_until(Ms::mins(20), cleared));
+        let proved = world.attempts(&api())[0].proved.expect("it was proved");
+        // A signal takes a millisecond, and the look after it two.
+        world.run_for((proved.up + after).saturating_sub(world.now.up).saturating_sub(Ms(3)));
+        world.host.fail();
+        assert!(world.run_until(Ms::secs(1), |world| world.is_down(&api())));
+        assert_eq!(world.records.iter().rfind(|r| fell(&api())(&r.body)).map(|r| r.at), Some(proved.plus(after)));
+        let settled = world.attempts(&api())[0].settled;
+        let want = if relapsed { Settlement::Relapsed } else { Settlement::Cleared };
+        assert_eq!(settled, Some(want), "{after} after its proof");
+        world.finish();
+    }
+}
+
+/// A unit that gives another reason at each look is news once a minute.
+#[test]
+fn reasons_that_take_turns_are_recorded_once_a_minute() {
+    let mut world = silent(Http::Well);
+    let mut policy = service_only();
+    policy.host.mode = crate::policy::Mode::Observe;
+    world.send(crate::engine::Event::Policy(Arc::new(policy)));
+    world.host.fail();
+    for n in 0..60 {
+        let loads = [crate::ask::Load::Loaded, crate::ask::Load::Masked];
+        world.host.unit.load = loads[n % 2];
+        world.host.hint();
+        world.run_for(Ms::secs(5));
+    }
+    let turned = world.count(fell(&api()));
+    assert!((4..=6).contains(&turned), "{turned} in five minutes");
+    world.finish();
+}
+
+/// A hold that says when it lifts is looked at again at that very moment.
+#[test]
+fn what_lifts_at_a_moment_is_acted_upon_at_that_moment() {
+    let mut world = silent(Http::Well);
+    world.host.deaf = true;
+    world.host.fail();
+    assert!(world.run_until(Ms::mins(5), |world| !world.closings().is_empty()));
+    world.host.deaf = false;
+    assert!(world.run_until(Ms::secs(10), |world| world.holds(&api()) == [Hold::Cooldown]));
+    let view = world.view();
+    let lift = view.watches[0].targets[0].holds[0].lift.clone();
+    let crate::hold::Lift::At(lift) = lift else { panic!("{lift:?}") };
+    assert!(world.run_until(Ms::mins(5), |world| world.count(|b| matches!(b, Body::Opened { .. })) == 2));
+    assert!(
+        world.now.up >= lift && world.now.up.saturating_sub(lift) < Ms(20),
+        "{} after",
+        world.now.up.saturating_sub(lift)
+    );
+    world.finish();
+}

@@ -250,3 +250,28 @@ fn a_unit_that_systemd_gives_up_starting_again_and_again_is_in_a_loop() {
     let reason = pair.engine.world().target(&id).unwrap().verdict.down().map(|reason| reason.code);
     assert_eq!(reason, Some(Code::CrashLooping));
 }
+
+/// What a dependent showed while its cause was down is no evidence once that is back; but a cause that comes and goes
+/// does not put it off for ever.
+#[test]
+fn a_cause_that_is_back_makes_its_dependents_looks_old_for_ten_minutes() {
+    for (after, looked_at_afresh) in [(Ms::mins(9), true), (Ms::mins(11), false)] {
+        let mut policy = policy();
+        policy.host.mode = Mode::Observe;
+        let mut pair = Pair::of(policy);
+        pair.api_stays_ill = true;
+        pair.fail(DB);
+        pair.run_for(after);
+        let touched = |pair: &Pair| {
+            let id = TargetId::new(WatchId::new("service.api"), API);
+            pair.engine.world().target(&id).and_then(|target| target.touched)
+        };
+        let before = pair.now;
+        assert!(touched(&pair).is_none_or(|touched| !touched.not_before(before)));
+        pair.start(DB);
+        pair.hint(DB);
+        pair.run_for(Ms::mins(1));
+        let afresh = touched(&pair).is_some_and(|touched| touched.not_before(before));
+        assert_eq!(afresh, looked_at_afresh, "back after {after}");
+    }
+}

@@ -1,11 +1,16 @@
 //! Orders, and the memory that lets one-minute processes confirm.
 
+use std::sync::Arc;
+
 use super::host::Cure;
-use super::policy::{api, drift};
+use super::policy::{api, drift, service_only};
 use super::world::{Tail, World, twice};
 use crate::command::{Command, Reply};
-use crate::id::WatchId;
-use crate::ledger::{Body, Closing, Origin};
+use crate::engine::{Begin, Effect, Engine, Event, Memory};
+use crate::fixture::{self, at};
+use crate::id::{RunId, WatchId};
+use crate::ledger::{Body, Closing, Origin, State, Stuck};
+use crate::policy::Mode;
 use crate::time::Ms;
 
 fn trigger() -> World {
@@ -44,6 +49,84 @@ fn a_late_cycle_still_waits_for_its_run() {
     assert!(world.run_until(Ms::mins(5), |w| !w.replies.is_empty()));
     assert_eq!(world.closings(), [Closing::Proved]);
     world.finish();
+}
+
+/// What is about to be decided in its time is waited for, and nothing else.
+#[test]
+fn a_cycle_waits_for_what_passes_in_its_time() {
+    let failed = |mode| {
+        let mut world = World::new(Ms::secs(5));
+        let mut policy = service_only();
+        policy.host.mode = mode;
+        (world.policy, world.origin) = (Arc::new(policy), Origin::Trigger);
+        world.host.fail();
+        world.run_for(Ms::mins(1));
+        world.boot();
+        world
+    };
+    let cycle = |world: &mut World, patience| {
+        let asked = world.now;
+        world.order(7, Command::Cycle { watch: api().watch, patience });
+        assert!(world.run_until(Ms::mins(6), |world| !world.replies.is_empty()));
+        world.replies.clear();
+        world.now.since(asked)
+    };
+    let mut proposes = failed(Mode::Propose);
+    assert!(cycle(&mut proposes, Ms::mins(2)) < Ms::secs(5), "a person is not waited for");
+    let mut acts = failed(Mode::Act);
+    acts.host.deaf = true;
+    cycle(&mut acts, Ms::secs(20));
+    assert_eq!(acts.closings().len(), 1, "a verdict that stands for a moment first");
+    acts.host.deaf = false;
+    assert!(cycle(&mut acts, Ms::secs(10)) < Ms::secs(5), "its cooldown ends later");
+    assert_eq!(acts.closings().len(), 1);
+    cycle(&mut acts, Ms::mins(2));
+    assert_eq!(acts.closings().last(), Some(&Closing::Proved), "its cooldown ends in time");
+    acts.finish();
+}
+
+/// The damage with no watch named; of what is stuck, what is meant; and no record where there is nothing.
+#[test]
+fn an_operator_clears_what_he_means() {
+    let cleared = |stuck: &[&str], damaged: bool, watch: Option<&str>| {
+        let state = State {
+            stuck: stuck.iter().map(|name| stuck_of(name)).collect(),
+            damaged: damaged.then(|| (at(Ms::secs(1)), "torn".into())),
+            ..State::default()
+        };
+        let (mut engine, _) = Engine::new(Begin {
+            now: at(Ms::secs(9)),
+            boot_id: "1".into(),
+            policy: Arc::clone(&fixture::world(at(Ms::ZERO), &["a", "b"]).policy),
+            rejected: None,
+            state,
+            memory: Memory::default(),
+            damaged: None,
+            origin: Origin::Daemon,
+        });
+        let effects =
+            engine.handle(at(Ms::secs(9)), Event::Order(1, Command::Clear { watch: watch.map(fixture::watch) }));
+        let body = |effect: Effect| match effect {
+            Effect::Append(record) => Some(record.body),
+            Effect::Reply(1, Reply::View(_)) => None,
+            other => panic!("{other:?}"),
+        };
+        effects
+            .into_iter()
+            .filter(|effect| !matches!(effect, Effect::Ask { .. }))
+            .filter_map(body)
+            .collect::<Vec<_>>()
+    };
+    let unstuck = |watch: Option<&str>| Body::Unstuck { watch: watch.map(fixture::watch) };
+    assert_eq!(cleared(&[], false, None), []);
+    assert_eq!(cleared(&[], true, None), [Body::Cleared]);
+    assert_eq!(cleared(&["a"], true, None), [Body::Cleared, unstuck(None)]);
+    assert_eq!(cleared(&["a", "b"], true, Some("a")), [unstuck(Some("a"))], "the damage is not one watch's");
+    assert_eq!(cleared(&["b"], false, Some("a")), [], "another's");
+}
+
+fn stuck_of(name: &str) -> Stuck {
+    Stuck { run: RunId(0), watch: fixture::watch(name), touches: Vec::new(), why: "it".into(), at: at(Ms::secs(1)) }
 }
 
 #[test]
@@ -92,6 +175,35 @@ fn an_unknown_watch_is_said_to_be_unknown() {
 }
 
 #[test]
+fn a_pause_has_a_reason_and_an_end() {
+    let mut world = World::well(Ms::secs(5));
+    let most = Ms::days(30);
+    let table = [
+        (Ms::mins(5), "disks are changed", true),
+        (most, "disks are changed", true),
+        (most + Ms(1), "disks are changed", false),
+        (Ms::ZERO, "disks are changed", false),
+        (Ms::mins(5), " ", false),
+    ];
+    for (span, reason, granted) in table {
+        world.order(1, Command::Pause { watch: None, span, reason: reason.into() });
+        let Some((_, 1, reply)) = world.replies.pop() else { panic!("no reply") };
+        assert_eq!(matches!(reply, Reply::View(_)), granted, "{span} {reason:?}: {reply:?}");
+        assert_eq!(matches!(reply, Reply::Refused { .. }), !granted, "{span} {reason:?}: {reply:?}");
+    }
+    let nobody = Some(WatchId::new("service.nobody"));
+    world.order(2, Command::Pause { watch: nobody.clone(), span: Ms::mins(5), reason: "it".into() });
+    world.order(2, Command::Resume { watch: nobody });
+    assert!(world.replies.iter().all(|(_, _, reply)| matches!(reply, Reply::NoSuchWatch { .. })));
+    assert_eq!((world.replies.len(), world.state().pauses.len()), (2, 1));
+    let resumed = |world: &World| world.count(|body| matches!(body, Body::Resumed { .. }));
+    world.order(3, Command::Resume { watch: None });
+    world.order(3, Command::Resume { watch: None });
+    assert_eq!((world.state().pauses.len(), resumed(&world)), (0, 1), "what is not paused is resumed by no record");
+    world.finish();
+}
+
+#[test]
 fn what_one_process_saw_once_the_next_confirms() {
     for remembers in [true, false] {
         let mut world = World::new(Ms(100));
@@ -99,8 +211,7 @@ fn what_one_process_saw_once_the_next_confirms() {
         world.boot();
         world.run_for(Ms::secs(2));
         assert!(!world.is_down(&drift()), "one pass is not enough");
-        let json =
-            serde_json::to_string(&world.engine.as_ref().map(crate::engine::Engine::memory)).unwrap_or_default();
+        let json = serde_json::to_string(&world.engine.as_ref().map(Engine::memory)).unwrap_or_default();
         world.die(Tail::Kept);
         world.run_for(Ms::mins(1));
         if remembers {

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::component::Components;
 use crate::ask::{
-    Active, Answer, ExecQ, ExecReading, Fault, HttpAnswer, HttpQ, HttpReading, Load, Probe, Question, Reading, TcpQ,
-    TcpReading, TlsReading, UnitReading, Where,
+    Active, Answer, ExecQ, ExecReading, Fault, HttpAnswer, HttpQ, HttpReading, Load, Pace, Probe, Question, Reading,
+    TcpQ, TcpReading, TlsReading, UnitReading, Where,
 };
 use crate::expect::{self, Test};
 use crate::id::{Str, UnitName};
@@ -176,13 +176,32 @@ pub(super) struct Judged {
 
 impl Declared<'_> {
     pub(super) fn probe(self) -> Probe {
-        let (question, every, deadline) = match self {
-            Declared::Http(http) => (Question::Http(http.question.clone()), http.every, http.timeout),
-            Declared::Tcp(tcp) => (Question::Tcp(tcp.question.clone()), tcp.every, tcp.timeout),
-            Declared::Exec(exec) => (Question::Exec(exec.question.clone()), exec.every, exec.question.timeout),
-            Declared::Unit(unit) => (Question::Unit(unit.unit.clone()), unit.every, Ms::secs(5)),
+        let question = match self {
+            Declared::Http(http) => Question::Http(http.question.clone()),
+            Declared::Tcp(tcp) => Question::Tcp(tcp.question.clone()),
+            Declared::Exec(exec) => Question::Exec(exec.question.clone()),
+            Declared::Unit(unit) => Question::Unit(unit.unit.clone()),
         };
-        Probe { question: Arc::new(question), every, confirm_every: every.min(Ms::secs(5)), deadline }
+        Probe { question: Arc::new(question), pace: self.pace(), deadline: self.deadline() }
+    }
+
+    pub(super) fn pace(self) -> Pace {
+        let every = match self {
+            Declared::Http(http) => http.every,
+            Declared::Tcp(tcp) => tcp.every,
+            Declared::Exec(exec) => exec.every,
+            Declared::Unit(unit) => unit.every,
+        };
+        Pace { every, confirm_every: every.min(Ms::secs(5)) }
+    }
+
+    pub(super) fn deadline(self) -> Ms {
+        match self {
+            Declared::Http(http) => http.timeout,
+            Declared::Tcp(tcp) => tcp.timeout,
+            Declared::Exec(exec) => exec.question.timeout,
+            Declared::Unit(_) => Ms::secs(5),
+        }
     }
 
     /// That it is up shows that the service itself does its work.
@@ -260,6 +279,10 @@ impl HttpProbe {
         }
         if !self.json.is_empty() && !answer.json {
             return down(Code::ProbeBody, format!("{url} answers no JSON: {}", answer.excerpt));
+        }
+        if !answer.json && self.components.as_ref().is_some_and(|components| !components.restart_on.is_empty()) {
+            let detail = format!("{url} answers no JSON, in which `restart_on` is to be read: {}", answer.excerpt);
+            return down(Code::ProbeBody, detail);
         }
         let none = Vec::new();
         let unmet = self.question.picks.iter().zip(&self.json).enumerate().find_map(|(n, (pointer, test))| {

@@ -86,6 +86,9 @@ mod tests {
     const TRUE: &str = "ExecStart={ path=/bin/true ; argv[]=/bin/true ; ignore_errors=no }";
     const SERVER: &str = "ExecStart={ path=/opt/serve ; argv[]=/opt/serve ; ignore_errors=no }";
 
+    /// A unit, what systemd says of it, what the watch has; how grave that is, and part of what is said.
+    type Case<'a> = (&'a str, &'a [&'a str], Eyes, Option<Grade>, &'a str);
+
     fn said(unit: &str, shown: &[&str], eyes: Eyes) -> Option<(Grade, String)> {
         let shown = shown.iter().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned()));
         complaint(&UnitName::new(unit), &shown.collect(), eyes).map(|(grade, says, fix)| (grade, says + " → " + &fix))
@@ -94,9 +97,9 @@ mod tests {
     #[test]
     fn a_state_that_says_nothing_is_a_fault_of_the_watch_unless_a_probe_looks_further() {
         let front = ["Type=oneshot", "RemainAfterExit=yes", TRUE, "ConsistsOf=db@15-main.service db@15-two.service"];
-        let remains = ["Type=oneshot", "RemainAfterExit=yes", SERVER];
+        let stays = ["Type=oneshot", "RemainAfterExit=yes", SERVER];
         let ends = ["Type=oneshot", "RemainAfterExit=no", SERVER];
-        let cases: [(&str, &[&str], Eyes, Option<Grade>, &str); 10] = [
+        let cases: [Case; 10] = [
             (
                 "db.service",
                 &front,

@@ -69,6 +69,10 @@ fn a_text_that_is_missing_from_a_whole_body_is_down() {
     probe.json = vec![Test::Exists(true)];
     assert_eq!(read(&probe, json(true)), [cut]);
     assert_eq!(read(&probe, json(false)), ["down probe_body: http://127.0.0.1/ answers no JSON: said"]);
+    let lost = "down probe_body: http://127.0.0.1/deep answers no JSON, in which `restart_on` is to be read: said";
+    for (restart_on, says) in [(&["db"][..], lost), (&[], "up")] {
+        assert_eq!(read(&deep(restart_on, &[]), json(false))[0], says);
+    }
 }
 
 #[test]
@@ -250,4 +254,76 @@ fn a_header_that_is_a_secret_makes_a_question_secret_and_stands_nowhere_in_it() 
     question.headers.push(crate::ask::Header { name: "Authorization".into(), value });
     assert!(question.tells_secrets());
     assert_eq!(question.method, Method::Get);
+}
+
+/// What ran out of time may be the host's own fault: how long it waited is told beside what it means.
+#[test]
+fn only_a_time_out_has_waited() {
+    let tcp = TcpProbe {
+        question: TcpQ { at: Where::Tcp { host: "127.0.0.1".into(), port: 1 }, send: None, expect: None },
+        every: Ms::secs(10),
+        timeout: Ms::secs(2),
+    };
+    let question = ExecQ { run: vec!["/bin/true".into()], user: None, timeout: Ms::secs(5) };
+    let exec = ExecProbe { question, every: Ms::secs(30), down: vec![1], on_timeout: OnTimeout::Unknown };
+    let http = http("http://127.0.0.1/");
+    let exited = ExecReading::Exited { code: 0, excerpt: "ok".into() };
+    let two = Some(Ms::secs(2));
+    let table = [
+        (Declared::Tcp(&tcp), Reading::Tcp(TcpReading::TimedOut(Ms::secs(2))), two, None),
+        (Declared::Tcp(&tcp), Reading::Tcp(TcpReading::Silent("refused".into())), None, None),
+        (
+            Declared::Tcp(&tcp),
+            Reading::Tcp(TcpReading::Accepted { found: true, excerpt: "hello".into() }),
+            None,
+            Some("hello"),
+        ),
+        (Declared::Tcp(&tcp), Reading::Tcp(TcpReading::Accepted { found: true, excerpt: "".into() }), None, None),
+        (
+            Declared::Exec(&exec),
+            Reading::Exec(ExecReading::TimedOut { after: Ms::secs(2), excerpt: "so far".into() }),
+            two,
+            Some("so far"),
+        ),
+        (Declared::Exec(&exec), Reading::Exec(exited), None, Some("ok")),
+        (Declared::Http(&http), Reading::Http(HttpReading::TimedOut(Ms::secs(2))), two, None),
+        (Declared::Http(&http), Reading::Http(HttpReading::Silent("refused".into())), None, None),
+    ];
+    for (probe, reading, waited, excerpt) in table {
+        let judged = probe.judge(Now::default(), &Ok(reading.clone()));
+        assert_eq!((judged.waited, judged.excerpt.as_deref()), (waited, excerpt), "{reading:?}");
+    }
+}
+
+/// Another unit that must run. That it does not exist or may not start is no failure of it.
+#[test]
+fn another_unit() {
+    let probe = UnitProbe { unit: UnitName::new("db.service"), every: Ms::secs(60) };
+    let unit = |load, active, job: Option<&str>| UnitReading {
+        job: job.map(Into::into),
+        load,
+        active,
+        ..crate::fixture::runs(Ms::ZERO)
+    };
+    let table = [
+        (unit(Load::Loaded, Active::Active, None), "up"),
+        (unit(Load::Loaded, Active::Reloading, None), "up"),
+        (unit(Load::Loaded, Active::Active, Some("restart")), "nothing"),
+        (unit(Load::Loaded, Active::Activating, None), "nothing"),
+        (unit(Load::Loaded, Active::Failed, None), "down probe_unit: db.service has failed (success)"),
+        (unit(Load::Loaded, Active::Inactive, None), "down probe_unit: db.service is not running (success)"),
+        (
+            unit(Load::Masked, Active::Inactive, None),
+            "unknown config: a mistake in what was declared: db.service is masked",
+        ),
+    ];
+    for (reading, says) in table {
+        let judged = Declared::Unit(&probe).judge(Now::default(), &Ok(Reading::Unit(Box::new(reading.clone()))));
+        assert_eq!(shown(&judged), [says], "{reading:?}");
+    }
+    let other = Declared::Unit(&probe).judge(Now::default(), &Ok(Reading::Mount(None)));
+    assert!(shown(&other)[0].starts_with("unknown probe"), "another question's answer");
+    let fault = Declared::Unit(&probe).judge(Now::default(), &Err(Fault::Timeout));
+    assert!(shown(&fault)[0].starts_with("unknown timeout"));
+    assert!(!Declared::Unit(&probe).shows_service() && Declared::Http(&http("http://127.0.0.1/")).shows_service());
 }

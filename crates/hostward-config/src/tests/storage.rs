@@ -1,0 +1,109 @@
+//! `[storage.NAME]`: what is read, and what is refused.
+
+use hostward_core::ask::{ManifestQ, PathQ, Write};
+use hostward_core::id::{UnitName, WatchId};
+use hostward_core::time::Ms;
+use hostward_core::watch::Spec;
+use hostward_core::watch::storage::{self, Disk, Expected, HotPath, Lies, Manifest};
+
+use super::{bad, good, line};
+
+fn storage(text: &str, name: &str) -> storage::Spec {
+    match good(text).policy.watches.remove(&WatchId::new(name)).map(|watch| watch.spec) {
+        Some(Spec::Storage(spec)) => spec,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_least_watch_has_every_default() {
+    let asked = PathQ { path: "/srv/hot".into(), bind: None, user: None, write: Write::Never };
+    let spec = storage::Spec {
+        paths: vec![HotPath { asked, expected: Expected::default() }],
+        manifest: None,
+        disks: vec![],
+        interval: Ms::secs(60),
+        deadline: Ms::secs(10),
+        confirm_runs: 2,
+        confirm_age: Ms::secs(120),
+    };
+    assert_eq!(storage("[[storage.x.paths]]\npath = \"/srv/hot\"", "storage.x"), spec);
+}
+
+#[test]
+fn the_example_reads_as_it_says() {
+    let text = include_str!("../../../../examples/storage/hostward.toml");
+    let base = storage(text, "storage.box");
+    let expected = Expected {
+        lies: Lies::Mounted,
+        source: Some("jobs@box.example.org:/data".into()),
+        fstype: Some("fuse.sshfs".into()),
+        base: Some(UnitName::new("srv-box.mount")),
+    };
+    let asked = PathQ { path: "/srv/box".into(), bind: None, user: Some("worker".into()), write: Write::Never };
+    assert_eq!(base.paths, [HotPath { asked, expected: expected.clone() }]);
+    let jobs = storage(text, "storage.jobs");
+    let asked = ManifestQ {
+        file: "/etc/example/hot-paths".into(),
+        roots: vec!["/srv/jobs".into()],
+        user: Some("worker".into()),
+        write: Write::Canary,
+    };
+    let expected = Expected { source: None, base: None, ..expected };
+    assert_eq!(jobs.manifest, Some(Manifest { asked, expected }));
+    let disk = Disk { path: "/".into(), used: 90, inodes: 90, full_within: Ms::hours(24) };
+    assert_eq!((jobs.disks, jobs.paths), (vec![disk], vec![]));
+}
+
+#[test]
+fn a_folder_below_a_mount() {
+    let spec = storage("[[storage.x.paths]]\npath = \"/srv/box/7\"\nbelow = \"/srv/box\"", "storage.x");
+    assert_eq!(spec.paths[0].expected.lies, Lies::Below("/srv/box".into()));
+}
+
+const HOT: &str = "[[storage.x.paths]]\npath = \"/srv/hot\"\n";
+
+#[test]
+fn refusals() {
+    let table: [(String, &str); 13] = [
+        (
+            "[storage.x]\ninterval = \"60s\"".into(),
+            "1:10 [storage.x] watches nothing | add [[storage.x.paths]], [storage.x.manifest] or [[storage.x.disks]]",
+        ),
+        ("[[storage.x.paths]]\nsource = \"a\"".into(), "1:11 [storage.x.paths] has no `path` | add path = "),
+        ("[[storage.x.paths]]\npath = \"srv\"".into(), "2:8 `srv` is not an absolute path |"),
+        ("[[storage.x.paths]]\npath = \"/srv/../etc\"".into(), "2:8 `/srv/../etc` contains .. |"),
+        (
+            format!("[storage.x]\nroots = [\"/srv/jobs\"]\n{HOT}"),
+            "4:8 `/srv/hot` lies outside `roots` | a watch touches nothing outside its roots",
+        ),
+        (format!("{HOT}{HOT}"), "4:8 `/srv/hot` belongs to [storage.x] already | one watch judges a path"),
+        (
+            format!("{HOT}{}", HOT.replace(".x.", ".y.")),
+            "4:8 `/srv/hot` belongs to [storage.x] already | one watch judges a path",
+        ),
+        (
+            format!("{HOT}[[storage.x.paths]]\npath = \"/srv/hot/in\""),
+            "4:8 `/srv/hot/in` is a mount point within `/srv/hot` | watch it in a watch of its own",
+        ),
+        (format!("{HOT}below = \"/srv/other\""), "3:9 `/srv/hot` does not lie below `/srv/other` |"),
+        (format!("{HOT}below = \"/srv\"\nbind = \"/a\""), "4:8 what is bound to a path makes it a mount point |"),
+        (format!("{HOT}write = \"canari\""), "3:9 `canari` is no way of trying | did you mean `canary`?"),
+        (
+            "[storage.x.manifest]\nfile = \"/etc/hot\"".into(),
+            "1:12 a manifest without `roots` could name any path of this host | add roots",
+        ),
+        ("[[storage.x.disks]]\npath = \"/\"\nused = 0".into(), "3:8 `used` is out of range: `0` | from 1 to 100"),
+    ];
+    for (text, want) in table {
+        let said: Vec<String> = bad(&text).errors.iter().map(line).collect();
+        assert!(said.len() == 1 && said[0].starts_with(want), "{text}\n{said:#?}");
+    }
+}
+
+#[test]
+fn disks_twice() {
+    let text = "[[storage.x.disks]]\npath = \"/\"\n[[storage.x.disks]]\npath = \"//\"";
+    let said: Vec<String> = bad(text).errors.iter().map(line).collect();
+    assert_eq!(said, ["4:8 this disk is declared twice | keep one of them"]);
+}

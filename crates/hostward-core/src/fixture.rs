@@ -1,0 +1,142 @@
+//! What the stages' own tests begin with: a moment, a policy of services, a world that knows nothing, a plan of one restart.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::ask::{Active, Load, PythonQ, UnitReading};
+use crate::graph::Graph;
+use crate::hold::Storm;
+use crate::id::{Resource, Rung, TargetId, UnitName, WatchId};
+use crate::judge::{Aspect, Code, Confirm, Reason, Seen, Target, Verdict};
+use crate::ledger::State;
+use crate::plan::{Act, Check, Heal, OnCrash, OnFail, Plan, Proof, Step, Want};
+use crate::policy::{Brakes, Mode, Policy, Watch};
+use crate::starvation::Starvation;
+use crate::time::{Ms, Now};
+use crate::watch::{Spec, baseline, service};
+use crate::world::{Live, Start, World};
+
+pub(crate) const BRAKES: Brakes =
+    Brakes { cooldown: Ms::secs(60), plateau: Ms::mins(30), per_hour: 3, per_day: 6, soak: Ms::mins(5) };
+
+pub(crate) fn at(up: Ms) -> Now {
+    Now { boot: 1, up, wall: Ms::hours(1000) + up }
+}
+
+pub(crate) fn watch(name: &str) -> WatchId {
+    WatchId::new(format!("service.{name}"))
+}
+
+pub(crate) fn target(name: &str) -> TargetId {
+    TargetId::new(watch(name), format!("{name}.service"))
+}
+
+pub(crate) fn service(name: &str) -> Watch {
+    let spec = service::Spec::new(UnitName::new(format!("{name}.service")));
+    Watch {
+        app: None,
+        mode: Mode::Act,
+        sentinel: None,
+        compat: None,
+        brakes: BRAKES,
+        needs: Vec::new(),
+        reach: None,
+        spec: Spec::Service(spec),
+    }
+}
+
+/// An environment that nobody may rebuild.
+pub(crate) fn baseline() -> Spec {
+    Spec::Baseline(baseline::Spec {
+        python: PythonQ { venv: "/srv/venv".into(), wants: Vec::new(), tree: None },
+        interval: Ms::mins(5),
+        quiet: Ms::secs(60),
+        urgent_quiet: Ms::secs(20),
+        reconcile: None,
+    })
+}
+
+/// Services of these names, none of which was looked at.
+pub(crate) fn world(now: Now, names: &[&str]) -> World {
+    let watches = names.iter().map(|name| (watch(name), service(name))).collect();
+    let policy = Policy { watches, ..Policy::default() };
+    World {
+        now,
+        rejected: None,
+        config_error: None,
+        start: Start::Normal,
+        state: State::default(),
+        ledger_bad: None,
+        live: policy.watches.iter().map(|(id, watch)| (id.clone(), Live::new(watch))).collect(),
+        graph: Graph::of(&policy),
+        policy: Arc::new(policy),
+        starvation: Starvation::default(),
+        storm: Storm::default(),
+        ill: BTreeSet::new(),
+    }
+}
+
+/// It is judged down since this moment, and was looked at then.
+pub(crate) fn falls(world: &mut World, id: &TargetId, since: Now) {
+    let reason = Reason::new(Code::Failed, "it failed");
+    let mut aspect = Aspect::new(since);
+    aspect.look(since, Some(Seen::Down(reason.clone())), Confirm::AT_ONCE, false);
+    let mut fallen = Target::new(since);
+    fallen.aspects.insert(0, aspect);
+    fallen.verdict = Verdict::Down(reason);
+    if let Some(live) = world.live.get_mut(&id.watch) {
+        live.targets.insert(id.key.clone(), fallen);
+    }
+    world.reckon(&id.watch);
+}
+
+/// Restarts the unit of that name.
+pub(crate) fn plan(name: &str) -> Plan {
+    let unit = UnitName::new(format!("{name}.service"));
+    let check = Check::Fact(Arc::new(crate::ask::Question::Unit(unit.clone())), Want::StartedSince);
+    let proof = Proof { checks: vec![check], passes: 1, every: Ms(500), within: Ms::secs(30), soak: Ms::ZERO };
+    let rung = Rung::new("restart");
+    Plan {
+        watch: watch(name),
+        rung: rung.clone(),
+        heals: vec![Heal { target: target(name), rung, reason: "failed".into() }],
+        touches: vec![Resource::Unit(unit.clone())],
+        cost: 1,
+        basis: Vec::new(),
+        why: "it is down".into(),
+        steps: vec![Step {
+            act: Some(Act::Restart(unit)),
+            deadline: Ms::secs(90),
+            proof: Some(proof),
+            crash: OnCrash::Again,
+            back: None,
+            fail: OnFail::Unwind,
+        }],
+    }
+}
+
+/// A unit that runs since it was started at this moment.
+pub(crate) fn runs(started: Ms) -> UnitReading {
+    UnitReading {
+        load: Load::Loaded,
+        active: Active::Active,
+        sub: "running".into(),
+        result: "success".into(),
+        restarts: 0,
+        invocation: "1".into(),
+        job: None,
+        wanted: true,
+        disabled: false,
+        condition: true,
+        needs_reload: false,
+        restart_every: None,
+        main_pid: Some(100),
+        main_started: started,
+        main_exited: Ms::ZERO,
+        main_end: "".into(),
+        active_since: started,
+        starting_since: started,
+        stop_timeout: Ms::secs(90),
+        needs: Vec::new(),
+    }
+}
