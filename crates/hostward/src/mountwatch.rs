@@ -15,6 +15,7 @@ const CALM: Duration = Duration::from_secs(1);
 
 /// The error says why there will be no hints.
 pub(crate) fn start(events: mpsc::Sender<Event>) -> std::io::Result<()> {
+    #[expect(deprecated, reason = "its replacement is unsafe, and a file of ours alone is all that it could ask for")]
     let mountinfo = AsyncFd::with_interest(File::open(OF_PID_1)?, Interest::PRIORITY)?;
     tokio::spawn(async move {
         while let Ok(mut ready) = mountinfo.ready(Interest::PRIORITY).await {

@@ -55,7 +55,7 @@ pub struct Manifest {
     pub expected: Expected,
 }
 
-/// Paths of one watch, those of its manifest included: each is a target that is judged, shown and exported.
+/// Paths that a watch declares, and as many that its manifest names: each is judged, shown and exported.
 pub const PATHS_MAX: usize = 1000;
 /// While something is wrong: a mount that is stuck costs no child at all, one that is stale answers at once.
 const CONFIRM_EVERY: Ms = Ms::secs(15);

@@ -126,10 +126,10 @@ fn read_only(seen: &PathReading, write: Write) -> Option<Reason> {
     let mounted = seen.on.as_ref().filter(|on| write != Write::Never && on.read_only);
     match (&seen.look, mounted) {
         (Look::Failed { call, errno: EROFS, why }, _) => {
-            Some(Reason::new(Code::ReadOnly, format!("{call}: {why}{}", of(seen))))
+            Some(Reason::new(Code::Readonly, format!("{call}: {why}{}", of(seen))))
         }
         (Look::Answered(_) | Look::Failed { call: Call::Access | Call::Write, .. }, Some(on)) => {
-            Some(Reason::new(Code::ReadOnly, format!("{} is mounted read-only", named(on))))
+            Some(Reason::new(Code::Readonly, format!("{} is mounted read-only", named(on))))
         }
         _ => None,
     }
