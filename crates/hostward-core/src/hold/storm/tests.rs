@@ -1,10 +1,13 @@
 //! Who falls together, and when the first of them may be tried.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::fixture::{self, at, falls, plan, target};
 use crate::id::RunId;
 use crate::ledger::Origin;
 use crate::run::OpenRun;
+use crate::watch::{Spec, storage};
 
 const NOW: Ms = Ms::hours(100);
 
@@ -63,6 +66,30 @@ fn only_causes_that_are_down_count() {
     assert_eq!(Storm::of(&risen), Storm::default());
     assert_eq!(before.changed(&Storm::default()), ["a", "b", "c"].map(target));
     assert!(before.changed(&before).is_empty());
+}
+
+/// The paths of one mount go down together: that is one cause, whatever their number.
+#[test]
+fn many_targets_of_one_watch_are_one_cause() {
+    let mut world = fallen(&[("a", 3), ("b", 2)]);
+    let one = target("a");
+    let (down, brake) = (world.live[&one.watch].targets[&one.key].clone(), world.state.targets[&one].clone());
+    let spec = storage::Spec {
+        paths: Vec::new(),
+        manifest: None,
+        disks: Vec::new(),
+        interval: Ms::secs(60),
+        deadline: Ms::secs(10),
+        confirm_runs: 2,
+        confirm_age: Ms::secs(120),
+    };
+    let policy = Arc::make_mut(&mut world.policy);
+    policy.watches.get_mut(&one.watch).expect("it is declared").spec = Spec::Storage(spec);
+    for key in ["/srv/1", "/srv/2", "/srv/3"] {
+        world.live.get_mut(&one.watch).expect("it is watched").targets.insert(key.into(), down.clone());
+        world.state.targets.insert(TargetId::new(one.watch.clone(), key), brake.clone());
+    }
+    assert_eq!(Storm::of(&world), Storm::default());
 }
 
 /// Two minutes after the last, ten after the first at most; then one at a time.
