@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::ask::{Active, Load, UnitReading};
+use crate::ask::{Active, Load, PythonQ, UnitReading};
 use crate::graph::Graph;
 use crate::hold::Storm;
 use crate::id::{Resource, Rung, TargetId, UnitName, WatchId};
@@ -13,7 +13,7 @@ use crate::plan::{Act, Check, Heal, OnCrash, OnFail, Plan, Proof, Step, Want};
 use crate::policy::{Brakes, Mode, Policy, Watch};
 use crate::starvation::Starvation;
 use crate::time::{Ms, Now};
-use crate::watch::{Spec, service};
+use crate::watch::{Spec, baseline, service};
 use crate::world::{Live, Start, World};
 
 pub(crate) const BRAKES: Brakes =
@@ -55,6 +55,17 @@ pub(crate) fn service(name: &str) -> Watch {
         reach: None,
         spec: Spec::Service(spec),
     }
+}
+
+/// An environment that nobody may rebuild.
+pub(crate) fn baseline() -> Spec {
+    Spec::Baseline(baseline::Spec {
+        python: PythonQ { venv: "/srv/venv".into(), wants: Vec::new(), tree: None },
+        interval: Ms::mins(5),
+        quiet: Ms::secs(60),
+        urgent_quiet: Ms::secs(20),
+        reconcile: None,
+    })
 }
 
 /// Services of these names, none of which was looked at.

@@ -71,8 +71,10 @@ mod tests {
         Now { boot: 1, up, wall: Ms::hours(1) + up }
     }
 
-    /// How late our timers were, and when.
-    fn noted(lags: &[(Ms, Ms)]) -> Starvation {
+    /// When, and how late our timers were.
+    type Lags<'a> = &'a [(Ms, Ms)];
+
+    fn noted(lags: Lags) -> Starvation {
         let mut starvation = Starvation::default();
         for (up, late) in lags {
             starvation.note(at(*up), Lag { late: *late, echo: None });
@@ -83,7 +85,7 @@ mod tests {
     #[test]
     fn who_was_late_within_the_minute_is_starved() {
         let (now, worst) = (Ms::secs(100), Ms(900));
-        let table: [(&[(Ms, Ms)], Option<(Ms, Ms)>); 6] = [
+        let table: [(Lags, Option<(Ms, Ms)>); 6] = [
             (&[], None),
             (&[(now, Ms(249))], None),
             (&[(now, STARVED)], Some((STARVED, Ms::secs(160)))),
@@ -119,7 +121,9 @@ mod tests {
     fn the_old_and_the_many_are_forgotten() {
         let kept = |every: Ms| {
             let mut starvation = Starvation::default();
-            (0..200).for_each(|n| starvation.note(at(every * n), Lag { late: Ms(1), echo: None }));
+            for n in 0..200 {
+                starvation.note(at(every * n), Lag { late: Ms(1), echo: None });
+            }
             starvation.lags.len()
         };
         assert_eq!([Ms(10), Ms::secs(1), Ms::secs(20), Ms::secs(60)].map(kept), [KEPT, 60, 3, 1]);

@@ -243,3 +243,6 @@ impl Spec {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

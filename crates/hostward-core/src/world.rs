@@ -276,3 +276,6 @@ impl Live {
         (self.gate, self.lock) = (None, LockSeen::NotYet);
     }
 }
+
+#[cfg(test)]
+mod tests;

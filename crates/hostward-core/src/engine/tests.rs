@@ -10,6 +10,8 @@ mod notify;
 mod orders;
 mod parts;
 mod policy;
+mod quiesce;
+mod reckoning;
 mod replay;
 mod s1;
 mod world;

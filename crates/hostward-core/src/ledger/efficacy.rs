@@ -89,7 +89,9 @@ mod tests {
     fn the_middle_of_the_last_spans_is_their_median() {
         let median = |secs: &[u64]| {
             let mut tally = Tally::default();
-            secs.iter().for_each(|secs| tally.add(Ms::secs(*secs)));
+            for secs in secs {
+                tally.add(Ms::secs(*secs));
+            }
             (tally.count, tally.median())
         };
         assert_eq!(median(&[]), (0, None));

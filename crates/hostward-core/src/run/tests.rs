@@ -87,23 +87,23 @@ fn a_give_back_falls_due_when_it_says() {
     let proved = || Next::Close(Closing::Proved);
     let (begin, due) = (Next::Begin, || Next::Back(vec![0]));
     let done = StepEnd::Done;
-    let table: [(When, &[StepEnd], Next); 12] = [
-        (When::Last, &[done.clone()], begin(1)),
-        (When::Last, &[unproved()], due()),
-        (When::Last, &[done.clone(), done.clone(), done.clone()], due()),
-        (When::Last, &[held.clone()], Next::Close(Closing::Held { step: 0, holds: Vec::new() })),
-        (When::After(0), &[done.clone()], due()),
-        (When::After(1), &[done.clone()], begin(1)),
-        (When::After(1), &[done.clone(), done.clone()], due()),
-        (When::After(2), &[done.clone(), unproved()], due()),
-        (When::Failed, &[done.clone()], begin(1)),
-        (When::Failed, &[done.clone(), unproved()], due()),
-        (When::Failed, &[done.clone(), held], due()),
-        (When::Failed, &[done.clone(), done.clone(), done], proved()),
+    let table: [(When, Vec<StepEnd>, Next); 12] = [
+        (When::Last, vec![done.clone()], begin(1)),
+        (When::Last, vec![unproved()], due()),
+        (When::Last, vec![done.clone(), done.clone(), done.clone()], due()),
+        (When::Last, vec![held.clone()], Next::Close(Closing::Held { step: 0, holds: Vec::new() })),
+        (When::After(0), vec![done.clone()], due()),
+        (When::After(1), vec![done.clone()], begin(1)),
+        (When::After(1), vec![done.clone(), done.clone()], due()),
+        (When::After(2), vec![done.clone(), unproved()], due()),
+        (When::Failed, vec![done.clone()], begin(1)),
+        (When::Failed, vec![done.clone(), unproved()], due()),
+        (When::Failed, vec![done.clone(), held], due()),
+        (When::Failed, vec![done.clone(), done.clone(), done], proved()),
     ];
     for (when, ends, next) in table {
         let mut run = run(vec![step(Some((when, 0))), step(None), step(None)]);
-        went(&mut run, ends);
+        went(&mut run, &ends);
         assert_eq!(run.next(), next, "{when:?} after {ends:?}");
     }
 }
@@ -181,7 +181,9 @@ fn an_operator_waives_what_goes_on_failing() {
     for (ends, under_way, waived) in table {
         let mut run = run(vec![step(Some((When::Last, 0)))]);
         went(&mut run, &[unproved()]);
-        ends.iter().for_each(|end| gave_back(&mut run, 0, end.clone()));
+        for end in ends {
+            gave_back(&mut run, 0, end.clone());
+        }
         if under_way {
             assert!(run.returning(0, AT).is_some());
         }

@@ -7,7 +7,9 @@ use crate::ledger::Origin;
 
 const NOW: Ms = Ms::hours(100);
 
-fn judged(verdicts: &[(&str, Verdict)]) -> WatchView {
+type Judged<'a> = &'a [(&'a str, Verdict)];
+
+fn judged(verdicts: Judged) -> WatchView {
     let mut world = fixture::world(at(NOW), &["s"]);
     for (key, verdict) in verdicts {
         let judged = Target { verdict: verdict.clone(), ..Target::new(at(NOW)) };
@@ -22,7 +24,7 @@ fn judged(verdicts: &[(&str, Verdict)]) -> WatchView {
 fn a_watch_is_up_when_all_that_it_keeps_is() {
     let down = || Verdict::Down(Reason::new(crate::judge::Code::Failed, "it"));
     let (unit, unknown) = ("s.service", Verdict::Unknown(Fault::Timeout));
-    let table: [(&[(&str, Verdict)], Option<bool>, bool); 6] = [
+    let table: [(Judged, Option<bool>, bool); 6] = [
         (&[], None, false),
         (&[(unit, Verdict::Up)], Some(true), false),
         (&[(unit, down())], Some(false), false),

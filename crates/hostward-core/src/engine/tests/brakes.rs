@@ -210,3 +210,24 @@ fn reasons_that_take_turns_are_recorded_once_a_minute() {
     assert!((4..=6).contains(&turned), "{turned} in five minutes");
     world.finish();
 }
+
+/// A hold that says when it lifts is looked at again at that very moment.
+#[test]
+fn what_lifts_at_a_moment_is_acted_upon_at_that_moment() {
+    let mut world = silent(Http::Well);
+    world.host.deaf = true;
+    world.host.fail();
+    assert!(world.run_until(Ms::mins(5), |world| !world.closings().is_empty()));
+    world.host.deaf = false;
+    assert!(world.run_until(Ms::secs(10), |world| world.holds(&api()) == [Hold::Cooldown]));
+    let view = world.view();
+    let lift = view.watches[0].targets[0].holds[0].lift.clone();
+    let crate::hold::Lift::At(lift) = lift else { panic!("{lift:?}") };
+    assert!(world.run_until(Ms::mins(5), |world| world.count(|b| matches!(b, Body::Opened { .. })) == 2));
+    assert!(
+        world.now.up >= lift && world.now.up.saturating_sub(lift) < Ms(20),
+        "{} after",
+        world.now.up.saturating_sub(lift)
+    );
+    world.finish();
+}

@@ -354,3 +354,64 @@ fn the_last_stop_is_the_one_that_is_respected() {
     assert!(world.run_until(Ms::mins(3), |w| !w.performed.is_empty()), "and no longer");
     world.finish();
 }
+
+/// What concerns every watch is decided anew at once, and not at the next look.
+#[test]
+fn a_ledger_that_is_well_again_frees_at_once() {
+    let mut world = World::well(Ms::secs(5));
+    world.ledger_fails();
+    world.host.fail();
+    assert!(world.run_until(Ms::secs(30), |w| w.holds(&api()) == [Hold::LedgerUnwritable]));
+    world.run_for(Ms::secs(20));
+    let opened = |w: &World| w.count(|b| matches!(b, Body::Opened { .. }));
+    assert_eq!(opened(&world), 0);
+    world.ledger_heals();
+    assert!(world.run_until(Ms(20), |w| opened(w) == 1), "{:?}", world.holds(&api()));
+    world.finish();
+}
+
+/// Holds are recorded when they change, and at most every five seconds.
+#[test]
+fn a_hold_that_comes_and_goes_fills_no_ledger() {
+    let mut world = World::well(Ms::secs(5));
+    world.host.set_sentinel(HOST_SENTINEL, SentinelState::Absent);
+    world.host.fail();
+    assert!(world.run_until(Ms::secs(30), |w| w.holds(&api()) == [Hold::NoSentinel]));
+    let held = |w: &World| w.count(|b| matches!(b, Body::Held { target, .. } if *target == api()));
+    world.run_for(Ms::secs(20));
+    let first = held(&world);
+    world.run_for(Ms::mins(10));
+    assert_eq!(held(&world), first, "the same is said once");
+    for n in 0..30 {
+        let locks = [LockState::Held { pid: None, command: None, age: None }, LockState::Free];
+        world.host.lock = locks[n % 2].clone();
+        world.tell(Event::Hint(crate::engine::Hint::Gates));
+        world.run_for(Ms::secs(1));
+    }
+    let said = held(&world) - first;
+    assert!((3..=6).contains(&said), "{said} in half a minute");
+    world.finish();
+}
+
+/// A signal is worth a look at what it may mean, and at nothing else.
+#[test]
+fn a_hint_has_what_it_names_looked_at() {
+    use crate::ask::AskKey;
+    use crate::engine::Hint;
+    let (unit, gates) = (AskKey::Probe(api().watch, 0), [drift(), api()].map(|id| AskKey::Gate(id.watch)).to_vec());
+    let named = |name: &str| Hint::Unit(crate::id::UnitName::new(name));
+    let table = [
+        (Hint::Units, vec![unit.clone()]),
+        (Hint::Gates, gates),
+        (named(super::policy::UNIT), vec![unit]),
+        (named("other.service"), vec![]),
+    ];
+    for (hint, want) in table {
+        let mut world = World::well(Ms::secs(5));
+        world.run_for(Ms(1500));
+        world.asked.clear();
+        world.tell(Event::Hint(hint.clone()));
+        let asked: Vec<AskKey> = world.asked.iter().map(|(_, key)| key.clone()).collect();
+        assert_eq!(asked, want, "{hint:?}");
+    }
+}

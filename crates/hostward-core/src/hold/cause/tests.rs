@@ -14,7 +14,9 @@ const NOW: Ms = Ms::hours(100);
 fn fallen(ago: Ms) -> World {
     let mut world = fixture::world(at(NOW), &["api", "db", "other"]);
     world.graph.learn(&watch("api"), &[UnitName::new("db.service")]);
-    ["api", "db"].iter().for_each(|name| falls(&mut world, &target(name), at(NOW.saturating_sub(ago))));
+    for name in ["api", "db"] {
+        falls(&mut world, &target(name), at(NOW.saturating_sub(ago)));
+    }
     for live in world.live.values_mut() {
         let open = GateReading { sentinels: vec![SentinelState::Present], ..GateReading::default() };
         live.gate = Some((at(NOW), Ok(Reading::Gate(open))));

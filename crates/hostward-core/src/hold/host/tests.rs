@@ -34,10 +34,13 @@ fn running(world: &mut World, plan: Plan) {
     world.state.runs.insert(id, OpenRun::new(plan, Origin::Daemon, at(NOW)));
 }
 
+/// So long ago, so much.
+type Charges<'a> = &'a [(Ms, u32)];
+
 /// Twelve an hour: what was charged within it, and the plan's own cost.
 #[test]
 fn a_budget_is_spent_within_its_window_and_freed_by_the_oldest_charges() {
-    let table: [(&[(Ms, u32)], u32, Option<Lift>); 7] = [
+    let table: [(Charges, u32, Option<Lift>); 7] = [
         (&[(Ms::mins(59), 5), (Ms::mins(30), 6)], 1, None),
         (&[(Ms::mins(59), 5), (Ms::mins(30), 7)], 1, until(Ms::mins(1))),
         (&[(Ms::mins(60), 5), (Ms::mins(30), 7)], 5, None),
@@ -63,7 +66,9 @@ fn two_plans_run_together_when_they_touch_nothing_in_common() {
     let of_app = || Plan { touches: vec![app()], ..plan("b") };
     let claimed = |plans: Vec<Plan>, in_app: bool| {
         let mut world = world();
-        plans.into_iter().for_each(|plan| running(&mut world, plan));
+        for plan in plans {
+            running(&mut world, plan);
+        }
         if in_app {
             let policy = std::sync::Arc::make_mut(&mut world.policy);
             policy.watches.values_mut().for_each(|watch| watch.app = Some(AppName::new("shop")));

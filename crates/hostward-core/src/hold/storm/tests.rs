@@ -8,8 +8,10 @@ use crate::run::OpenRun;
 
 const NOW: Ms = Ms::hours(100);
 
-/// Each fell so many seconds before now.
-fn fallen(ago: &[(&str, u64)]) -> World {
+/// Who fell, and how many seconds before now.
+type Falls<'a> = &'a [(&'a str, u64)];
+
+fn fallen(ago: Falls) -> World {
     let names: Vec<&str> = ago.iter().map(|(name, _)| *name).collect();
     let mut world = fixture::world(at(NOW), &names);
     for (name, secs) in ago {
@@ -34,7 +36,7 @@ fn lift(world: &World, name: &str) -> Option<Lift> {
 
 #[test]
 fn three_that_fall_within_half_a_minute_of_each_other_are_a_storm() {
-    let table: [(&[(&str, u64)], &[&str]); 6] = [
+    let table: [(Falls, &[&str]); 6] = [
         (&[("a", 70), ("b", 40), ("c", 10)], &["a", "b", "c"]),
         (&[("a", 71), ("b", 40), ("c", 10)], &[]),
         (&[("a", 20), ("b", 10)], &[]),

@@ -5,10 +5,8 @@ use crate::fixture::{self, at, falls, runs, target, watch};
 use crate::starvation::Lag;
 
 fn spec() -> Spec {
-    match fixture::service("s").spec {
-        crate::watch::Spec::Service(spec) => spec,
-        other => unreachable!("{other:?}"),
-    }
+    let crate::watch::Spec::Service(spec) = fixture::service("s").spec else { unreachable!() };
+    spec
 }
 
 /// Seen so many seconds after the boot.
@@ -16,7 +14,9 @@ type Look = (u64, UnitReading);
 
 fn seen(looks: &[Look]) -> Memo {
     let mut memo = Memo::default();
-    looks.iter().for_each(|(secs, unit)| drop(memo.remember(at(Ms::secs(*secs)), unit)));
+    for (secs, unit) in looks {
+        memo.remember(at(Ms::secs(*secs)), unit);
+    }
     memo
 }
 
@@ -73,13 +73,16 @@ fn what_systemd_says_of_a_unit_is_judged() {
     assert_eq!((said(false), said(true)), (true, false));
 }
 
+/// When, and how many restarts systemd had counted.
+type Restarts<'a> = &'a [(u64, u32)];
+
 #[test]
 fn three_restarts_within_the_window_are_a_loop() {
-    let looks = |restarts: &[(u64, u32)]| -> Vec<Look> {
+    let looks = |restarts: Restarts| -> Vec<Look> {
         restarts.iter().map(|(secs, restarts)| (*secs, restarted(*restarts, *secs))).collect()
     };
     let looping = Some(Code::CrashLooping);
-    let table: [(&[(u64, u32)], u64, Option<Code>); 7] = [
+    let table: [(Restarts, u64, Option<Code>); 7] = [
         (&[(100, 0), (105, 1), (110, 2)], 110, None),
         (&[(100, 0), (105, 1), (110, 2), (115, 3)], 115, looping),
         (&[(100, 0), (105, 1), (110, 2), (115, 3)], 165, looping),
@@ -170,6 +173,9 @@ fn a_slow_start_makes_short_what_else_were_a_long_run() {
     }
 }
 
+/// What was looked at, and the fact that each look brought.
+type Story<'a> = (&'a str, &'a [UnitReading], &'a [Option<&'a str>]);
+
 /// Each end of a main process is told once, whether its end was seen or only the restart after it.
 #[test]
 fn an_end_is_a_fact_once() {
@@ -180,7 +186,7 @@ fn an_end_is_a_fact_once() {
     };
     let failed = |unit: UnitReading| UnitReading { active: Active::Failed, ..unit };
     let told = "main process exited 1";
-    let table: [(&str, &[UnitReading], &[Option<&str>]); 8] = [
+    let table: [Story; 8] = [
         ("it runs", &[restarted(0, 100), restarted(0, 100)], &[None, None]),
         ("before us", &[end("exit-code", 120), end("exit-code", 120)], &[None, None]),
         ("seen", &[restarted(0, 100), end("exit-code", 120), end("exit-code", 120)], &[None, Some(told), None]),
