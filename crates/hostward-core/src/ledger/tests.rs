@@ -313,12 +313,12 @@ fn a_pause_is_of_one_watch_or_of_all_and_ends() {
         reason: "it".into(),
     };
     let state = folded([paused(&own, 60), paused(&None, 4), paused(&other, 60), paused(&own, 90)]);
-    let pauses = |n, after| {
+    let spans = |n, after| {
         state.pauses_of(&target(n).watch, AT.plus(after)).map(|pause| pause.span.0 / 1000).collect::<Vec<_>>()
     };
-    assert_eq!((pauses(0, Ms(4_999)), pauses(1, Ms(4_999))), (vec![4, 90], vec![4, 60]));
-    assert_eq!((pauses(0, Ms::secs(5)), pauses(1, Ms::secs(5))), (vec![90], vec![60]));
-    assert_eq!((pauses(0, Ms::secs(93)), pauses(2, Ms::secs(5))), (vec![], vec![]));
+    assert_eq!((spans(0, Ms(4_999)), spans(1, Ms(4_999))), (vec![4, 90], vec![4, 60]));
+    assert_eq!((spans(0, Ms::secs(5)), spans(1, Ms::secs(5))), (vec![90], vec![60]));
+    assert_eq!((spans(0, Ms::secs(93)), spans(2, Ms::secs(5))), (vec![], vec![]));
     let state = folded([paused(&own, 60), paused(&other, 60), Body::Resumed { watch: own.clone() }]);
     assert_eq!(state.pauses.iter().map(|pause| &pause.watch).collect::<Vec<_>>(), [&other]);
 }

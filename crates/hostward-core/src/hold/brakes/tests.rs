@@ -28,16 +28,17 @@ fn failed(ago: &[Ms]) -> Brake {
     brake(ago.iter().map(|ago| attempt(*ago, Some(Settlement::NotCleared))))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "nothing may hold")]
 fn after(span: Ms) -> Option<Lift> {
     Some(Lift::At(NOW + span))
 }
 
 /// What holds the next attempt for this reason, and until when.
 fn lift(brake: &Brake, cost: u32, hold: Hold) -> Option<Lift> {
-    let mut held = Vec::new();
+    let mut found = Vec::new();
     let heal = Heal { target: target("s"), rung: rung(), reason: "failed".into() };
-    brakes(at(NOW), brake, &heal, BRAKES, cost, &mut held);
-    held.into_iter().find(|held| held.hold == hold).map(|held| held.lift)
+    brakes(at(NOW), brake, &heal, BRAKES, cost, &mut found);
+    found.into_iter().find(|held| held.hold == hold).map(|held| held.lift)
 }
 
 #[test]

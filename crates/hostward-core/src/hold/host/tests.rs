@@ -20,11 +20,12 @@ fn ago(span: Ms) -> Now {
 
 /// What holds a restart of `a`.
 fn held(world: &World, plan: &Plan, hold: Hold) -> Option<Lift> {
-    let mut held = Vec::new();
-    host(world, &target("a"), plan, &mut held);
-    held.into_iter().find(|held| held.hold == hold).map(|held| held.lift)
+    let mut found = Vec::new();
+    host(world, &target("a"), plan, &mut found);
+    found.into_iter().find(|held| held.hold == hold).map(|held| held.lift)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "nothing may hold")]
 fn until(span: Ms) -> Option<Lift> {
     Some(Lift::At(NOW + span))
 }
