@@ -89,9 +89,14 @@ impl<'a> Tiny<'a> {
         Ok(())
     }
 
+    /// Within a second, as its watch expects.
     pub fn answers(&self) -> Result<bool> {
-        let url = format!("http://127.0.0.1:{}/health", self.port);
-        Ok(self.sandbox.exec(["curl", "--silent", "--fail", "--max-time", "1", &url])?.status.success())
+        self.answers_within(1)
+    }
+
+    pub fn answers_within(&self, seconds: u32) -> Result<bool> {
+        let (url, seconds) = (format!("http://127.0.0.1:{}/health", self.port), seconds.to_string());
+        Ok(self.sandbox.exec(["curl", "--silent", "--fail", "--max-time", &seconds, &url])?.status.success())
     }
 
     pub fn wait_answers(&self, deadline: Duration) -> Result<Duration> {

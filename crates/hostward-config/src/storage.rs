@@ -22,6 +22,7 @@ pub(crate) const BRAKES: Brakes =
 /// Each is measured at each look, and a host has a handful.
 const DISKS_MAX: usize = 64;
 
+#[expect(clippy::unnecessary_wraps, reason = "as every kind is read; what is wrong with one has been said")]
 pub(crate) fn read(mut table: Reader<'_>, id: &WatchId, draft: &mut Draft) -> Option<Watch> {
     let common = common::read(&mut table, id, draft, BRAKES);
     let interval = table.or("interval", &scalar::PERIOD, Ms::secs(60));

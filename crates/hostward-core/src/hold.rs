@@ -269,9 +269,11 @@ fn evidence(world: &World, id: &TargetId, held: &mut Vec<Held>) {
     if target.suspect().is_none() {
         return;
     }
-    held.extend(unconfirmed(world, id, target));
+    let lacking = unconfirmed(world, id, target);
+    let sure = lacking.is_empty();
+    held.extend(lacking);
     if target.verdict.down().is_none() {
-        if !held.iter().any(|h| h.hold == Hold::Confirming || h.hold == Hold::Recovering) {
+        if sure {
             held.push(Held::new(Hold::Confirming, "not judged down", "down", Lift::Fact("the next look".into())));
         }
         return;

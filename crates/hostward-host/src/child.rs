@@ -3,9 +3,12 @@
 //! A process cannot exit while one of its threads hangs in a system call: therefore never a thread. The child is this
 //! binary with a hidden subcommand; at its deadline its whole group is killed, and its end is not awaited: a child in
 //! state D ends when the kernel lets it. Such a child is counted until it has ended, and its question is not asked again
-//! before that: a dead mount costs one process a question, never one a look. Rules: dependencies.md, "Mounts" and "Processes"; watches.md, "storage".
+//! before that: a dead mount costs one process a question, never one a look. Only the child that runs a check is asked to
+//! end first, and stays as long as anything of the check does: `exec.rs`. Rules: dependencies.md, "Mounts" and
+//! "Processes"; watches.md, "storage".
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
@@ -14,7 +17,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use hostward_core::ask::{Answer, ExecQ, Fault, Question, Reading};
 use hostward_core::time::Ms;
@@ -26,8 +29,14 @@ pub const SUBCOMMAND: &str = "__probe";
 
 /// A question with its inline requirements, and an answer with its hundred unmet ones, are far smaller.
 const MAX_MESSAGE: u64 = 1024 * 1024;
-/// A killed child whose end the kernel does not put off is gone within milliseconds.
+/// A supervisor's own deadline begins when it has started, and its end takes a moment.
 const GRACE: Duration = Duration::from_secs(1);
+/// A killed child whose end the kernel does not put off is gone within milliseconds. With [`GRACE`] it is less than the
+/// edge's patience, so that who hangs is known to before the same is asked again.
+const ENDS_WITHIN: Duration = Duration::from_millis(750);
+/// A supervisor that was asked to end and has not said for so long that it did what it can is stuck itself. It may also
+/// just not have run: then its check would live on unseen, so that this is long.
+const OBEYS_WITHIN: Duration = Duration::from_secs(30);
 /// Killed children that the kernel does not let go keep their memory, of about 1 MiB, within our own MemoryMax=.
 const ENDING_MAX: usize = 32;
 
@@ -48,9 +57,9 @@ impl Children {
         Ok(Children::new(std::env::current_exe()?))
     }
 
-    /// Asks one. After `deadline`, and a second more for its child to end, the answer is `Fault::Timeout`.
+    /// Asks one. After `deadline`, and a moment more for its child to end, the answer is `Fault::Timeout`.
     ///
-    /// Cancel-safe: dropped, it kills the child's group.
+    /// Cancel-safe: dropped, it ends the child's group.
     pub async fn ask(&self, question: &Question, deadline: Duration) -> Answer {
         let message = serde_json::to_vec(question)
             .map_err(|e| Fault::Probe(format!("write the question as JSON: {e}").into()))?;
@@ -63,7 +72,7 @@ impl Children {
                 format!("{ENDING_MAX} killed children hang in the kernel: none is started").into(),
             ));
         }
-        let mut group = Group::spawn(self, message)?;
+        let mut group = Group::spawn(self, Ended::of(question), message)?;
         let answer = tokio::time::timeout(deadline, group.converse()).await;
         // Also when it answered: one that is about to end must not be taken for one that hangs, should the same be asked
         // again at once.
@@ -74,13 +83,13 @@ impl Children {
     /// Runs one of the operator's own checks, below a child that kills all of it at the deadline. The child itself has a
     /// second more for that.
     ///
-    /// Cancel-safe: dropped, it kills the child, and the kernel kills the check with it.
+    /// Cancel-safe: dropped, it makes the child kill the check, as it does should this process die.
     pub async fn run(&self, q: &ExecQ, deadline: Duration) -> Answer {
         let timeout = Ms(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
         self.ask(&Question::Exec(ExecQ { timeout, ..q.clone() }), deadline + GRACE).await
     }
 
-    /// Children that were killed and have not ended: each hangs in a system call.
+    /// Children that were to end and have not: each hangs in a system call, or something of its check does.
     pub fn ending(&self) -> usize {
         self.ending.count()
     }
@@ -129,8 +138,14 @@ impl Drop for Hung {
 
 /// The child's side: reads a question from standard input, writes its answer to standard output.
 pub fn answer_stdin() -> ExitCode {
-    match answer(&mut std::io::stdin().lock(), &mut std::io::stdout().lock()) {
+    let answered = answer(&mut std::io::stdin().lock(), &mut std::io::stdout().lock());
+    // Its end is the end of the answer.
+    let closed = fs::File::open("/dev/null").and_then(|null| Ok(rustix::stdio::dup2_stdout(null)?));
+    exec::outlast();
+    match answered.and(closed) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever asked has given up, and knows.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
         Err(e) => {
             // The parent's standard error is the journal; the parent itself only sees that there was no answer.
             let _ = writeln!(std::io::stderr(), "hostward {SUBCOMMAND}: {e}");
@@ -140,7 +155,9 @@ pub fn answer_stdin() -> ExitCode {
 }
 
 fn answer(input: &mut dyn Read, output: &mut dyn Write) -> std::io::Result<()> {
-    let question: Question = serde_json::from_reader(input.take(MAX_MESSAGE))?;
+    // Not to the end of the input, which stays open as long as somebody waits for a check.
+    let mut questions = serde_json::Deserializer::from_reader(input.take(MAX_MESSAGE)).into_iter::<Question>();
+    let question = questions.next().ok_or(std::io::ErrorKind::UnexpectedEof)??;
     let answer: Answer = match &question {
         Question::Python(q) => python::read(q),
         Question::Gate(q) => gate::read(q).map(Reading::Gate),
@@ -154,19 +171,38 @@ fn answer(input: &mut dyn Read, output: &mut dyn Write) -> std::io::Result<()> {
     output.flush()
 }
 
-/// A child and everything it started. Dropped, it is killed, and reaped in the background.
+/// How a child is made to end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// Its whole group, at once.
+    Killed,
+    /// What it supervises is in sessions of their own, which only it knows: its input is closed.
+    Asked,
+}
+
+impl Ended {
+    fn of(question: &Question) -> Ended {
+        if matches!(question, Question::Exec(_)) { Ended::Asked } else { Ended::Killed }
+    }
+}
+
+/// A child and everything it started. Dropped, it is made to end, and reaped in the background.
 struct Group {
     child: Option<Child>,
+    by: Ended,
+    stdin: Option<ChildStdin>,
+    /// A supervisor closes it when it has killed what it could: also without an answer, or with nobody who reads it.
+    stdout: Option<ChildStdout>,
     message: Vec<u8>,
     ending: Ending,
-    /// It was killed, and had its time to end.
+    /// It was made to end, and had its time.
     hangs: bool,
 }
 
 impl Group {
-    fn spawn(children: &Children, message: Vec<u8>) -> Result<Group, Fault> {
+    fn spawn(children: &Children, by: Ended, message: Vec<u8>) -> Result<Group, Fault> {
         let program = &children.program;
-        let child = Command::new(program)
+        let mut child = Command::new(program)
             .arg(SUBCOMMAND)
             .process_group(0)
             // Nothing that it looks up depends on the daemon's environment, which may hold credentials.
@@ -176,19 +212,23 @@ impl Group {
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|e| Fault::Probe(format!("start '{} {SUBCOMMAND}': {e}", program.display()).into()))?;
-        Ok(Group { child: Some(child), message, ending: children.ending.clone(), hangs: false })
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let ending = children.ending.clone();
+        Ok(Group { child: Some(child), by, stdin, stdout, message, ending, hangs: false })
     }
 
     async fn converse(&mut self) -> Answer {
-        let message = &self.message;
-        let Some(child) = &mut self.child else { return Err(Fault::Probe("the child has ended".into())) };
-        let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(Fault::Probe("the child has no pipes".into()));
+        let Group { child: Some(child), stdin, stdout: Some(stdout), message, by, .. } = self else {
+            return Err(Fault::Probe("the child has ended, or has no pipes".into()));
         };
         let ask = async {
-            // A child that ends without reading says so by not answering.
-            let _ = stdin.write_all(message).await;
-            drop(stdin);
+            if let Some(stdin) = stdin {
+                // A child that ends without reading says so by not answering.
+                let _ = stdin.write_all(message).await;
+            }
+            if *by == Ended::Killed {
+                *stdin = None;
+            }
         };
         let mut said = Vec::new();
         let mut bounded = stdout.take(MAX_MESSAGE + 1);
@@ -210,43 +250,57 @@ impl Group {
 }
 
 impl Group {
-    /// Kills it and waits a little for its end, so that only a child that hangs is counted as such.
+    /// Makes it end and waits a little for that, so that only a child that hangs is counted as such.
     async fn end(&mut self) {
-        self.kill();
+        self.begin_end();
         if let Some(child) = &mut self.child {
-            self.hangs = tokio::time::timeout(GRACE, child.wait()).await.is_err();
+            self.hangs = tokio::time::timeout(ENDS_WITHIN, child.wait()).await.is_err();
         }
     }
 
-    fn kill(&self) -> bool {
-        self.child.as_ref().is_some_and(kill_group)
+    fn begin_end(&mut self) {
+        self.stdin = None;
+        if let (Ended::Killed, Some(child)) = (self.by, &self.child) {
+            kill_group(child);
+        }
     }
 }
 
-/// Kills a child that leads a process group, and everybody in it. False: it was reaped, and its group's number may be
+/// Kills a child that leads a process group, and everybody in it, unless it was reaped: its group's number may be
 /// somebody else's by now.
-pub(crate) fn kill_group(leader: &Child) -> bool {
+pub(crate) fn kill_group(leader: &Child) {
     let id = leader.id().and_then(|id| i32::try_from(id).ok());
-    let Some(pid) = id.and_then(Pid::from_raw) else { return false };
+    let Some(pid) = id.and_then(Pid::from_raw) else { return };
     // ESRCH: everybody has ended already.
     let _ = kill_process_group(pid, Signal::KILL);
-    true
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if !self.kill() {
-            return;
-        }
-        let Some(mut child) = self.child.take() else { return };
+        self.begin_end();
+        // Without an id it was reaped.
+        let Some(mut child) = self.child.take().filter(|child| child.id().is_some()) else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (ending, message, hangs) = (self.ending.clone(), std::mem::take(&mut self.message), self.hangs);
+        let (ending, message) = (self.ending.clone(), std::mem::take(&mut self.message));
+        // Counted before the same can be asked again.
+        let hung = self.hangs.then(|| ending.enter(message.clone()));
+        let supervisor = self.stdout.take().filter(|_| self.by == Ended::Asked);
         runtime.spawn(async move {
-            // Also a child that has answered comes here: it is about to end, and does not hang.
-            if !hangs && tokio::time::timeout(GRACE, child.wait()).await.is_ok() {
+            let _hung = if let Some(hung) = hung {
+                hung
+            } else if tokio::time::timeout(ENDS_WITHIN, child.wait()).await.is_ok() {
+                // A child that has answered comes here as well: it was about to end, and does not hang.
                 return;
+            } else {
+                ending.enter(message)
+            };
+            if let Some(mut said) = supervisor {
+                let mut nobody = tokio::io::sink();
+                let obeyed = tokio::io::copy(&mut said, &mut nobody);
+                if tokio::time::timeout(OBEYS_WITHIN, obeyed).await.is_err() {
+                    kill_group(&child);
+                }
             }
-            let _hung = ending.enter(message);
             let _ = child.wait().await;
         });
     }
@@ -254,10 +308,9 @@ impl Drop for Group {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::fs;
     use std::path::Path;
 
-    use hostward_core::ask::{GateQ, GateReading};
+    use hostward_core::ask::{ExecReading, GateQ, GateReading};
     use rustix::fs::{FileType, Mode, OFlags};
     use tempfile::TempDir;
 
@@ -400,6 +453,29 @@ pub(crate) mod tests {
             assert!(dropped.is_err(), "another child, which sleeps as well: {dropped:?}");
         }
         assert_eq!(children.ending(), 0, "a child that ends when it is killed is none that hangs");
+    }
+
+    /// As a real one does while something of its check hangs in the kernel: it has answered, and stays.
+    #[tokio::test]
+    async fn a_check_of_which_something_is_left_is_not_run_again_before_that_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let (begun, free) = (dir.path().join("begun"), dir.path().join("free"));
+        let reading = Reading::Exec(ExecReading::TimedOut { after: Ms(50), excerpt: "".into() });
+        let answer = serde_json::to_string(&Answer::Ok(reading.clone())).unwrap();
+        let stays = format!("exec >&-; while [ ! -e {} ]; do sleep 0.02; done", free.display());
+        let text = format!("echo >> {}; echo '{answer}'; {stays}", begun.display());
+        let children = Children::new(script(&dir, &text));
+        let check = ExecQ { run: vec!["/check".into()], user: None, timeout: Ms::ZERO };
+        assert_eq!(children.run(&check, LONG).await, Ok(reading.clone()));
+        for _ in 0..3 {
+            assert_eq!(children.run(&check, LONG).await, Err(Fault::Timeout));
+        }
+        assert_eq!((children.ending(), fs::read(&begun).unwrap().len()), (1, 1));
+        fs::write(&free, "").unwrap();
+        while children.ending() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(children.run(&check, LONG).await, Ok(reading));
     }
 
     #[test]

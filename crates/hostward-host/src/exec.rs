@@ -3,7 +3,9 @@
 //! Two processes of ours stand between the daemon and the command. The first supervises: it adopts whatever the command
 //! leaves (a child subreaper), reads its output, and at the deadline kills its session and every orphan that came to us,
 //! those included that made a session of their own. The second becomes the user and turns into the command; should the
-//! first be killed, the kernel kills it. Rules: dependencies.md, "Processes"; prctl(2).
+//! first be killed, the kernel kills it. So that nothing outlives its supervisor unseen, the first is asked to end, by
+//! closing its standard input, and ends when nothing that it started is left: what hangs in the kernel survives a SIGKILL.
+//! Rules: dependencies.md, "Processes"; prctl(2).
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
@@ -30,6 +32,8 @@ const MAX_OUTPUT: usize = 4096;
 const MAX_TEXT: usize = 200;
 /// Killed processes end within milliseconds, or hang in the kernel.
 const REAPED_WITHIN: Duration = Duration::from_millis(500);
+/// What hangs is looked after this often.
+const LOOKED_AFTER: Duration = Duration::from_millis(500);
 /// systemd.exec(5): what a unit has that sets none.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -51,7 +55,14 @@ pub(crate) fn run(q: &ExecQ) -> Answer {
     let child = command.spawn().map_err(|e| failed("start a check", e))?;
     // Its ends of the pipe are the child's alone from here on.
     drop(command);
-    watch(child, output, q.timeout.into()).map_err(|e| failed("watch a check", e))
+    watch(child, output, q.timeout.into()).map_err(|e| failed("watch a check", e))?
+}
+
+/// Returns when nothing is left of what [`run`] started: this process counts as one that has not ended until then.
+pub(crate) fn outlast() {
+    while kill_children() {
+        std::thread::sleep(LOOKED_AFTER);
+    }
 }
 
 fn executable(program: &str) -> Result<(), Fault> {
@@ -62,18 +73,21 @@ fn executable(program: &str) -> Result<(), Fault> {
     }
 }
 
-fn watch(mut child: Child, output: PipeReader, timeout: Duration) -> std::io::Result<Reading> {
+/// Within: why there is no reading.
+fn watch(mut child: Child, output: PipeReader, timeout: Duration) -> std::io::Result<Answer> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
     let ended = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
     rustix::io::ioctl_fionbio(&output, true)?;
     let (mut output, mut said) = (Some(output), Vec::new());
+    let asker = std::io::stdin();
     let until = Instant::now() + timeout;
-    let status = loop {
+    let end = loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            break None;
+            break End::Late;
         }
-        let mut waiting = vec![PollFd::new(&ended, PollFlags::IN)];
+        // Without an event of its own: only that its other end is closed.
+        let mut waiting = vec![PollFd::new(&asker, PollFlags::empty()), PollFd::new(&ended, PollFlags::IN)];
         waiting.extend(output.as_ref().map(|output| PollFd::from_borrowed_fd(output.as_fd(), PollFlags::IN)));
         let left = Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
@@ -83,19 +97,32 @@ fn watch(mut child: Child, output: PipeReader, timeout: Duration) -> std::io::Re
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
+        let given_up = !waiting[0].revents().is_empty();
         drain(&mut output, &mut said);
         if let Some(status) = child.try_wait()? {
-            break Some(status);
+            break End::Ended(status);
+        }
+        if given_up {
+            break End::GivenUp;
         }
     };
     kill_all(pid);
     drain(&mut output, &mut said);
     let excerpt = mask::text(&String::from_utf8_lossy(&said), MAX_TEXT);
     let after = hostward_core::time::Ms(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-    Ok(Reading::Exec(match status {
-        Some(status) => reading(status, excerpt),
-        None => ExecReading::TimedOut { after, excerpt },
-    }))
+    Ok(match end {
+        End::Ended(status) => Ok(Reading::Exec(reading(status, excerpt))),
+        End::Late => Ok(Reading::Exec(ExecReading::TimedOut { after, excerpt })),
+        // Before its time was over: nothing that the check did wrong.
+        End::GivenUp => Err(Fault::Timeout),
+    })
+}
+
+enum End {
+    Ended(ExitStatus),
+    Late,
+    /// Nobody waits for the answer any more.
+    GivenUp,
 }
 
 fn reading(status: ExitStatus, excerpt: hostward_core::id::Str) -> ExecReading {
@@ -131,20 +158,24 @@ fn kill_all(leader: Pid) {
     let until = Instant::now() + REAPED_WITHIN;
     // ESRCH: everybody has ended already, or it has not come so far as to make its session; then it is killed as our child.
     let _ = rustix::process::kill_process_group(leader, Signal::KILL);
-    loop {
-        match rustix::process::wait(WaitOptions::NOHANG) {
-            Err(_) => return,
-            Ok(Some(_)) => continue,
-            Ok(None) => {}
-        }
-        for pid in children() {
-            let _ = rustix::process::kill_process(pid, Signal::KILL);
-        }
-        if Instant::now() > until {
-            return;
-        }
+    while kill_children() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Reaps whoever has ended and kills the others. False: there is nobody.
+fn kill_children() -> bool {
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Err(_) => return false,
+            Ok(None) => break,
+        }
+    }
+    for pid in children() {
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+    }
+    true
 }
 
 /// Those whose parent is this process, by /proc.

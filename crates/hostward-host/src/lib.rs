@@ -3,15 +3,21 @@
 pub mod child;
 pub mod exec;
 mod files;
+mod flight;
 pub mod gate;
 pub mod http;
 pub mod ledger;
 pub mod mail;
 mod mask;
 pub mod mounts;
+mod names;
 pub mod paths;
 pub mod python;
 pub mod reach;
 pub mod secret;
 pub mod systemd;
 pub mod tcp;
+pub mod veil;
+
+/// Threads of the process that names, secrets and authorities may hold, each for as long as it hangs.
+pub const HANGING_THREADS: usize = names::PLACES + secret::PLACES + http::tls::PLACES;

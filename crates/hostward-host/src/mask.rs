@@ -10,7 +10,7 @@ use hostward_core::id::Str;
 /// What an operator needs to recognise a command; `ask.rs` promises it.
 pub(crate) const MAX_CHARS: usize = 200;
 
-const MASK: &str = "***";
+pub(crate) const MASK: &str = "***";
 const SECRETS: [&str; 7] = ["password", "passwd", "passphrase", "secret", "token", "apikey", "credential"];
 
 /// `pip install --index-url https://***@host/simple`.

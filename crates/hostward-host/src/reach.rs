@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use hostward_core::ask::Fault;
 use hostward_core::id::Str;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::files;
+use crate::http::{Failure, connect};
 
 /// A mirror on the other side of the world answers within a second; this must stay below the gate's own deadline.
 const WITHIN: Duration = Duration::from_secs(3);
@@ -18,12 +17,16 @@ pub async fn look(reach: Option<&str>) -> Result<Option<Str>, Fault> {
     let Some(address) = reach.strip_prefix("tcp:") else {
         return Err(Fault::Unreadable(format!("reach '{reach}' is not tcp:HOST:PORT").into()));
     };
-    Ok(match timeout(WITHIN, TcpStream::connect(address)).await {
+    let Some((host, port)) = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)))
+    else {
+        return Err(Fault::Unreadable(format!("reach '{reach}' is not tcp:HOST:PORT").into()));
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let made = async { connect::tcp(&connect::resolve(host, port).await?).await };
+    Ok(match timeout(WITHIN, made).await {
         Ok(Ok(_)) => None,
-        Ok(Err(e)) if rustix::io::Errno::from_io_error(&e).is_some_and(files::is_exhaustion) => {
-            return Err(Fault::Probe(format!("connect to {address}: {e}").into()));
-        }
-        Ok(Err(e)) => Some(format!("{address}: {e}").into()),
+        Ok(Err(Failure::Ours(fault))) => return Err(fault),
+        Ok(Err(why)) => Some(format!("{address}: {why}").into()),
         Err(_) => Some(format!("{address}: no answer in {} s", WITHIN.as_secs()).into()),
     })
 }

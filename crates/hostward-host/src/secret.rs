@@ -4,12 +4,19 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use hostward_core::ask::{Fault, Secret};
 use rustix::fs::{FileType, Mode, OFlags};
 
+use crate::flight::Flights;
+
 /// A URL or a token is shorter.
 const MAX: u64 = 8 * 1024;
+/// Looks at once: one file system that hangs must not keep the secrets on others from being read.
+pub(crate) const PLACES: usize = 2;
+
+static LOOKS: LazyLock<Flights<Secret, Result<String, Unusable>>> = LazyLock::new(|| Flights::new(PLACES));
 
 /// Why a secret cannot be used, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +27,15 @@ impl From<Unusable> for Fault {
     fn from(unusable: Unusable) -> Fault {
         Fault::Config(unusable.0.into())
     }
+}
+
+/// [`read`], on a thread: a file system that hangs makes only its caller wait, who has the deadline.
+///
+/// Cancel-safe.
+pub async fn look(secret: &Secret) -> Result<String, Unusable> {
+    let kept = secret.clone();
+    let read = LOOKS.ask(secret, move || read(&kept)).await;
+    read.unwrap_or_else(|fault| Err(Unusable(fault.to_string())))
 }
 
 /// One line, without its end, from where it is kept now: a secret that was changed counts at once.

@@ -74,15 +74,19 @@ impl Eyes {
     /// Asks. The deadline begins when the question has a place; waiting for one has no limit here, and the engine gives
     /// up on a question that it hears nothing of.
     pub(crate) async fn answer(&self, key: &AskKey, question: &Arc<Question>, deadline: Duration) -> Answer {
+        // Each in a box of its own size: thousands of questions about units wait at once, and each would be as large as
+        // the largest of all kinds.
         let (answer, took) = match &**question {
-            Question::Http(q) => self.socket_places.ask(key, deadline, self.http.probe(q, deadline)).await,
-            Question::Tcp(q) => self.socket_places.ask(key, deadline, tcp::probe(q, deadline)).await,
-            Question::Exec(q) => self.check_places.ask(key, deadline, check(&self.files, q, deadline)).await,
-            Question::Python(_) | Question::Mount(_) => self.in_files(key, question, deadline).await,
-            Question::Paths(q) => self.paths(q, deadline).await,
-            Question::Gate(q) => self.gate(key, q, question, deadline).await,
-            Question::Unit(unit) => self.unit(key, unit, deadline).await,
-            Question::Closure(unit) => timed(deadline, closure(&self.bus, unit)).await,
+            Question::Http(q) => Box::pin(self.socket_places.ask(key, deadline, self.http.probe(q, deadline))).await,
+            Question::Tcp(q) => Box::pin(self.socket_places.ask(key, deadline, tcp::probe(q, deadline))).await,
+            Question::Exec(q) => {
+                Box::pin(self.check_places.ask(key, deadline, check(&self.files, q, deadline))).await
+            }
+            Question::Python(_) | Question::Mount(_) => Box::pin(self.in_files(key, question, deadline)).await,
+            Question::Paths(q) => Box::pin(self.paths(q, deadline)).await,
+            Question::Gate(q) => Box::pin(self.gate(key, q, question, deadline)).await,
+            Question::Unit(unit) => Box::pin(self.unit(key, unit, deadline)).await,
+            Question::Closure(unit) => Box::pin(timed(deadline, closure(&self.bus, unit))).await,
         };
         if let AskKey::Probe(watch, _) = key {
             self.durations.observe(watch, took);
@@ -95,7 +99,7 @@ impl Eyes {
         let asked = timed(deadline, async { self.bus.link().await?.unit(unit).await }).await;
         match &asked.0 {
             Err(Fault::BusAway(_) | Fault::Timeout) => {
-                self.check_places.ask(key, deadline, shown(unit, deadline)).await
+                Box::pin(self.check_places.ask(key, deadline, shown(unit, deadline))).await
             }
             _ => asked,
         }

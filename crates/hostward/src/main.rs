@@ -42,6 +42,10 @@ use store::Paths;
 /// An idle daemon writes its textfile every 15 s: one thread that stays is cheaper than a new one each time.
 const THREAD_KEPT: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// For what the daemon does on threads itself, each one at a time: saves of the evidence and of the notices, the textfile,
+/// a reload, and at the end the ledger and the last evidence.
+const OWN_THREADS: usize = 6;
+
 fn main() -> ExitCode {
     if let Some(exit) = child(std::env::args_os().skip(1)) {
         return exit;
@@ -83,7 +87,8 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
     let out = verb::Out { json: global.json };
     // One thread: probes wait, they do not compute. What could hang in the kernel runs in a child.
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all().max_blocking_threads(8).thread_keep_alive(THREAD_KEPT);
+    builder.enable_all().max_blocking_threads(hostward_host::HANGING_THREADS + OWN_THREADS);
+    builder.thread_keep_alive(THREAD_KEPT);
     let runtime = builder.build()?;
     let exit = runtime.block_on(async {
         match cli.verb {

@@ -163,3 +163,82 @@ async fn whoever_gives_up_on_it_kills_it() {
     }
     assert_eq!(life.end().await, "up\n");
 }
+
+/// A file that a process of a check tells its number by, once it is there.
+async fn told(path: &Path) -> i32 {
+    loop {
+        let said = std::fs::read_to_string(path).unwrap_or_default();
+        if let Some(pid) = said.strip_suffix('\n').and_then(|pid| pid.parse().ok()) {
+            return pid;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A supervisor that the machine gave no time to is late itself, and still the only one who knows what to kill.
+#[tokio::test]
+async fn a_supervisor_that_did_not_run_kills_all_when_it_runs_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let life = Life::new(&dir);
+    std::fs::write(dir.path().join("alive.told"), "").unwrap();
+    let late = dir.path().join("late");
+    let text = format!("{}\nkill -STOP $PPID\necho $PPID > {}\nsleep 1000", brood(&life.fifo), late.display());
+    let program = script(dir.path(), &text);
+    let supervisor = tokio::select! {
+        supervisor = told(&late) => rustix::process::Pid::from_raw(supervisor).unwrap(),
+        answer = run(&program, None, LONG) => panic!("it ended: {answer:?}"),
+    };
+    rustix::process::kill_process(supervisor, rustix::process::Signal::CONT).unwrap();
+    let said = life.end().await;
+    assert_eq!(said.lines().count(), 3, "all three had started");
+}
+
+/// Whom somebody traces is not gone before his tracer has taken note: to his parent he survives SIGKILL, as what hangs in
+/// the kernel does.
+#[tokio::test]
+async fn what_survives_its_kill_is_not_run_beside_and_counts_until_it_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, begun) = (dir.path().join("pid"), dir.path().join("begun"));
+    let text = format!("echo >> {}\necho $$ > {}\nexec sleep 1000", begun.display(), file.display());
+    let program = script(dir.path(), &text);
+    let q = ExecQ { run: vec![program.to_str().unwrap().into()], user: None, timeout: Ms::ZERO };
+    let children = Children::new(env!("CARGO_BIN_EXE_hostward").into());
+    let (release, until) = std::sync::mpsc::channel::<()>();
+    let trace = async {
+        let pid = nix::unistd::Pid::from_raw(told(&file).await);
+        let (say, seized) = tokio::sync::oneshot::channel();
+        // The tracer is a thread, and its end is that of the trace.
+        let tracer = std::thread::spawn(move || {
+            let _ = say.send(nix::sys::ptrace::seize(pid, nix::sys::ptrace::Options::empty()));
+            let _ = until.recv();
+        });
+        seized.await.unwrap().expect("these tests run as root");
+        tracer
+    };
+    let tracer = tokio::select! {
+        tracer = trace => tracer,
+        answer = children.run(&q, LONG) => panic!("it ended: {answer:?}"),
+    };
+    until_ending(&children, 1).await;
+    for _ in 0..3 {
+        assert_eq!((children.run(&q, LONG).await, children.ending()), (Err(Fault::Timeout), 1));
+    }
+    assert_eq!(std::fs::read(&begun).unwrap().len(), 1, "it was run once");
+    drop(release);
+    tracer.join().unwrap();
+    until_ending(&children, 0).await;
+    std::fs::remove_file(&file).unwrap();
+    tokio::select! {
+        _ = told(&file) => {}
+        answer = children.run(&q, LONG) => panic!("it is not run again: {answer:?}"),
+    }
+}
+
+async fn until_ending(children: &Children, count: usize) {
+    let counted = async {
+        while children.ending() != count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LONG, counted).await.expect("they are counted as they end");
+}

@@ -33,6 +33,11 @@ fn nothing_is_begun_on_what_is_old_unsure_or_a_moment_old() {
     let once_more = |target: &mut Target| aspect(target, |aspect| aspect.confirm.runs = 2);
     assert_eq!(held(hour, once_more), [Hold::Confirming], "seen once");
     assert_eq!(held(hour, |target| target.verdict = Verdict::Pending), [Hold::Confirming], "not judged yet");
+    let neither = |target: &mut Target| {
+        once_more(target);
+        target.verdict = Verdict::Pending;
+    };
+    assert_eq!(held(hour, neither), [Hold::Confirming], "said once");
     let faulty = |target: &mut Target| aspect(target, |aspect| aspect.fault = Some(Fault::Timeout));
     assert_eq!(held(hour, faulty), [Hold::Confirming], "what is known of it is old");
     // One question that lacks nothing is enough.

@@ -244,3 +244,29 @@ fn what_was_touched_is_fresh_again_once_every_question_was_asked_since() {
     look(&mut target, 1, 7);
     assert!(target.fresh() && !target.recovering());
 }
+
+#[test]
+fn a_verdict_ages_to_the_millisecond() {
+    let aged = |after: Ms| {
+        let mut aspect = Aspect::new(now(0));
+        aspect.look(now(0), up(), TWICE, false);
+        aspect.look(now(60), unknown(), TWICE, false);
+        aspect.age(now(0).plus(after), Ms::secs(120))
+    };
+    assert_eq!([Ms(119_999), Ms::secs(120)].map(aged), [false, true]);
+}
+
+/// The newest of all that it speaks of: a memory of moments that have not been is another ledger's.
+#[test]
+fn a_target_is_as_new_as_the_newest_of_its_stamps() {
+    let with = |change: fn(&mut Target)| {
+        let mut target = Target::new(now(1));
+        target.aspects.insert(0, Aspect { asked: now(2), raw_since: now(1), ..Aspect::new(now(0)) });
+        change(&mut target);
+        target.newest()
+    };
+    assert_eq!(with(|_| ()), now(2));
+    assert_eq!(with(|target| target.since = now(3)), now(3));
+    assert_eq!(with(|target| target.touched = Some(now(4))), now(4));
+    assert_eq!(with(|target| target.aspects.values_mut().for_each(|aspect| aspect.raw_since = now(5))), now(5));
+}

@@ -305,7 +305,12 @@ fn how_a_run_closes_is_what_its_attempt_came_to() {
             Body::Returned { run, step, end: StepEnd::Done, running: Vec::new() },
             Body::Closed { run, result: result.clone() },
         ]);
-        assert_eq!(state.targets[&target(0)].attempts[0].settled, settled, "{when:?} {result:?}");
+        let brake = &state.targets[&target(0)];
+        assert_eq!(
+            (brake.attempts[0].settled, brake.unsettled()),
+            (settled, settled.is_none()),
+            "{when:?} {result:?}"
+        );
     }
 }
 
@@ -369,4 +374,16 @@ fn since_when_somebody_waits_for_the_budget_outlives_what_passes() {
         let queued = state.targets.get(&target()).and_then(|brake| brake.queued);
         assert_eq!(queued.map(|at| at.up), since.map(Ms::mins), "{why}");
     }
+}
+
+/// A death right after an intent leaves a ledger that ends with it.
+#[test]
+fn a_state_that_ends_with_the_opening_of_a_run_is_plausible() {
+    let state = folded([Body::Started { boot_id: "1".into(), version: "0".into() }, opened(plan(0))]);
+    let now = AT.plus(Ms::secs(1));
+    assert_eq!((state.seq, state.implausible(now)), (2, None));
+    let beyond = State { seq: 1, ..state.clone() };
+    assert!(beyond.implausible(now).is_some(), "a run of a record that is not there");
+    assert_eq!(State { seq: SEQ_MAX, ..state.clone() }.implausible(now), None);
+    assert!(State { seq: SEQ_MAX + 1, ..state }.implausible(now).is_some());
 }

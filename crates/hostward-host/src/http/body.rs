@@ -12,6 +12,7 @@ use hostward_core::id::Str;
 
 use super::Response;
 use crate::mask;
+use crate::veil::Veil;
 
 /// Values of one pick.
 const MAX_PICKED: usize = 64;
@@ -22,16 +23,6 @@ const MAX_TEXT: usize = 200;
 const MAX_COMPONENTS: usize = 64;
 /// Of a component's name, which becomes a label.
 const MAX_NAME: usize = 64;
-
-/// What we sent in confidence, so that nothing that is sent back shows it.
-#[derive(Default)]
-pub(super) struct Veil(pub(super) Vec<String>);
-
-impl Veil {
-    fn hide(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
-    }
-}
 
 pub(super) fn answer(q: &HttpQ, response: &Response, veil: &Veil) -> HttpAnswer {
     let body = &response.body;
@@ -46,7 +37,6 @@ pub(super) fn answer(q: &HttpQ, response: &Response, veil: &Veil) -> HttpAnswer 
         safe.iter().take(MAX_COMPONENTS).map(|(name, value)| (Str::from(&**name), picked_in(value, veil)));
     let left = safe.len().saturating_sub(MAX_COMPONENTS) + unsafe_names.len();
     let text = String::from_utf8_lossy(body);
-    let beginning: String = veil.hide(&text).chars().take(MAX_TEXT * 16).collect();
     let shown = |name: &Str| {
         let value = response.headers.get(&**name)?;
         Some(mask::clip(&veil.hide(&String::from_utf8_lossy(value.as_bytes())), MAX_TEXT))
@@ -55,7 +45,7 @@ pub(super) fn answer(q: &HttpQ, response: &Response, veil: &Veil) -> HttpAnswer 
         status: response.status,
         picked: q.picks.iter().map(picked).collect(),
         json: value.is_some(),
-        excerpt: mask::text(&beginning, MAX_TEXT),
+        excerpt: veil.excerpt(&text, MAX_TEXT),
         cut: response.cut,
         texts: q.texts.iter().map(|wanted| text.contains(&**wanted)).collect(),
         shown: q.shown.iter().map(shown).collect(),

@@ -1,8 +1,7 @@
 //! From a URL to a connection.
 //!
-//! IP addresses and `localhost` never reach getaddrinfo: it blocks a pool thread and cannot be cancelled
-//! (dependencies.md, "DNS"). A name that does not resolve is our resolver's failure, not the peer's. No complaint repeats
-//! a URL: its path may be all that keeps others from using it.
+//! IP addresses and `localhost` never reach getaddrinfo (`names.rs`). A name that does not resolve is our resolver's
+//! failure, not the peer's. No complaint repeats a URL: its path may be all that keeps others from using it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -15,6 +14,7 @@ use hostward_core::ask::Fault;
 
 use super::{Failure, io_failure};
 use crate::files::unreadable;
+use crate::names::NAMES;
 
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 4;
@@ -75,9 +75,11 @@ pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Fa
         return Ok(vec![at(Ipv4Addr::LOCALHOST.into()), at(Ipv6Addr::LOCALHOST.into())]);
     }
     let unresolved = |why: &str| Failure::Unresolved(format!("resolve '{host}': {why}").into());
-    let found = tokio::net::lookup_host((host, port)).await;
-    let found: Vec<_> = found.map_err(|e| unresolved(&e.to_string()))?.take(MAX_ADDRESSES).collect();
-    if found.is_empty() { Err(unresolved("no address")) } else { Ok(found) }
+    let found = NAMES.find(host).await.map_err(Failure::Ours)?.map_err(|why| unresolved(&why))?;
+    if found.is_empty() {
+        return Err(unresolved("no address"));
+    }
+    Ok(found.into_iter().take(MAX_ADDRESSES).map(at).collect())
 }
 
 /// The first address that accepts. The first refusal is the one reported: it is the address that was meant.

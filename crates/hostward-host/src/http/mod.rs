@@ -13,7 +13,7 @@ mod probe;
 mod sending;
 #[cfg(test)]
 mod tests;
-mod tls;
+pub(crate) mod tls;
 
 use std::fmt;
 use std::io;

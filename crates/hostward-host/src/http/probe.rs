@@ -6,9 +6,10 @@ use hostward_core::ask::{self, Answer, Fault, HttpQ, HttpReading, Reading, Worth
 use hostward_core::time::Ms;
 use hyper::body::Bytes;
 
-use super::body::{self, Veil};
+use super::body;
 use super::{Client, Failure, Method, Request, Verify};
 use crate::secret;
+use crate::veil::Veil;
 
 impl Client {
     /// Asks, and answers within `deadline`.
@@ -50,14 +51,9 @@ async fn request(q: &HttpQ) -> Result<(Request, Veil), Fault> {
         match &header.value {
             Worth::Plain(value) => request.header(&header.name, value)?,
             Worth::Secret(kept) => {
-                let kept = kept.clone();
-                let read = tokio::task::spawn_blocking(move || secret::read(&kept));
-                let value = read.await.map_err(|e| Fault::Probe(format!("read a secret: {e}").into()))??;
+                let value = secret::look(kept).await?;
                 request.secret(&header.name, &value)?;
-                // Also without a scheme in front of it: `Bearer TOKEN`.
-                let last = value.rsplit(' ').next().unwrap_or_default().to_owned();
-                // What is shorter than four letters is no secret, and would mask every word.
-                veil.0.extend([value, last].into_iter().filter(|secret| secret.len() >= 4));
+                veil.over(&value);
             }
         }
     }

@@ -132,6 +132,14 @@ async fn a_name_may_be_declared_for_a_peer_that_is_reached_by_its_address() {
 }
 
 #[tokio::test]
+async fn probes_that_need_the_same_authorities_at_once_load_them_once() {
+    let (authority, trust) = (Authority::new(), tls::Trust::default());
+    let file = authority.file();
+    let (one, other) = tokio::join!(trust.of(Some(&file)), trust.of(Some(&file)));
+    assert!(Arc::ptr_eq(&one.unwrap(), &other.unwrap()));
+}
+
+#[tokio::test]
 async fn authorities_that_cannot_be_read_are_our_own_fault() {
     let dir = tempfile::tempdir().unwrap();
     let empty = dir.path().join("empty.pem");

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use der::asn1::{AnyRef, GeneralizedTime, UtcTime};
@@ -27,6 +27,7 @@ use hostward_core::time::Ms;
 
 use super::{Failure, io_failure};
 use crate::files;
+use crate::flight::Flights;
 
 /// Where distributions keep their bundle: Debian and Arch, Fedora and its kin, SUSE, Alpine.
 const BUNDLES: [&str; 4] = [
@@ -39,6 +40,13 @@ const BUNDLES: [&str; 4] = [
 const MAX_BUNDLE: usize = 4 * 1024 * 1024;
 /// An authority that was added or withdrawn counts after this long.
 const KEPT: Duration = Duration::from_mins(10);
+/// Loads at once, of a few MiB each: they are within our own MemoryMax=.
+pub(crate) const PLACES: usize = 1;
+
+/// By file: however many probes find the same authorities too old, they are loaded once.
+static LOADS: LazyLock<Flights<Option<PathBuf>, Loaded>> = LazyLock::new(|| Flights::new(PLACES));
+
+type Loaded = Result<Arc<WebPkiServerVerifier>, Fault>;
 
 /// What a certificate that does not verify means for the exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,8 +75,8 @@ pub(super) struct Trust(Arc<Mutex<Known>>);
 type Known = BTreeMap<Option<PathBuf>, (Instant, Arc<WebPkiServerVerifier>)>;
 
 impl Trust {
-    /// Files are read on a thread for blocking work: the caller's deadline bounds the wait, and a bundle lies beside the
-    /// configuration, not on a mount that is watched.
+    /// Files are read on a thread: the caller's deadline bounds the wait, and a bundle lies beside the configuration, not
+    /// on a mount that is watched.
     pub(super) async fn of(&self, ca: Option<&Path>) -> Result<Arc<WebPkiServerVerifier>, Fault> {
         let key = ca.map(Path::to_owned);
         if let Some((at, verifier)) = self.known().get(&key)
@@ -77,8 +85,7 @@ impl Trust {
             return Ok(Arc::clone(verifier));
         }
         let path = key.clone();
-        let load = tokio::task::spawn_blocking(move || load(path.as_deref()));
-        let verifier = load.await.unwrap_or_else(|e| Err(Fault::Probe(format!("read authorities: {e}").into())))?;
+        let verifier = LOADS.ask(&key, move || load(path.as_deref())).await??;
         self.known().insert(key, (Instant::now(), Arc::clone(&verifier)));
         Ok(verifier)
     }
@@ -93,7 +100,7 @@ impl Trust {
     }
 }
 
-fn load(ca: Option<&Path>) -> Result<Arc<WebPkiServerVerifier>, Fault> {
+fn load(ca: Option<&Path>) -> Loaded {
     let path = match ca {
         Some(path) => path,
         None => BUNDLES.iter().map(Path::new).find(|path| path.exists()).ok_or_else(|| {

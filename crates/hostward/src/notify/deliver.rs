@@ -7,9 +7,9 @@ use hostward_core::ask::Secret;
 use hostward_core::id::Str;
 use hostward_core::notify::Message;
 use hostward_host::http::{Client, Failure, Method, Request};
+use hostward_host::veil::Veil;
 use hostward_host::{mail, secret};
 use serde::Serialize;
-use tokio::sync::Semaphore;
 
 use super::shape;
 
@@ -32,14 +32,12 @@ pub(crate) enum Outcome {
 pub(crate) struct Courier {
     client: Client,
     pub(crate) host: Str,
-    /// A secret on a file system that hangs costs one thread.
-    reading: Semaphore,
 }
 
 impl Courier {
     pub(crate) fn new() -> Courier {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned().into();
-        Courier { client: Client::default(), host, reading: Semaphore::const_new(1) }
+        Courier { client: Client::default(), host }
     }
 
     pub(super) fn forget(&self) {
@@ -86,18 +84,23 @@ impl Courier {
     ) -> Outcome {
         let begun = tokio::time::Instant::now();
         let read = async {
-            let url = self.read(url).await?;
+            let url = secret::look(url).await?;
             let token = match token {
-                Some(token) => Some(self.read(token).await?),
+                Some(token) => Some(secret::look(token).await?),
                 None => None,
             };
-            Ok((url, token))
+            Ok::<_, secret::Unusable>((url, token))
         };
         let (url, token) = match tokio::time::timeout(DEADLINE, read).await {
             Ok(Ok(secrets)) => secrets,
-            Ok(Err(why)) => return Outcome::Failed(why),
+            Ok(Err(unusable)) => return Outcome::Failed(unusable.to_string()),
             Err(_) => return Outcome::Failed(format!("its secret could not be read within {DEADLINE:?}")),
         };
+        let mut veil = Veil::default();
+        veil.over_url(&url);
+        if let Some(token) = &token {
+            veil.over(token);
+        }
         let mut request = Request::new(Method::POST, shape::below(&url, path));
         let bearer = token.map_or(Ok(()), |token| request.secret("authorization", &format!("Bearer {token}")));
         let put = bearer.and_then(|()| head.iter().try_for_each(|(name, value)| request.header(name, value)));
@@ -106,38 +109,35 @@ impl Courier {
         }
         request.body = body.into();
         let sent = self.client.send(&request, DEADLINE.saturating_sub(begun.elapsed())).await;
-        came_of(sent.map(|response| (response.status, response.body)))
-    }
-
-    /// On a thread: a file system may hang, and then only this notifier waits.
-    async fn read(&self, secret: &Secret) -> Result<String, String> {
-        // It is never closed.
-        let _turn = self.reading.acquire().await.map_err(|e| e.to_string())?;
-        let kept = secret.clone();
-        let read = tokio::task::spawn_blocking(move || secret::read(&kept));
-        read.await.map_err(|e| e.to_string())?.map_err(|unusable| unusable.to_string())
+        came_of(sent.map(|response| (response.status, response.body)), &veil)
     }
 }
 
-fn came_of(sent: Result<(u16, Vec<u8>), Failure>) -> Outcome {
+/// Receivers repeat what they were sent, and its path is a secret.
+fn came_of(sent: Result<(u16, Vec<u8>), Failure>, veil: &Veil) -> Outcome {
     match sent {
         Ok((status @ 200..=299, _)) => Outcome::Sent(format!("status {status}")),
         Ok((status, body)) => {
-            let said: String = String::from_utf8_lossy(&body).chars().take(SAID_MAX).collect();
-            let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            let said = String::from_utf8_lossy(&body).split_whitespace().collect::<Vec<_>>().join(" ");
+            let said = veil.excerpt(&said, SAID_MAX);
             Outcome::Failed(if said.is_empty() {
                 format!("status {status}")
             } else {
                 format!("status {status}: {said}")
             })
         }
-        Err(failure @ Failure::TimedOut(_)) => Outcome::Unclear(failure.to_string()),
-        Err(Failure::Silent(why)) if arrived(&why) => Outcome::Unclear(why.to_string()),
-        Err(failure) => Outcome::Failed(failure.to_string()),
+        Err(failure) => {
+            let why = veil.excerpt(&failure.to_string(), SAID_MAX).to_string();
+            if arrived(&failure) { Outcome::Unclear(why) } else { Outcome::Failed(why) }
+        }
     }
 }
 
 /// The connection stood, so the request may have been read.
-fn arrived(why: &str) -> bool {
-    !why.contains("refused")
+fn arrived(failure: &Failure) -> bool {
+    match failure {
+        Failure::TimedOut(_) => true,
+        Failure::Silent(why) => !why.contains("refused"),
+        Failure::Untrusted(_) | Failure::Unresolved(_) | Failure::Ours(_) => false,
+    }
 }

@@ -116,6 +116,12 @@ async fn what_comes_back_is_said_and_no_secret_with_it() {
     let angry = "HTTP/1.1 500 Oh\r\ncontent-length: 8\r\n\r\nno\r\ndisk";
     let (outcome, _) = tokio::join!(deliver(&way), serve(&listener, angry));
     assert_eq!(outcome, Outcome::Failed("status 500: no disk".into()));
+    // Many name what they were asked for.
+    let echo = "Cannot POST /hooks/SECRET?; bad Authorization: tk_SECRET";
+    let echo = format!("HTTP/1.1 404 No\r\ncontent-length: {}\r\n\r\n{echo}", echo.len());
+    let (outcome, _) = tokio::join!(deliver(&way), serve(&listener, &echo));
+    let masked = "status 404: Cannot POST ***?; bad Authorization: ***";
+    assert_eq!(outcome, Outcome::Failed(masked.into()));
     // The answer is lost, the request may not be.
     let hung_up = async { drop(listener.accept().await.unwrap()) };
     let (outcome, ()) = tokio::join!(deliver(&way), hung_up);

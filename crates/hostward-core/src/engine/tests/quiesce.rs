@@ -310,6 +310,7 @@ fn a_death_at_any_step_leaves_nothing_stopped() {
         assert!(rebuild.run_until(Ms::mins(2), |rebuild| rebuild.did(before) > 0), "{before}");
         rebuild.dies();
         assert_eq!(rebuild.did("adopt"), 1, "{before}");
+        assert!(rebuild.did("undo in") > 0, "{before}: PID 1's timer is pushed ahead by the engine that lives");
         let closed = |rebuild: &Rebuild| !rebuild.closings().is_empty();
         assert!(rebuild.run_until(Ms::mins(10), closed), "{before}: {:?}", rebuild.did);
         assert!(rebuild.is_given_back(), "{before}: {:?}", rebuild.did);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Begin, Engine, Event, Memory};
+use crate::engine::{Begin, Effect, Engine, Event, Memory};
 use crate::fixture::{self, at, falls, plan, target, watch};
 use crate::id::TargetId;
 use crate::ledger::{Body, Closing, Origin, Settlement, State, Turn};
@@ -87,4 +87,26 @@ fn a_reload_spares_what_is_declared_as_before() {
 
 fn of_a(policy: &mut Policy) -> &mut crate::policy::Watch {
     policy.watches.get_mut(&watch("a")).expect("it is declared")
+}
+
+/// Ten facts a minute; what is left out is counted by the next that is not.
+#[test]
+fn facts_of_a_target_are_recorded_ten_a_minute() {
+    let mut engine = engine(&["a"]);
+    fell(&mut engine, &target("a"));
+    engine.out.clear();
+    for n in 0..25 {
+        engine.world.now = at(NOW + Ms::secs(3 * n));
+        engine.note(&target("a"), "it ended".into());
+    }
+    let noted = engine.out.iter().filter_map(|effect| match effect {
+        Effect::Append(record) => match &record.body {
+            Body::Noted { missed, .. } => Some((record.at.up.saturating_sub(NOW).0 / 1000, *missed)),
+            _ => None,
+        },
+        _ => None,
+    });
+    let first = (0..10).map(|n| (3 * n, 0));
+    let want: Vec<(u64, u32)> = first.chain([(60, 10), (63, 0), (66, 0), (69, 0), (72, 0)]).collect();
+    assert_eq!(noted.collect::<Vec<_>>(), want);
 }

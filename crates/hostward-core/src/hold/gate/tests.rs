@@ -1,7 +1,7 @@
 //! What forbids an act, as the edge last saw it.
 
 use super::*;
-use crate::ask::Answer;
+use crate::ask::{Answer, LockState};
 use crate::fixture::{self, at, watch};
 use crate::policy::Policy;
 use std::sync::Arc;
@@ -95,6 +95,23 @@ fn each_thing_that_the_edge_saw_holds_by_its_name() {
         ..open()
     };
     assert_eq!(seen(both), [Hold::OperatorActive], "the one behind it counts");
+}
+
+/// A lock that nobody can read is a person's to mend; one that is held is let go by its holder.
+#[test]
+fn a_lock_that_is_not_free_holds() {
+    let held = LockState::Held { pid: None, command: None, age: None };
+    for (lock, person) in
+        [(held, Some(false)), (LockState::Unreadable("EACCES".into()), Some(true)), (LockState::Free, None)]
+    {
+        let mut world = world(None);
+        let live = world.live.get_mut(&watch("a")).expect("it is watched");
+        live.see_gate(at(NOW), Ok(Reading::Gate(GateReading { lock: Some(lock.clone()), ..open() })));
+        let mut found = Vec::new();
+        gate(&world, &watch("a"), None, Origin::Daemon, &mut found);
+        let lock_holds = found.iter().find(|held| held.hold == Hold::DeployInProgress);
+        assert_eq!(lock_holds.map(|held| matches!(held.lift, Lift::Operator(_))), person, "{lock:?}");
+    }
 }
 
 #[test]

@@ -104,6 +104,16 @@ fn damage_leaves_one_trial_a_plateau_to_each_that_is_healed() {
     assert_eq!(damaged(Ms::mins(60), Some(Ms::mins(29))), until(Ms::mins(1)));
     assert_eq!(damaged(Ms::mins(60), Some(Ms::mins(30))), None);
     assert_eq!(damaged(Ms::mins(29), Some(Ms::mins(50))), until(Ms::mins(1)), "one before it is no trial");
+    let mut asked = world();
+    asked.state.damaged = Some((ago(Ms::mins(60)), "torn".into()));
+    let (run, rung) = (RunId(1), plan("a").rung);
+    let tried =
+        Attempt { run, rung, at: ago(Ms::mins(29)), proved: None, settled: None, reason: "it".into(), fell: None };
+    asked.state.targets.entry(target("a")).or_default().attempts.push_back(tried);
+    let mut found = Vec::new();
+    host(&asked, &target("b"), &plan("a"), &mut found);
+    let braked = |held: &Held| held.hold == Hold::LedgerDamaged;
+    assert!(found.iter().any(braked), "what is healed is braked, whoever asks");
     let mut world = world();
     world.state.damaged = Some((ago(Ms::mins(29)), "torn".into()));
     // Who asks is braked, and who is healed of the plan's own watch.

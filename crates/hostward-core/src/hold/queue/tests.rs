@@ -35,7 +35,9 @@ fn world(tried: Option<Ms>, waits: Option<Ms>) -> World {
         let open = GateReading { sentinels: vec![SentinelState::Present], ..GateReading::default() };
         live.gate = Some((at(NOW), Ok(Reading::Gate(open))));
     }
-    ["a", "b"].iter().for_each(|name| falls(&mut world, &target(name), ago(Ms::hours(2))));
+    for name in ["a", "b"] {
+        falls(&mut world, &target(name), ago(Ms::hours(2)));
+    }
     world.state.targets.entry(target("a")).or_default().attempts.extend(tried.map(attempt));
     world.state.targets.entry(target("b")).or_default().queued = waits.map(ago);
     world

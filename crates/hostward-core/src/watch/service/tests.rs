@@ -284,7 +284,7 @@ fn what_somebody_chose_is_respected() {
 
 /// An answer, a time-out after so long, or a fault of our own.
 fn judged(waited: Option<Ms>, fault: bool) -> Judged {
-    let service = fault.then(|| Seen::Unknown(Fault::Timeout));
+    let service = fault.then_some(Seen::Unknown(Fault::Timeout));
     Judged { service: service.or(Some(Seen::Up)), waited, ..Judged::default() }
 }
 
