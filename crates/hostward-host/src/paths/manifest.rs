@@ -179,7 +179,7 @@ box/5 /srv/jobs/5
 
     #[test]
     fn ten_thousand_lines_are_bounded() {
-        let text: String = (0..10_000).map(|n| format!("/box/{n} /srv/jobs/{n}\n")).collect();
+        let text = (0..10_000).map(|n| format!("/box/{n} /srv/jobs/{n}")).collect::<Vec<_>>().join("\n");
         let listed = parse(&text, &roots(), &[]);
         assert_eq!((listed.pairs.len(), listed.reading.refused.len()), (PATHS_MAX, REFUSED_MAX));
         assert_eq!(listed.reading.refused_total, 9000);

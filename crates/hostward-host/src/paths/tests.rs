@@ -4,7 +4,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::child::tests::script;
 
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_mins(2);
 
 fn path(path: &str) -> PathQ {
     PathQ { path: path.into(), bind: None, user: None, write: Write::Never }
