@@ -298,10 +298,7 @@ pub fn question(question: &crate::ask::Question) -> Str {
         Question::Gate(_) => "gate".into(),
         Question::Closure(unit) => format!("what stops with {unit}").into(),
         Question::Mount(path) => format!("mount {}", path.display()).into(),
-        Question::Paths(paths) => {
-            let listed = paths.manifest.as_ref().map_or("", |_| " and those of the manifest");
-            format!("{} paths{listed}", paths.paths.len()).into()
-        }
+        Question::Paths(_) => "hot paths".into(),
         #[cfg(feature = "toy")]
         Question::Toy(_) => "toy".into(),
     }

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hostward_core::ask::Fault;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use super::looker::End;
+
+/// Children that hang keep their memory, of about 1 MiB, within our own MemoryMax=: with so many, none is started.
+pub(super) const STUCK_MAX: usize = 16;
 
 /// By the device of each mount.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +41,10 @@ impl Lanes {
             Arc::clone(&lanes.entry(lane.to_owned()).or_default().turn)
         };
         self.refuse_stuck(lane)?;
+        if self.stuck() >= STUCK_MAX {
+            let why = format!("{STUCK_MAX} mounts hang, each with a child: none is started for another");
+            return Err(End::Failed(Fault::Probe(why.into())));
+        }
         let guard = tokio::time::timeout_at(until, turn.lock_owned()).await;
         match guard {
             Ok(guard) => Ok(Turn { lanes: self.clone(), lane: lane.to_owned(), _guard: guard }),

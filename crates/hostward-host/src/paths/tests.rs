@@ -75,6 +75,25 @@ async fn a_stuck_mount_has_one_child_until_that_has_ended() {
     assert_eq!(started(&dir), 1);
 }
 
+/// Each keeps its memory.
+#[tokio::test]
+async fn so_many_mounts_hang_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let lookers = Lookers::new(child(&dir, 3, "exit 0"));
+    let soon = Instant::now() + LONG;
+    let mut turns = Vec::new();
+    for n in 0..lanes::STUCK_MAX {
+        let turn = lookers.lanes.enter(&format!("0:9{n}"), soon).await.unwrap();
+        turn.stick("/srv".into(), Instant::now());
+        turns.push(turn);
+    }
+    let found = looks(lookers.ask(&three(), LONG).await);
+    assert!(found.iter().all(|look| matches!(look, Look::Unasked(Fault::Probe(_)))), "{found:?}");
+    assert_eq!(started(&dir), 0);
+    turns.pop();
+    assert_eq!(looks(lookers.ask(&three(), LONG).await), vec![failed(); 3]);
+}
+
 #[tokio::test]
 async fn a_child_that_fails_is_our_own_fault() {
     let dir = tempfile::tempdir().unwrap();
