@@ -380,6 +380,11 @@ impl Target {
         self.touched.is_none_or(|touched| self.aspects.values().all(|a| a.asked.not_before(touched)))
     }
 
+    /// Nothing that was seen since our own last act says down.
+    pub(crate) fn looks_well(&self) -> bool {
+        self.fresh() && self.suspect().is_none()
+    }
+
     /// Still judged down, and what was seen since our own last act does not say so: the next looks will tell.
     pub fn recovering(&self) -> bool {
         self.verdict.down().is_some() && (!self.fresh() || self.suspect().is_none())

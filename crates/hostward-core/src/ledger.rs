@@ -292,6 +292,10 @@ pub struct State {
     /// An engine is running, or died without a word.
     pub running: bool,
     pub damaged: Option<(Now, Str)>,
+    /// When a ledger before this was last lost: what PID 1 was told for its runs is not known here, until the host boots
+    /// anew. That an operator says "clear" does not change it.
+    #[serde(default)]
+    pub lost: Option<Now>,
     pub incidents: u64,
     #[serde(default)]
     pub pauses: Vec<Pause>,
@@ -393,7 +397,7 @@ impl State {
                 self.closed(*run, result, at);
             }
             Body::Settled { run, target, result } => self.settled(*run, target, *result),
-            Body::Damaged { why } => self.damaged = Some((at, why.clone())),
+            Body::Damaged { why } => (self.damaged, self.lost) = (Some((at, why.clone())), Some(at)),
             Body::Cleared => self.damaged = None,
             Body::Paused { watch, span, reason } => self.paused(watch.as_ref(), *span, reason, at),
             Body::Resumed { watch } => self.resumed(watch.as_ref(), at),

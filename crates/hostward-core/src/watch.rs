@@ -77,11 +77,11 @@ impl Draft {
 }
 
 /// What a service's ladder reaches by `reconcile:NAME`, and one day `rollback:NAME`: the remedy of another watch, whatever
-/// its kind, for the first of its targets that is down. None while all are well.
+/// its kind, for the first of its targets that is down. None while all are well, or look well again.
 pub(crate) fn lent(world: &World, of: &WatchId) -> Option<Draft> {
     let (watch, live) = world.watch(of)?;
     let mut targets = live.targets.iter();
-    let (key, _) = targets.find(|(_, target)| target.verdict.down().is_some())?;
+    let (key, _) = targets.find(|(_, target)| target.verdict.down().is_some() && !target.looks_well())?;
     Some(watch.spec.draft(world, &TargetId::new(of.clone(), key.clone()), live))
 }
 

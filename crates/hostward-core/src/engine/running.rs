@@ -128,7 +128,8 @@ impl Engine {
         }
         // An empty list is still said: whatever else of ours runs, or is armed, was left by an engine that is no more.
         // With a lost ledger the memory of what was stopped is lost too: then PID 1 alone still knows it.
-        let runs = self.world.state.damaged.is_none().then(|| open.clone());
+        let lost = self.world.state.lost.is_some_and(|at| at.boot == now.boot);
+        let runs = (!lost).then(|| open.clone());
         self.out.push(Effect::Adopt { tickets: adopt, runs });
         // One that gave back may have died before it dropped its undo, which is then dropped with its next record.
         let gave_back = |id: &RunId| self.world.state.runs.get(id).is_some_and(|run| !run.backs.is_empty());

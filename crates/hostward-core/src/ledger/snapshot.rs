@@ -62,7 +62,7 @@ impl State {
         let touched = self.runs.values().flat_map(|run| &run.plan.touches).map(|it| it.to_string().into()).collect();
         self.runs.values_mut().for_each(OpenRun::abandon);
         self.seq = self.seq.max(newest.min(SEQ_MAX));
-        self.damaged = Some((at, why.into()));
+        (self.damaged, self.lost) = (Some((at, why.into())), Some(at));
         (self, touched)
     }
 }

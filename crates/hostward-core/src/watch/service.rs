@@ -5,6 +5,7 @@
 
 mod component;
 mod probe;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::starvation::Starvation;
 use crate::time::{Ms, Now};
 use crate::world::{Live, World};
 use probe::{Declared, Judged};
+use words::{ended, fact, told_of};
 
 pub use component::Components;
 pub use probe::{ExecProbe, HttpProbe, OnTimeout, Statuses, TcpProbe, UnitProbe, down_statuses, tls_days};
@@ -578,35 +580,6 @@ impl Memo {
             Active::Activating | Active::Deactivating => None,
         }
     }
-}
-
-fn ended(unit: &UnitReading) -> String {
-    match (unit.result.as_ref(), unit.main_end.as_ref()) {
-        ("", "") => "never started".into(),
-        (result, "") => result.into(),
-        ("success", end) => end.into(),
-        (result, end) => format!("{result}, {end}"),
-    }
-}
-
-fn fact(unit: &UnitReading) -> Str {
-    let restarts = match unit.restarts {
-        0 => String::new(),
-        n => format!("; automatic restart {n}"),
-    };
-    format!("main process {}{restarts}", if unit.main_end.is_empty() { "ended" } else { &unit.main_end }).into()
-}
-
-/// Why nothing is done about a part.
-fn told_of(key: &str, reason: &Reason) -> String {
-    let why = match reason.code {
-        Code::Config => "it was never set up, and no restart does that",
-        Code::CertificateExpiring | Code::CertificateUntrusted => "a restart renews no certificate",
-        Code::NameUnresolved => "a restart mends no name",
-        Code::Component => "by itself it starts no remedy; `restart_on` would make it the service's own",
-        _ => "no remedy is known for it",
-    };
-    format!("{key} is told of, and nothing is done about it: {why}")
 }
 
 #[cfg(test)]

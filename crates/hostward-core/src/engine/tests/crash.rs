@@ -3,7 +3,8 @@
 use super::host::Cure;
 use super::policy::{api, drift};
 use super::world::{Crash, Tail, World};
-use crate::engine::{Begin, Effect, Engine, Memory};
+use crate::command::Command;
+use crate::engine::{Begin, Effect, Engine, Event, Memory};
 use crate::ledger::{Body, Closing, Settlement};
 use crate::plan::Act;
 use crate::time::Ms;
@@ -92,7 +93,7 @@ fn a_soak_waits_for_the_looks_that_judge_it() {
     }
     let mut world = repair();
     world.host.cure = Cure::Cures(Ms(10));
-    world.send(crate::engine::Event::Policy(std::sync::Arc::new(policy)));
+    world.send(Event::Policy(std::sync::Arc::new(policy)));
     assert!(world.run_until(Ms::mins(20), done));
     assert_eq!(world.attempts(&drift()).last().and_then(|a| a.settled), Some(Settlement::Cleared));
     world.finish();
@@ -111,6 +112,15 @@ fn a_lost_ledger_leaves_the_undos_that_it_knew_of_to_pid_1() {
     assert_eq!(adopted(&begin), Some(Some(Vec::new())), "nothing is owed: what is armed was left behind");
     begin.damaged = Some("record 17: checksum".into());
     assert_eq!(adopted(&begin), Some(None), "nobody knows what is owed");
+
+    // What an operator clears is the memory of attempts. PID 1 forgets when the host boots anew.
+    let (mut engine, _) = Engine::new(begin.clone());
+    engine.handle(begin.now, Event::Order(1, Command::Clear { watch: None }));
+    begin.damaged = None;
+    begin.state = engine.world().state.clone();
+    assert_eq!((begin.state.damaged.is_some(), adopted(&begin)), (false, Some(None)), "PID 1 alone knows it still");
+    (begin.boot_id, begin.now.boot) = ("another".into(), begin.now.boot + 1);
+    assert_eq!(adopted(&begin), Some(Some(Vec::new())));
 }
 
 #[test]

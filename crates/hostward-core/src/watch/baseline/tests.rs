@@ -211,6 +211,14 @@ fn a_service_takes_the_least_tried_rung_that_still_works() {
 fn no_service_is_healed_by_an_environment_that_has_not_drifted() {
     let (mut world, id) = drifted(spec(), true);
     assert!(crate::watch::lent(&world, &id.watch).is_some());
+    // Still judged down, and the newest look says that it is well again.
+    let mut back = world.clone();
+    let target =
+        back.live.get_mut(&id.watch).and_then(|live| live.targets.get_mut(&id.key)).expect("it was looked at");
+    for aspect in target.aspects.values_mut() {
+        aspect.look(back.now, Some(Seen::Up), Confirm::AT_ONCE, false);
+    }
+    assert!(crate::watch::lent(&back, &id.watch).is_none());
     world.live.get_mut(&id.watch).expect("it is watched").targets.clear();
     assert!(crate::watch::lent(&world, &id.watch).is_none());
     assert!(crate::watch::lent(&world, &WatchId::new("baseline.other")).is_none());
