@@ -41,7 +41,7 @@ fn what_cannot_be_reached_is_unknown_and_what_only_root_may_is_refused() -> Resu
     assert_eq!(guard.run(&["reload"])?.code(), UNKNOWN, "no daemon");
     assert_eq!(sandbox.exec(["hostward", "--config", "/nowhere", "check"])?.code(), USAGE);
     let no_bus = "env DBUS_SYSTEM_BUS_ADDRESS=unix:path=/nowhere hostward check service.api";
-    assert_eq!(sandbox.exec(["sh", "-c", no_bus])?.code(), UNKNOWN);
+    assert_eq!(sandbox.exec(["sh", "-c", no_bus])?.code(), Some(0), "systemctl has a socket of systemd's own");
     for daemon in ["without", "with"] {
         let verbs: [&[&str]; 8] = [
             &["trigger", "baseline.app"],
