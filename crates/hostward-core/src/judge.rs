@@ -380,9 +380,10 @@ impl Target {
         self.touched.is_none_or(|touched| self.aspects.values().all(|a| a.asked.not_before(touched)))
     }
 
-    /// Nothing that was seen since our own last act says down.
-    pub(crate) fn looks_well(&self) -> bool {
-        self.fresh() && self.suspect().is_none()
+    /// It looks down, or was judged so and not looked at since our own last act: a remedy is thought of. What is still
+    /// judged down and looks well again is left to recover.
+    pub(crate) fn calls_for_remedy(&self) -> bool {
+        self.suspect().is_some() || self.verdict.down().is_some() && !self.fresh()
     }
 
     /// Still judged down, and what was seen since our own last act does not say so: the next looks will tell.

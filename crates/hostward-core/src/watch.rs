@@ -81,7 +81,7 @@ impl Draft {
 pub(crate) fn lent(world: &World, of: &WatchId) -> Option<Draft> {
     let (watch, live) = world.watch(of)?;
     let mut targets = live.targets.iter();
-    let (key, _) = targets.find(|(_, target)| target.verdict.down().is_some() && !target.looks_well())?;
+    let (key, _) = targets.find(|(_, target)| target.verdict.down().is_some() && target.calls_for_remedy())?;
     Some(watch.spec.draft(world, &TargetId::new(of.clone(), key.clone()), live))
 }
 

@@ -141,7 +141,7 @@ impl World {
     /// The same, as if nobody else waited for the host's budget.
     pub(crate) fn alone(&self, target: &TargetId) -> Option<Proposal> {
         let state = self.target(target)?;
-        if state.suspect().is_none() && (state.verdict.down().is_none() || state.fresh()) {
+        if !state.calls_for_remedy() {
             return None;
         }
         let Draft { plan, mut holds } = self.checked(self.draft(target));

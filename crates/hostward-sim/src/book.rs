@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 use told::Told;
 
+/// Abnormal starts that are remembered.
+const STARTS_KEPT: usize = 8;
 /// safety.md, "safe mode": the third abnormal start within ten minutes.
 const ABNORMAL_MAX: usize = 3;
 const ABNORMAL_WINDOW: Ms = Ms::mins(10);
@@ -283,6 +285,10 @@ impl Book {
             self.tries.values_mut().for_each(|tries| tries.retain(|one| one.run != run));
             self.frozen.remove(&run);
         }
+        // An intent that went with its record is none: the next engine's is the first.
+        for begun in self.runs.values_mut().flat_map(|run| run.begun.values_mut()) {
+            begun.first = begun.first.filter(|first| *first <= last);
+        }
     }
 
     /// An engine begins from these records: what they do not say, it cannot know.
@@ -361,18 +367,20 @@ impl Book {
 }
 
 /// How many engines within ten minutes, the one that begins now included, found that the one before had said no last
-/// word.
+/// word. Of the newest eight: after a clock that went back older ones look new.
 fn abnormal(records: &[Record], now: Now) -> usize {
-    let (mut running, mut found) = (false, 0);
+    let (mut running, mut found) = (false, Vec::new());
     for record in records {
         match record.body {
             Body::Started { .. } => {
-                found += usize::from(running && now.since(record.at) < ABNORMAL_WINDOW);
+                found.extend(running.then_some(record.at));
                 running = true;
             }
             Body::Stopped => running = false,
             _ => {}
         }
     }
-    found + usize::from(running)
+    let own = usize::from(running);
+    let newest = found.iter().rev().take(STARTS_KEPT - own);
+    newest.filter(|at| now.since(**at) < ABNORMAL_WINDOW).count() + own
 }
