@@ -2,8 +2,10 @@
 //!
 //! It trusts nothing that drafted the plan: it knows only the policy and the plan. What it refuses is a bug.
 
+use std::path::Path;
+
 use crate::id::{Resource, TargetId, UnitName};
-use crate::plan::{Act, Back, Check, OnCrash, OnFail, Plan, Proof, Step, Stop, When};
+use crate::plan::{Act, Back, Check, OnCrash, OnFail, Plan, Proof, Step, Stop, Unmount, When};
 use crate::policy::Policy;
 
 /// No plan has more steps than this: the longest drafted here has one for each command, two for each unit, and one.
@@ -99,7 +101,9 @@ fn check_proof(policy: &Policy, n: usize, proof: &Proof) -> Result<(), Flaw> {
 fn gives_back(back: &Back, stop: &Stop) -> bool {
     let all =
         |units: &[UnitName]| stop.units().all(|unit| units.contains(unit)) && units.len() == stop.units().count();
-    back.when != When::Failed && back.tries == 0 && matches!(&back.act, Act::Start(units) if all(units))
+    matches!(back.when, When::Last | When::After(_))
+        && back.tries == 0
+        && matches!(&back.act, Act::Start(units) if all(units))
 }
 
 fn check_back(policy: &Policy, plan: &Plan, n: usize, act: Option<&Act>, back: &Back) -> Result<(), Flaw> {
@@ -109,7 +113,7 @@ fn check_back(policy: &Policy, plan: &Plan, n: usize, act: Option<&Act>, back: &
     if back.proof.checks.iter().any(|check| matches!(check, Check::Target(_))) {
         return Err(Flaw::BackByTarget(n));
     }
-    if let When::After(step) = back.when
+    if let When::After(step) | When::Until(step) = back.when
         && (usize::from(step) < n || usize::from(step) >= plan.steps.len())
     {
         return Err(Flaw::BackTooEarly(n));
@@ -130,8 +134,9 @@ fn check_act(policy: &Policy, plan: &Plan, n: usize, act: &Act) -> Result<(), Fl
         return Err(Flaw::NotDeclared(n, act.to_string()));
     }
     let claimed = |resource: Resource| plan.touches.contains(&resource);
+    let path = |path: &Path| (!claimed(Resource::Path(path.to_owned()))).then(|| path.display().to_string());
     let loose = match act {
-        Act::Command(_) => None,
+        Act::Command(_) | Act::Gather(_) => None,
         Act::Restart(unit) => (!claimed(Resource::Unit(unit.clone()))).then(|| unit.to_string()),
         Act::Stop(stop) => {
             stop.units().find(|unit| !claimed(Resource::Unit((*unit).clone()))).map(ToString::to_string)
@@ -139,9 +144,9 @@ fn check_act(policy: &Policy, plan: &Plan, n: usize, act: &Act) -> Result<(), Fl
         Act::Start(units) => {
             units.iter().find(|unit| !claimed(Resource::Unit((*unit).clone()))).map(ToString::to_string)
         }
-        Act::Fence(path) | Act::Unfence(path) => {
-            (!claimed(Resource::Path(path.clone()))).then(|| path.display().to_string())
-        }
+        Act::Fence(at) | Act::Unfence(at) | Act::Unmount(Unmount { path: at, .. }) => path(at),
+        Act::Bind(bind) => path(&bind.hot),
+        Act::Abort(abort) => abort.points.iter().find_map(|point| path(point)),
     };
     loose.map_or(Ok(()), |what| Err(Flaw::NotClaimed(n, what)))
 }

@@ -17,7 +17,7 @@ use crate::ask::Answer;
 use crate::id::{Str, TargetId};
 use crate::judge::{Seen, Target};
 use crate::ledger::Origin;
-use crate::plan::Plan;
+use crate::plan::{Heal, Plan};
 use crate::planted::{Bug, planted};
 use crate::time::{Ms, Now};
 use crate::world::{Start, World};
@@ -229,6 +229,19 @@ pub fn begin(world: &World, target: &TargetId, plan: &Plan) -> Vec<Held> {
     ending(world, plan, None, Origin::Daemon, &mut held);
     held.dedup();
     held
+}
+
+/// Nothing is lacking of it and no brake of its own holds it: a plan for another target may heal it along.
+pub(crate) fn chargeable(world: &World, heal: &Heal, cost: u32) -> bool {
+    let mut held = Vec::new();
+    evidence(world, &heal.target, &mut held);
+    if let Some(brake) = world.state.targets.get(&heal.target)
+        && let Some(watch) = world.policy.watches.get(&heal.target.watch)
+    {
+        brakes::brakes(world.now, brake, heal, watch.brakes, cost, &mut held);
+    }
+    let down = |target: &Target| target.verdict.down().is_some() && target.suspect().is_some();
+    held.is_empty() && world.target(&heal.target).is_some_and(down)
 }
 
 /// Holds that also end a run which has begun. All others would trip a plan over itself.

@@ -16,6 +16,8 @@ use crate::time::Ms;
 
 /// What a restart costs of the host's budget.
 pub const COST_RESTART: u32 = 1;
+/// What taking a mount down to its base and making it anew costs of it.
+pub const COST_REMOUNT: u32 = 3;
 /// What rebuilding an environment costs of it.
 pub const COST_RECONCILE: u32 = 5;
 /// What a step may take beside its act and its proof: the fresh looks before it, and the actor's last word.
@@ -97,6 +99,8 @@ pub enum When {
     After(u16),
     /// Only when the run failed: a way back, or a fence around what could not be repaired.
     Failed,
+    /// At the end of the run, unless this step was proved: a fence around what that step did not mend.
+    Until(u16),
 }
 
 /// What a step that is not proved means for those after it.
@@ -132,6 +136,47 @@ pub enum Act {
     Fence(PathBuf),
     /// Lifts our own fence, and nothing else that may be mounted there.
     Unfence(PathBuf),
+    /// Ends a FUSE connection whose server answers nobody: whoever hangs on it gets an error, and its mounts are dead.
+    /// Refused when more mounts share it than are listed here.
+    Abort(Abort),
+    /// Takes off what is mounted at this very path, one mount, and never a fence.
+    Unmount(Unmount),
+    /// Binds a folder to a path at which nothing is mounted.
+    Bind(Bind),
+    /// Keeps what a person will want to know and a remedy destroys. Changes nothing.
+    Gather(Gather),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abort {
+    /// A path that hangs on it.
+    pub path: PathBuf,
+    /// `MAJOR:MINOR`.
+    pub device: Str,
+    /// Every mount point of that device.
+    pub points: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unmount {
+    pub path: PathBuf,
+    /// Also while somebody has files open there, who then keeps them.
+    pub lazy: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bind {
+    pub cold: PathBuf,
+    pub hot: PathBuf,
+}
+
+/// What is told of in an evidence bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gather {
+    /// Who has files open below these.
+    pub paths: Vec<PathBuf>,
+    /// Their journals.
+    pub units: Vec<UnitName>,
 }
 
 /// A unit that is stopped by us, and the units that systemd stops with it: its stop closure.
@@ -157,6 +202,8 @@ pub struct Arm {
     pub run: RunId,
     /// In the order of their return.
     pub units: Vec<UnitName>,
+    /// Paths at which nothing is mounted by our doing: closed before the units return.
+    pub fences: Vec<PathBuf>,
     pub after: Ms,
 }
 
@@ -214,6 +261,14 @@ pub enum Want {
     /// Our fence is what is mounted there, or is not.
     Fenced,
     NotFenced,
+    /// Nothing is mounted at the path, our fence aside.
+    NotMounted,
+    /// No look hangs there any more.
+    Freed,
+    /// It is a mount point, and it answers.
+    Answers,
+    /// The same, and it is the folder that is to be bound to it, which does not come from the disk beneath.
+    Bound,
 }
 
 /// The first 12 hex digits of a plan's SHA-256.
@@ -278,6 +333,14 @@ impl fmt::Display for Act {
             Act::Start(units) => write!(f, "start {}", join(units.iter())),
             Act::Fence(path) => write!(f, "fence {}", path.display()),
             Act::Unfence(path) => write!(f, "lift the fence of {}", path.display()),
+            Act::Abort(abort) => {
+                let (device, points) = (&abort.device, abort.points.iter().map(|point| point.display().to_string()));
+                write!(f, "abort the FUSE connection {device}, shared by {}", points.collect::<Vec<_>>().join(", "))
+            }
+            Act::Unmount(Unmount { path, lazy: false }) => write!(f, "unmount {}", path.display()),
+            Act::Unmount(Unmount { path, lazy: true }) => write!(f, "unmount {}, lazily", path.display()),
+            Act::Bind(bind) => write!(f, "bind {} to {}", bind.cold.display(), bind.hot.display()),
+            Act::Gather(_) => f.write_str("keep the evidence"),
         }
     }
 }
@@ -293,6 +356,7 @@ fn no_text() -> Str {
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Check::Target(target) if target.key.starts_with('/') => write!(f, "{} is up", target.key),
             Check::Target(target) => write!(f, "{} is up", target.watch),
             Check::Fact(question, want) => match (&**question, want) {
                 (Question::Unit(unit), Want::StartedSince) => write!(f, "{unit} runs, started after the act"),
@@ -301,6 +365,16 @@ impl fmt::Display for Check {
                 (Question::Unit(unit), Want::Returned) => write!(f, "{unit} runs again"),
                 (Question::Mount(path), Want::Fenced) => write!(f, "{} is fenced", path.display()),
                 (Question::Mount(path), Want::NotFenced) => write!(f, "{} is not fenced", path.display()),
+                (Question::Mount(path), Want::NotMounted) => write!(f, "nothing is mounted at {}", path.display()),
+                (Question::Paths(q), want) => {
+                    let paths: Vec<String> = q.paths.iter().map(|q| q.path.display().to_string()).collect();
+                    let is = match want {
+                        Want::Freed => "hangs nobody",
+                        Want::Bound => "is bound and answers",
+                        _ => "is mounted and answers",
+                    };
+                    write!(f, "{} {is}", paths.join(", "))
+                }
                 (question, want) => write!(f, "{want:?} of {question:?}"),
             },
         }

@@ -1,6 +1,6 @@
 //! Prove: only a fresh look ends a step. A call that returned, a job that is "done", an exit status of 0 prove nothing.
 
-use crate::ask::{Active, Answer, Interpreter, Load, Mount, Reading};
+use crate::ask::{Active, Answer, Interpreter, Load, Look as Seeing, Mount, PathReading, Reading};
 use crate::id::Str;
 use crate::judge::Seen;
 use crate::plan::{Check, Proof, Want};
@@ -173,6 +173,14 @@ fn fact(want: Want, reading: &Reading, acted: Now, boot: u32) -> Look {
                 if fenced { "it is fenced" } else { "it is not fenced" }.into()
             })
         }
+        (Want::NotMounted, Reading::Mount(mount)) => match mount {
+            Some(mount) if !mount.is_fence() => Look::Fail(format!("{} is mounted there", mount.source).into()),
+            _ => Look::Pass,
+        },
+        (Want::Freed | Want::Answers | Want::Bound, Reading::Paths(reading)) => {
+            let failed = reading.paths.iter().find_map(|seen| stands(want, seen));
+            failed.map_or(Look::Pass, |why| Look::Fail(why.into()))
+        }
         #[cfg(feature = "toy")]
         (Want::NoDrift, Reading::Toy(toy)) => verdict(toy.broken.is_empty(), || "it is broken".into()),
         (Want::NoDrift, Reading::Python(python)) => match (&python.interpreter, python.unmet.first()) {
@@ -182,6 +190,27 @@ fn fact(want: Want, reading: &Reading, acted: Now, boot: u32) -> Look {
             (Interpreter::NoEnvironment, _) => Look::Fail("there is no environment".into()),
         },
         _ => Look::Fail("the answer is to another question".into()),
+    }
+}
+
+/// What a path still lacks.
+fn stands(want: Want, seen: &PathReading) -> Option<String> {
+    let path = seen.path.display();
+    match &seen.look {
+        Seeing::Stuck { .. } => return Some(format!("{path} hangs")),
+        Seeing::Unasked(fault) => return Some(fault.to_string()),
+        Seeing::Failed { call, why, .. } if want != Want::Freed => return Some(format!("{path}: {call}: {why}")),
+        Seeing::Failed { .. } | Seeing::Answered(_) => {}
+    }
+    let mounted = seen.on.as_ref().filter(|on| on.point == seen.path && !seen.fenced);
+    match (want, mounted, &seen.bind) {
+        (Want::Freed, ..) => None,
+        (_, None, _) => Some(format!("nothing is mounted at {path}")),
+        (Want::Bound, Some(on), Some(cold)) if !on.same(cold) => Some(format!("something else is mounted at {path}")),
+        (Want::Bound, Some(_), Some(cold)) if cold.beneath(&seen.path) => {
+            Some(format!("what is bound to {path} lies on the disk beneath it"))
+        }
+        _ => None,
     }
 }
 

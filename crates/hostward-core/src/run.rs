@@ -4,7 +4,8 @@
 //! Forward steps come first, in order, until one fails. What they owe ([`Back`]) is given back when it falls due, last
 //! taken first; a debt is tried for ever, a way back gives up and freezes what the plan touched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -197,17 +198,17 @@ impl OpenRun {
             return Vec::new();
         }
         let fallen = |step: &u16| match (self.owed(*step).map(|back| back.when), closing) {
-            (None, _) | (Some(When::Last | When::Failed), None) => false,
+            (None, _) | (Some(When::Last | When::Failed | When::Until(_)), None) => false,
             (Some(When::After(after)), None) => usize::from(after) < self.steps.len(),
-            (Some(When::Last | When::After(_)), Some(_)) => true,
+            (Some(When::Last | When::After(_) | When::Until(_)), Some(_)) => true,
             (Some(When::Failed), Some(closing)) => {
                 matches!(closing, Closing::Unproved { .. } | Closing::Held { .. })
             }
         };
         let mut due: Vec<u16> = (0..number(self.steps.len())).rev().filter(fallen).collect();
         // Nothing passes a way back or a fence that is still owed: writers return only behind it. Debts pass each other.
-        if let Some(wall) = due.iter().position(|step| self.owed(*step).is_some_and(|back| back.when == When::Failed))
-        {
+        let is_wall = |back: &Back| matches!(back.when, When::Failed | When::Until(_));
+        if let Some(wall) = due.iter().position(|step| self.owed(*step).is_some_and(is_wall)) {
             due.truncate(wall + 1);
         }
         due
@@ -217,6 +218,10 @@ impl OpenRun {
     fn owed(&self, step: u16) -> Option<&Back> {
         let begun = self.step_run(step)?.tries > 0;
         let back = self.step(step)?.back.as_ref()?;
+        let mended = |step: u16| self.step_run(step).is_some_and(|run| run.end == Some(StepEnd::Done));
+        if matches!(back.when, When::Until(step) if mended(step)) {
+            return None;
+        }
         let open = self.backs.get(&step).is_none_or(|run| {
             let given_up = back.tries > 0 && run.fails >= u16::from(back.tries);
             !(run.done() || run.waived || given_up)
@@ -231,6 +236,16 @@ impl OpenRun {
             _ => Vec::new(),
         };
         (0..number(self.steps.len())).rev().flat_map(owed).collect()
+    }
+
+    /// Paths that a step left bare and that no later one has mended or fenced yet.
+    pub fn bare(&self) -> Vec<PathBuf> {
+        let owed = |step: u16| match self.owed(step) {
+            Some(Back { act: Act::Fence(path), .. }) => Some(path.clone()),
+            _ => None,
+        };
+        let paths: BTreeSet<PathBuf> = (0..number(self.steps.len())).filter_map(owed).collect();
+        paths.into_iter().collect()
     }
 
     /// Of those, the units that no give-back is known to have brought up. A return is owed as a whole, so the others are

@@ -160,7 +160,7 @@ impl Spec {
         match (self, &live.memo) {
             (Spec::Service(spec), Memo::Service(memo)) => spec.draft(world, target, live, memo),
             (Spec::Baseline(spec), Memo::Baseline(memo)) => spec.draft(world, target, live, memo),
-            (Spec::Storage(_), _) => storage::draft(&target.key),
+            (Spec::Storage(spec), Memo::Storage(memo)) => spec.draft(world, target, live, memo),
             #[cfg(feature = "toy")]
             (Spec::Toy(spec), Memo::Toy(memo)) => spec.draft(world, target, live, memo),
             _ => Draft::none("not looked at yet"),
@@ -172,7 +172,7 @@ impl Spec {
         match self {
             Spec::Service(spec) => matches!(act, Act::Restart(unit) if *unit == spec.unit),
             Spec::Baseline(spec) => spec.allows(act),
-            Spec::Storage(_) => false,
+            Spec::Storage(spec) => spec.allows(act),
             #[cfg(feature = "toy")]
             Spec::Toy(spec) => spec.allows(act),
         }
@@ -251,7 +251,7 @@ impl Spec {
         match self {
             Spec::Service(spec) => spec.ladder.iter().filter_map(service::Step::rung).collect(),
             Spec::Baseline(_) => vec![Rung::new("reconcile")],
-            Spec::Storage(_) => Vec::new(),
+            Spec::Storage(_) => storage::Spec::rungs(),
             #[cfg(feature = "toy")]
             Spec::Toy(_) => vec![Rung::new("mend"), Rung::new("replace")],
         }

@@ -1,11 +1,11 @@
 //! What is asked of hot paths: the mount that each lies on, and whether it answers.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Active, Fault};
+use super::{Active, ClosureReading, Fault};
 use crate::id::{Str, UnitName};
 use crate::time::Ms;
 
@@ -16,11 +16,20 @@ pub struct PathsQ {
     pub manifest: Option<ManifestQ>,
     /// File systems whose space is measured, each by a path on it.
     pub disks: Vec<PathBuf>,
-    /// Units that keep the mounts below. A change of one is a reason to look.
-    pub bases: Vec<UnitName>,
+    /// Units whose state is told beside: those that keep the mounts below, and those that a remedy refreshes. A change of
+    /// one is a reason to look.
+    pub units: Vec<UnitName>,
+    /// Units that a remedy stops: what stops with each.
+    #[serde(default)]
+    pub holders: Vec<UnitName>,
 }
 
 impl PathsQ {
+    /// One path by itself, for a proof.
+    pub fn one(path: PathQ) -> PathsQ {
+        PathsQ { paths: vec![path], ..PathsQ::default() }
+    }
+
     /// A pass over many paths may take so many times what one answer may: the deadline of the question is that of the
     /// pass.
     pub const PASS: u64 = 6;
@@ -68,7 +77,23 @@ pub struct PathsReading {
     pub paths: Vec<PathReading>,
     pub manifest: Option<ManifestReading>,
     pub disks: Vec<PathReading>,
-    pub bases: Vec<(UnitName, Result<Active, Fault>)>,
+    pub units: Vec<(UnitName, Result<Active, Fault>)>,
+    #[serde(default)]
+    pub holders: Vec<(UnitName, Result<ClosureReading, Fault>)>,
+    /// The mounts that bound folders come from, each asked once, where no path of this question is that mount.
+    #[serde(default)]
+    pub under: Vec<PathReading>,
+    /// Of each FUSE connection that hangs: who else would be cut off with it.
+    #[serde(default)]
+    pub connections: Vec<Connection>,
+}
+
+/// A FUSE connection: every mount of its device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// `MAJOR:MINOR`.
+    pub device: Str,
+    pub points: Vec<PathBuf>,
 }
 
 /// How the manifest read.
@@ -94,9 +119,14 @@ pub struct Refused {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathReading {
     pub path: PathBuf,
-    /// What it lies on, in the mount namespace of PID 1; none: that could not be read.
+    /// What it lies on, in the mount namespace of PID 1, our own fence left out; none: that could not be read.
     pub on: Option<On>,
-    /// The same of what is to be bound to it, when something is.
+    /// Our fence lies over it, and is what the look saw.
+    #[serde(default)]
+    pub fenced: bool,
+    /// The folder that is to be bound to it, when one is, and what that lies on.
+    #[serde(default)]
+    pub cold: Option<PathBuf>,
     pub bind: Option<On>,
     pub look: Look,
 }
@@ -117,6 +147,19 @@ pub struct On {
     /// Requests that wait for a FUSE server, by /sys/fs/fuse/connections/MINOR/waiting; none: it is not FUSE, or not to
     /// be known.
     pub waiting: Option<u32>,
+}
+
+impl On {
+    /// The same folder of the same file system.
+    pub fn same(&self, other: &On) -> bool {
+        (&self.device, &self.folder) == (&other.device, &other.folder)
+    }
+
+    /// The mount that `path` itself would lie on, or one further out: what is bound from there to `path` is the very disk
+    /// that a hot path keeps its writers off.
+    pub fn beneath(&self, path: &Path) -> bool {
+        path.starts_with(&self.point)
+    }
 }
 
 /// What became of the look itself.

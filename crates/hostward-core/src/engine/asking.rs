@@ -224,7 +224,7 @@ impl Engine {
         let meant = |(key, ask): (&AskKey, &Ask)| {
             let meant = match (hint, &*ask.question) {
                 (Hint::Unit(unit), Question::Unit(asked)) => unit == asked,
-                (Hint::Unit(unit), Question::Paths(paths)) => paths.bases.contains(unit),
+                (Hint::Unit(unit), Question::Paths(paths)) => paths.units.contains(unit),
                 (Hint::Units, Question::Unit(_))
                 | (Hint::Gates, Question::Gate(_))
                 | (Hint::Mounts, Question::Paths(_)) => true,

@@ -56,7 +56,8 @@ impl Engine {
             Next::Begin(n) | Next::Amid(At::Go(n)) => n,
             _ => u16::MAX,
         };
-        (!units.is_empty()).then(|| Arm { run: id, units, after: run.plan.lasts(from) + ARM_SLACK })
+        let after = run.plan.lasts(from) + ARM_SLACK;
+        (!units.is_empty()).then(|| Arm { run: id, units, fences: run.bare(), after })
     }
 
     /// Pushes the undo ahead: this run lives.

@@ -5,6 +5,7 @@ mod brakes;
 mod crash;
 mod holds;
 mod host;
+mod hot;
 mod leave;
 mod needs;
 mod notify;

@@ -2,10 +2,11 @@
 
 use super::{Held, Hold, Lift};
 use crate::id::TargetId;
-use crate::judge::Target;
+use crate::judge::{Code, Target};
 use crate::plan::Heal;
 use crate::planted::{Bug, planted};
 use crate::time::{Ms, Now};
+use crate::watch::Spec;
 use crate::world::{Proposal, World};
 
 /// A cause that nobody cured for this long no longer holds its dependents.
@@ -31,7 +32,8 @@ pub(crate) fn causes(world: &World, target: &TargetId, heals: &[Heal]) -> Vec<He
             (None, None) if unasked => format!("{} was not looked at since", cause.watch),
             _ => continue,
         };
-        if given_up(world, &cause, state.verdict.down().is_some(), target, fell) {
+        let kept_down = state.verdict.down().is_some_and(|reason| keeps_down(world, &cause, target, reason.code));
+        if !kept_down && given_up(world, &cause, state.verdict.down().is_some(), target, fell) {
             continue;
         }
         let lift = Lift::Fact(format!("{} is up", cause.watch).into());
@@ -58,6 +60,15 @@ fn given_up(world: &World, cause: &TargetId, judged: bool, target: &TargetId, fe
     let waited = world.now.since(fell) >= CAUSE_PATIENCE;
     let acting = world.claims().any(|plan| plan.heals.iter().any(|heal| heal.target == *cause));
     turn && !acting && !saves(world, cause) && (waited || judged && !world.can_act_soon(cause))
+}
+
+/// A start would do harm for as long as the cause is down, however long that is: a writer whose storage is lost.
+fn keeps_down(world: &World, cause: &TargetId, target: &TargetId, reason: Code) -> bool {
+    let spec = |id: &TargetId| world.policy.watches.get(&id.watch).map(|watch| &watch.spec);
+    match (spec(cause), spec(target).and_then(Spec::unit)) {
+        (Some(Spec::Storage(storage)), Some(unit)) => storage.keeps_down(unit, reason),
+        _ => false,
+    }
 }
 
 /// The cause waits for nothing but budget: its dependents must not spend it on what does not help, again and again.

@@ -4,7 +4,7 @@ use super::{Held, Hold, Lift, storm};
 use crate::ask::Reading;
 use crate::id::{Resource, TargetId};
 use crate::ledger::CHARGES_KEPT;
-use crate::plan::{Act, Plan};
+use crate::plan::{Act, OnFail, Plan, Step};
 use crate::planted::{Bug, planted};
 use crate::starvation::PRESSED;
 use crate::time::{Ms, Now};
@@ -94,7 +94,9 @@ fn budget(world: &World, plan: &Plan, held: &mut Vec<Held>) {
 /// A rebuild beside everything else that wants the processor makes an outage longer. A restart adds nothing: it may be
 /// the very cgroup that starves the rest.
 fn pressure(world: &World, plan: &Plan, held: &mut Vec<Held>) {
-    let adds_load = plan.steps.iter().any(|step| matches!(step.act, Some(Act::Command(_))));
+    // A courtesy is passed over when it takes too long.
+    let loads = |step: &Step| matches!(step.act, Some(Act::Command(_))) && step.fail == OnFail::Unwind;
+    let adds_load = plan.steps.iter().any(loads);
     if adds_load
         && let Some((late, until)) = world.starvation.starved(world.now)
         && late >= PRESSED

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Draft;
 use super::steps::{prove_step, restart_step};
+use super::{Draft, storage};
 use crate::ask::{Active, Answer, Fault, Load, Pace, Probe, Question, Reading, UnitReading};
 use crate::hold::{Circuit, Held, Hold, Lift, circuit, tried};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
@@ -354,16 +354,16 @@ impl Spec {
 
 /// The environments of its app: a service cannot run without them.
 pub(super) fn needs(policy: &Policy, watch: &Watch) -> Vec<Resource> {
-    let Some(app) = &watch.app else { return Vec::new() };
-    let same_app = policy.watches.values().filter(|other| other.app.as_ref() == Some(app));
-    same_app
-        .filter_map(|other| match &other.spec {
-            super::Spec::Baseline(spec) => Some(Resource::Path(spec.python.venv.clone())),
-            super::Spec::Service(_) | super::Spec::Storage(_) => None,
-            #[cfg(feature = "toy")]
-            super::Spec::Toy(_) => None,
-        })
-        .collect()
+    let same_app = |other: &Watch| watch.app.is_some() && other.app == watch.app;
+    let holds = |storage: &storage::Spec| watch.spec.unit().is_some_and(|unit| storage.remedy.holders.contains(unit));
+    let needed = |other: &Watch| match &other.spec {
+        super::Spec::Baseline(spec) if same_app(other) => vec![Resource::Path(spec.python.venv.clone())],
+        super::Spec::Storage(spec) if holds(spec) => spec.provides(),
+        super::Spec::Service(_) | super::Spec::Baseline(_) | super::Spec::Storage(_) => Vec::new(),
+        #[cfg(feature = "toy")]
+        super::Spec::Toy(_) => Vec::new(),
+    };
+    policy.watches.values().flat_map(needed).collect()
 }
 
 impl Memo {

@@ -1,10 +1,14 @@
 //! The storage watch: hot paths that must answer, lie on what was declared, and take what is written to them.
 //!
-//! Each path is a target with a verdict of its own. It is observed, judged and told of; nothing is repaired yet. Disk
-//! headroom and the manifest's own state are parts beside them. (watches.md, "storage", where each number comes from.)
+//! Each path is a target with a verdict of its own (`path`). One that is lost is mounted anew (`remedy` says by which rung,
+//! `refit` in which steps), its base first when that is lost as well (`base`). Disk headroom and the manifest's own state
+//! are parts beside them, told of only. (watches.md, "storage", where each number comes from.)
 
+mod base;
 mod disk;
 mod path;
+mod refit;
+mod remedy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,16 +18,19 @@ use serde::{Deserialize, Serialize};
 
 use super::Draft;
 use crate::ask::{
-    Answer, Fault, Look, ManifestQ, ManifestReading, Pace, PathQ, PathReading, PathsQ, Probe, Question, Reading,
-    Write,
+    Active, Answer, ClosureReading, Connection, Fault, Look, ManifestQ, ManifestReading, Pace, PathQ, PathReading,
+    PathsQ, PathsReading, Probe, Question, Reading, Write,
 };
-use crate::id::{Resource, Str, UnitName};
+use crate::id::{Resource, Rung, Str, TargetId, UnitName};
 use crate::judge::{Code, Confirm, Reason, Seen, Shown, Sight};
+use crate::plan::Act;
 use crate::starvation::Starvation;
 use crate::time::{Ms, Now};
+use crate::world::{Live, World};
 
 pub use disk::{Disk, Room};
 pub use path::{Expected, Lies};
+pub use remedy::{Dependent, Remedy};
 
 /// `[storage.NAME]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +46,8 @@ pub struct Spec {
     pub confirm_runs: u32,
     /// ... and this long (default 120 s).
     pub confirm_age: Ms,
+    #[serde(default)]
+    pub remedy: Remedy,
 }
 
 /// `[[storage.NAME.paths]]`
@@ -72,6 +81,18 @@ pub struct Memo {
     /// Since when each path that does not answer has not.
     silent: BTreeMap<Str, Now>,
     disks: BTreeMap<Str, disk::Memo>,
+    #[serde(default)]
+    last: Option<Last>,
+}
+
+/// What a plan is made of: the last look, of the paths only at those that were not well.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Last {
+    ill: BTreeMap<Str, PathReading>,
+    under: Vec<PathReading>,
+    units: Vec<(UnitName, Result<Active, Fault>)>,
+    holders: Vec<(UnitName, Result<ClosureReading, Fault>)>,
+    connections: Vec<Connection>,
 }
 
 impl Memo {
@@ -86,26 +107,19 @@ pub(super) fn is_part(key: &str) -> bool {
     !key.starts_with('/')
 }
 
-/// There is no rung yet.
-pub(super) fn draft(key: &str) -> Draft {
-    Draft::none(match key {
-        MANIFEST => "only its owner can say what the manifest should name".to_owned(),
-        _ if is_part(key) => "what may be deleted is its owner's to say".to_owned(),
-        _ => format!("this version tells of {key}, and repairs no storage yet"),
-    })
-}
-
 fn key(path: &Path) -> Str {
     path.display().to_string().into()
 }
 
 impl Spec {
     pub(super) fn probes(&self) -> Vec<Probe> {
+        let refreshed = self.remedy.dependents.iter().map(|dependent| &dependent.unit);
         let question = PathsQ {
             paths: self.paths.iter().map(|path| path.asked.clone()).collect(),
             manifest: self.manifest.as_ref().map(|manifest| manifest.asked.clone()),
             disks: self.disks.iter().map(|disk| disk.path.clone()).collect(),
-            bases: self.bases().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
+            units: self.bases().chain(refreshed).cloned().collect::<BTreeSet<_>>().into_iter().collect(),
+            holders: self.remedy.holders.clone(),
         };
         vec![Probe {
             question: Arc::new(Question::Paths(question)),
@@ -123,12 +137,36 @@ impl Spec {
         declared.chain(self.manifest.iter().map(|manifest| &manifest.expected)).filter_map(|e| e.base.as_ref())
     }
 
+    /// What is bound comes from somewhere: if another watch keeps that, it comes first.
     pub(super) fn needs(&self) -> Vec<Resource> {
-        self.bases().cloned().map(Resource::Unit).collect()
+        let cold = self.paths.iter().filter_map(|path| path.asked.bind.clone()).map(Resource::Path);
+        self.bases().cloned().map(Resource::Unit).chain(cold).collect()
     }
 
     pub(super) fn provides(&self) -> Vec<Resource> {
-        self.paths.iter().map(|path| Resource::Path(path.asked.path.clone())).collect()
+        let listed = self.manifest.iter().flat_map(|manifest| &manifest.asked.roots);
+        self.paths.iter().map(|path| &path.asked.path).chain(listed).cloned().map(Resource::Path).collect()
+    }
+
+    pub(super) fn rungs() -> Vec<Rung> {
+        remedy::Kind::ALL.map(remedy::Kind::rung).to_vec()
+    }
+
+    pub(super) fn draft(&self, world: &World, target: &TargetId, live: &Live, memo: &Memo) -> Draft {
+        if is_part(&target.key) {
+            return remedy::none(&target.key);
+        }
+        self.remedy_for(world, target, live, memo)
+    }
+
+    pub(super) fn allows(&self, act: &Act) -> bool {
+        self.permits(act)
+    }
+
+    /// Nobody starts this unit while a path is lost: it would write to whatever lies beneath.
+    pub fn keeps_down(&self, unit: &UnitName, reason: Code) -> bool {
+        let lost = matches!(reason, Code::Stale | Code::Hung | Code::Missing | Code::WrongSource);
+        lost && self.remedy.holders.contains(unit)
     }
 
     pub(super) fn stale_after(&self) -> Ms {
@@ -141,16 +179,21 @@ impl Spec {
                 // Each of a thousand is looked up among as many.
                 let declared = self.paths.iter().map(|path| (&*path.asked.path, path)).collect();
                 let mut sights = Vec::new();
+                let mut last = Last::beside(reading);
                 for seen in &reading.paths {
                     let Some((write, expected)) = self.expected(&declared, &seen.path) else { continue };
                     let key = key(&seen.path);
                     let judged = if self.starved(memo, asked, &key, &seen.look, starvation) {
                         unknown(&Fault::Timeout)
                     } else {
-                        path::judge(seen, write, expected, &reading.bases)
+                        path::judge(seen, write, expected, &reading.units)
                     };
+                    if judged != Seen::Up {
+                        last.ill.insert(key.clone(), seen.clone());
+                    }
                     sights.push(self.sight(key, judged));
                 }
+                memo.last = Some(last);
                 sights.extend(reading.disks.iter().filter_map(|seen| self.read_disk(memo, asked, seen)));
                 if let Some(manifest) = &reading.manifest {
                     sights.extend(self.read_manifest(memo, manifest, &reading.paths));
@@ -241,6 +284,22 @@ impl Spec {
             (None, None) => Seen::Up,
         }
     }
+}
+
+impl Last {
+    fn beside(reading: &PathsReading) -> Last {
+        Last {
+            ill: BTreeMap::new(),
+            under: reading.under.clone(),
+            units: reading.units.clone(),
+            holders: reading.holders.clone(),
+            connections: reading.connections.clone(),
+        }
+    }
+}
+
+fn runs(state: &Result<Active, Fault>) -> bool {
+    matches!(state, Ok(Active::Active | Active::Reloading))
 }
 
 fn unknown(fault: &Fault) -> Seen {

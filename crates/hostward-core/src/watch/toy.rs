@@ -99,7 +99,7 @@ impl Spec {
             }
             Act::Stop(stop) => Some(&stop.unit) == self.holder.as_ref(),
             Act::Fence(path) | Act::Unfence(path) => below(path),
-            Act::Restart(_) | Act::Start(_) => false,
+            _ => false,
         }
     }
 

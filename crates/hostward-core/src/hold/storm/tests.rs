@@ -82,6 +82,7 @@ fn many_targets_of_one_watch_are_one_cause() {
         deadline: Ms::secs(10),
         confirm_runs: 2,
         confirm_age: Ms::secs(120),
+        remedy: storage::Remedy::default(),
     };
     let policy = Arc::make_mut(&mut world.policy);
     policy.watches.get_mut(&one.watch).expect("it is declared").spec = Spec::Storage(spec);

@@ -50,18 +50,23 @@ const EHOSTDOWN: i32 = 112;
 /// An NFS server forgot the handle.
 const ESTALE: i32 = 116;
 
-pub(super) fn judge(seen: &PathReading, write: Write, expected: &Expected, bases: &[Base]) -> Seen {
+pub(super) fn judge(seen: &PathReading, write: Write, expected: &Expected, units: &[Base]) -> Seen {
     dead(seen)
         .or_else(|| missing(seen, expected))
         .or_else(|| wrong_source(seen, expected))
-        .or_else(|| base_down(expected, bases))
+        .or_else(|| base_down(expected, units))
         .or_else(|| read_only(seen, write))
         .or_else(|| unwritable(seen))
         .map_or_else(|| answered(&seen.look), Seen::Down)
 }
 
+/// There is nothing to be had from it: what a mount made anew may cure.
+pub(super) fn lost(seen: &PathReading, expected: &Expected) -> Option<Reason> {
+    dead(seen).or_else(|| missing(seen, expected))
+}
+
 /// It does not answer, or what was mounted answers for nobody any more.
-fn dead(seen: &PathReading) -> Option<Reason> {
+pub(super) fn dead(seen: &PathReading) -> Option<Reason> {
     match &seen.look {
         Look::Stuck { at, age } => {
             let waiting = seen.on.as_ref().and_then(|on| on.waiting);
@@ -79,6 +84,9 @@ fn dead(seen: &PathReading) -> Option<Reason> {
 /// Nothing is mounted where something must be, or there is no such folder.
 fn missing(seen: &PathReading, expected: &Expected) -> Option<Reason> {
     let missing = |detail: String| Some(Reason::new(Code::Missing, detail));
+    if seen.fenced {
+        return missing("it is fenced: what was mounted there could not be mounted again".to_owned());
+    }
     let point = match &expected.lies {
         Lies::Mounted => &seen.path,
         Lies::Below(point) => point,
@@ -111,9 +119,9 @@ fn wrong_source(seen: &PathReading, expected: &Expected) -> Option<Reason> {
 }
 
 /// What cannot be known of a unit says nothing against its mount.
-fn base_down(expected: &Expected, bases: &[Base]) -> Option<Reason> {
+fn base_down(expected: &Expected, units: &[Base]) -> Option<Reason> {
     let base = expected.base.as_ref()?;
-    let (_, state) = bases.iter().find(|(unit, _)| unit == base)?;
+    let (_, state) = units.iter().find(|(unit, _)| unit == base)?;
     let is = match state.as_ref().ok()? {
         Active::Active | Active::Reloading | Active::Activating => return None,
         Active::Inactive | Active::Deactivating => "not running",

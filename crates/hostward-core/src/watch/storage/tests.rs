@@ -46,6 +46,7 @@ fn spec() -> Spec {
         deadline: Ms::secs(10),
         confirm_runs: 2,
         confirm_age: Ms::secs(120),
+        remedy: Remedy::default(),
     }
 }
 
@@ -63,7 +64,14 @@ fn on() -> On {
 
 fn well() -> PathReading {
     let bind = On { point: "/srv/box".into(), ..on() };
-    PathReading { path: HOT.into(), on: Some(on()), bind: Some(bind), look: Look::Answered(Space::default()) }
+    PathReading {
+        path: HOT.into(),
+        on: Some(on()),
+        fenced: false,
+        cold: Some("/srv/box/7".into()),
+        bind: Some(bind),
+        look: Look::Answered(Space::default()),
+    }
 }
 
 fn failed(call: Call, errno: i32) -> Look {
@@ -76,7 +84,7 @@ fn stuck() -> Look {
 
 /// What the one path comes to: the label of its reason, `up`, or that of the fault.
 fn judged(spec: &Spec, seen: PathReading, state: Result<Active, Fault>) -> String {
-    let reading = PathsReading { paths: vec![seen], bases: vec![(base(), state)], ..PathsReading::default() };
+    let reading = PathsReading { paths: vec![seen], units: vec![(base(), state)], ..PathsReading::default() };
     let sights = read(spec, &mut Memo::default(), reading);
     let [Sight { key, shown: Shown::Seen(seen), confirm, .. }] = sights.as_slice() else { panic!("{sights:?}") };
     assert_eq!((&**key, *confirm), (HOT, Confirm { runs: 2, age: Ms::secs(120), quiet: None }));
@@ -251,7 +259,7 @@ fn listing() -> Spec {
 fn listed(paths: &[&str], manifest: ManifestReading) -> PathsReading {
     let one = |path: &&str| {
         let on = On { point: PathBuf::from(path), ..on() };
-        PathReading { path: path.into(), on: Some(on), bind: None, look: Look::Answered(Space::default()) }
+        PathReading { path: path.into(), on: Some(on), cold: None, bind: None, ..well() }
     };
     let entries = u32::try_from(paths.len()).unwrap();
     let manifest = Some(ManifestReading { entries, ..manifest });
@@ -330,7 +338,7 @@ fn disk_looks(looks: &[(u64, u64, u64, &str)]) {
     let mut memo = Memo::default();
     for (minute, used, inodes, expected) in looks {
         let look = Look::Answered(space(*used, *inodes));
-        let disks = vec![PathReading { path: "/".into(), on: None, bind: None, look }];
+        let disks = vec![PathReading { path: "/".into(), on: None, cold: None, bind: None, look, fenced: false }];
         let answer = Ok(Reading::Paths(Box::new(PathsReading { disks, ..PathsReading::default() })));
         let sights = spec.read(&mut memo, now(Ms::mins(*minute)), &answer, &Starvation::default());
         assert_eq!(seen(&sights), named(&[("disk/", expected)]), "minute {minute}");

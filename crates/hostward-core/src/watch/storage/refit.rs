@@ -1,0 +1,286 @@
+//! The steps of a remedy, in the order of watches.md: keep the evidence, free who hangs, stop the holders, take off what is
+//! dead, make the base anew, mount the paths, prove them, refresh who still sees the old ones. What was stopped returns at
+//! the end, and behind a fence wherever nothing was mounted in time.
+//!
+//! From the step that takes a mount off to the one that puts it back, a path owes its fence. One that is bare from the
+//! start is fenced first, so that whoever writes there without being a holder writes to no disk beneath.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::base::Base;
+use super::remedy::{Dependent, Patient};
+use super::{Last, Spec};
+use crate::ask::{Connection, Look, PathQ, PathReading, PathsQ, Question, Write};
+use crate::id::{Str, TargetId};
+use crate::judge::Code;
+use crate::plan::{
+    Abort, Act, Back, Bind, Check, Command, Gather, OnCrash, OnFail, Proof, Step, Stop, Unmount, Want, When,
+};
+use crate::time::Ms;
+use crate::watch::steps::{prove_step, restart_step, stop_step};
+
+const GATHER_WITHIN: Ms = Ms::secs(10);
+/// A write to a file of the kernel's own.
+const ABORT_WITHIN: Ms = Ms::secs(5);
+/// mount(8) and umount(8) take milliseconds, or hang.
+const MOUNT_WITHIN: Ms = Ms::secs(20);
+/// An act of ours beside it, and its unit's start and end.
+const FENCE_WITHIN: Ms = Ms::secs(30);
+/// The operator's own command.
+const COMMAND_WITHIN: Ms = Ms::mins(5);
+/// Until a base serves that was started.
+const BASE_WITHIN: Ms = Ms::secs(60);
+/// systemd-system.conf(5), DefaultTimeoutStartSec and DefaultTimeoutStopSec.
+const UNIT_WITHIN: Ms = Ms::secs(180);
+/// A pass over all paths of a watch, twice.
+const PROVE_WITHIN: Ms = Ms::mins(2);
+
+/// Whether this connection hangs, and the plan rests on its end.
+pub(super) fn hangs_on(patients: &[Patient<'_>], base: Option<&Base>, last: &Last, connection: &Connection) -> bool {
+    let stuck = |seen: &PathReading| matches!(seen.look, Look::Stuck { .. });
+    let on_it = |seen: &PathReading| seen.on.as_ref().is_some_and(|on| on.device == connection.device);
+    let under = last.under.iter().filter(|seen| base.is_some_and(|base| base.point == seen.path));
+    patients.iter().map(|patient| patient.seen).chain(under).any(|seen| stuck(seen) && on_it(seen))
+}
+
+pub(super) fn steps(
+    spec: &Spec,
+    patients: &[Patient<'_>],
+    base: Option<&Base>,
+    stops: Vec<(Stop, Ms)>,
+    refreshed: &[&Dependent],
+    last: &Last,
+) -> Vec<Step> {
+    let mut refit = Refit { spec, steps: Vec::new(), owed: Vec::new(), mended: BTreeMap::new() };
+    refit.gather(patients, base);
+    for connection in last.connections.iter().filter(|c| hangs_on(patients, base, last, c)) {
+        refit.abort(connection);
+    }
+    let stops = stops.into_iter().map(|(stop, timeout)| stop_step(stop, Some(timeout), When::Last));
+    refit.steps.extend(stops);
+    patients.iter().for_each(|patient| refit.clear(patient));
+    if let Some(base) = base {
+        refit.remount(base, patients, last);
+    }
+    refit.rebind(patients, base);
+    refit.prove(patients, refreshed);
+    refit.settle_fences();
+    refit.steps
+}
+
+struct Refit<'a> {
+    spec: &'a Spec,
+    steps: Vec<Step>,
+    /// Steps that leave a path bare, and which.
+    owed: Vec<(usize, PathBuf)>,
+    /// The step that mounts something there again.
+    mended: BTreeMap<PathBuf, usize>,
+}
+
+impl Refit<'_> {
+    fn gather(&mut self, patients: &[Patient<'_>], base: Option<&Base>) {
+        let paths = patients.iter().map(|patient| patient.point.clone()).collect::<BTreeSet<_>>();
+        let units = base.map(|base| base.unit.clone()).into_iter().chain(self.spec.remedy.holders.iter().cloned());
+        let gather = Gather { paths: paths.into_iter().collect(), units: units.collect() };
+        self.courtesy(Act::Gather(gather), GATHER_WITHIN);
+    }
+
+    fn abort(&mut self, connection: &Connection) {
+        let Some(path) = connection.points.first() else { return };
+        let abort =
+            Abort { path: path.clone(), device: connection.device.clone(), points: connection.points.clone() };
+        let freed = looks(self.asked(path), Want::Freed, Ms::secs(30));
+        self.steps.push(step(Act::Abort(abort), ABORT_WITHIN, freed));
+    }
+
+    /// Takes off what is mounted there; where nothing is, closes the path.
+    fn clear(&mut self, patient: &Patient<'_>) {
+        if matches!(patient.code, Code::BaseDown | Code::Readonly | Code::Unwritable) {
+            return;
+        }
+        let point = &patient.point;
+        match (is_mounted(patient), patient.seen.fenced) {
+            (true, fenced) => {
+                if fenced {
+                    self.unfence(patient);
+                }
+                let unmount = Unmount { path: point.clone(), lazy: self.spec.remedy.lazy };
+                self.bare(Act::Unmount(unmount), MOUNT_WITHIN, point, patient.needed);
+            }
+            (false, true) => {}
+            (false, false) => {
+                let fence = step(Act::Fence(point.clone()), FENCE_WITHIN, mount(point, Want::Fenced));
+                self.push(fence, patient.needed);
+            }
+        }
+    }
+
+    fn unfence(&mut self, patient: &Patient<'_>) {
+        self.bare(Act::Unfence(patient.point.clone()), FENCE_WITHIN, &patient.point, patient.needed);
+    }
+
+    /// A step after which nothing is mounted there: it owes a fence.
+    fn bare(&mut self, act: Act, deadline: Ms, point: &Path, needed: bool) {
+        let want = if matches!(act, Act::Unfence(_)) { Want::NotFenced } else { Want::NotMounted };
+        self.owed.push((self.steps.len(), point.to_owned()));
+        self.push(step(act, deadline, mount(point, want)), needed);
+    }
+
+    /// The base's mount is taken off, where it is no path that was cleared already; its unit makes it anew.
+    fn remount(&mut self, base: &Base, patients: &[Patient<'_>], last: &Last) {
+        let own = patients.iter().find(|patient| patient.point == base.point);
+        let only_starts = patients.iter().all(|patient| patient.code == Code::BaseDown);
+        match own {
+            Some(own) => {
+                // A fence that lay there, or that was put there above.
+                if !is_mounted(own) && !only_starts {
+                    self.unfence(own);
+                }
+            }
+            None if last.under.iter().any(|seen| seen.path == base.point) && !only_starts => {
+                let unmount = Unmount { path: base.point.clone(), lazy: self.spec.remedy.lazy };
+                let gone = mount(&base.point, Want::NotMounted);
+                self.steps.push(step(Act::Unmount(unmount), MOUNT_WITHIN, gone));
+            }
+            None => {}
+        }
+        let unit = &base.unit;
+        let fact = |want| Check::Fact(Arc::new(Question::Unit(unit.clone())), want);
+        // Only a service has a process that tells when it began; of others it is enough that they did not run.
+        let began = if unit.as_str().ends_with(".service") { Want::StartedSince } else { Want::Returned };
+        let mut proof = looks(base.asked(), Want::Answers, BASE_WITHIN);
+        proof.checks.insert(0, fact(began));
+        self.mended.insert(base.point.clone(), self.steps.len());
+        self.steps.push(step(Act::Restart(unit.clone()), UNIT_WITHIN, proof));
+    }
+
+    /// What is no mount of the base's own is bound, or mounted by the operator's commands.
+    fn rebind(&mut self, patients: &[Patient<'_>], base: Option<&Base>) {
+        let own = |patient: &&Patient<'_>| base.is_none_or(|base| patient.point != base.point);
+        let bound: Vec<&Patient<'_>> =
+            patients.iter().filter(own).filter(|patient| patient.code != Code::BaseDown).collect();
+        if bound.is_empty() {
+            return;
+        }
+        let commands = self.spec.remedy.rebind.clone();
+        for patient in &bound {
+            let bare = is_mounted(patient) || matches!(patient.code, Code::Readonly | Code::Unwritable);
+            if !bare {
+                self.unfence(patient);
+            }
+            if let (true, Some(cold)) = (commands.is_empty(), &patient.seen.cold) {
+                let hot = patient.seen.path.clone();
+                let asked = PathQ { bind: Some(cold.clone()), ..self.asked(&hot) };
+                self.mended.insert(hot.clone(), self.steps.len());
+                let bind = Act::Bind(Bind { cold: cold.clone(), hot });
+                self.push(step(bind, MOUNT_WITHIN, looks(asked, Want::Bound, Ms::secs(30))), patient.needed);
+            }
+        }
+        self.run(&commands, &bound);
+    }
+
+    /// All of them together mount everything: the last one owes that. The path that the plan is for must answer; of the
+    /// others the end of the plan tells.
+    fn run(&mut self, commands: &[Vec<Str>], bound: &[&Patient<'_>]) {
+        let Some((last, before)) = commands.split_last() else { return };
+        let command = |argv: &Vec<Str>| Act::Command(Command { argv: argv.clone(), user: None, dir: None });
+        for argv in before {
+            let (act, deadline) = (Some(command(argv)), COMMAND_WITHIN);
+            let (proof, back, fail) = (None, None, OnFail::Unwind);
+            self.steps.push(Step { act, deadline, proof, crash: OnCrash::Again, back, fail });
+        }
+        self.mended.extend(bound.iter().map(|patient| (patient.point.clone(), self.steps.len())));
+        let needed = bound.iter().filter(|patient| patient.needed);
+        let check = |patient: &&Patient<'_>| looks(self.asked(&patient.point), Want::Answers, BASE_WITHIN).checks;
+        let checks: Vec<Check> = needed.flat_map(check).collect();
+        let answers = Proof { checks, passes: 1, every: Ms(500), within: BASE_WITHIN, soak: Ms::ZERO };
+        self.steps.push(step(command(last), COMMAND_WITHIN, answers));
+    }
+
+    /// Every path reads, and takes what is written; then whoever still sees the old mounts is started anew.
+    fn prove(&mut self, patients: &[Patient<'_>], refreshed: &[&Dependent]) {
+        for unit in &self.spec.remedy.oneshots {
+            self.courtesy(Act::Start(vec![unit.clone()]), COMMAND_WITHIN);
+        }
+        let (needed, others): (Vec<_>, Vec<_>) = patients.iter().partition(|patient| patient.needed);
+        let up = |patients: &[&Patient<'_>]| {
+            let targets = patients.iter().map(|patient| Check::Target(TargetId::clone(&patient.target)));
+            targets.collect::<Vec<_>>()
+        };
+        if !others.is_empty() {
+            self.push(prove_step(up(&others), PROVE_WITHIN), false);
+        }
+        self.steps.push(prove_step(up(&needed), PROVE_WITHIN));
+        for dependent in refreshed {
+            self.push(restart_step(&dependent.unit, None), false);
+            if let Some(smoke) = &dependent.smoke {
+                let command = Command { argv: smoke.clone(), user: None, dir: None };
+                self.courtesy(Act::Command(command), COMMAND_WITHIN);
+            }
+        }
+        if !refreshed.is_empty() {
+            let mut end = prove_step(up(&needed), PROVE_WITHIN);
+            end.proof.iter_mut().for_each(|proof| (proof.passes, proof.soak) = (1, Ms::ZERO));
+            self.steps.push(end);
+        }
+    }
+
+    /// Each step that leaves a path bare owes a fence until the step that mounts something there.
+    fn settle_fences(&mut self) {
+        for (n, point) in std::mem::take(&mut self.owed) {
+            let until = self.mended.get(&point).map_or(n, |mended| *mended);
+            let until = u16::try_from(until).unwrap_or(u16::MAX);
+            let fence = Back {
+                when: When::Until(until),
+                act: Act::Fence(point.clone()),
+                deadline: FENCE_WITHIN,
+                proof: mount(&point, Want::Fenced),
+                tries: 0,
+            };
+            if let Some(step) = self.steps.get_mut(n) {
+                step.back = Some(fence);
+            }
+        }
+    }
+
+    fn push(&mut self, step: Step, needed: bool) {
+        self.steps.push(Step { fail: if needed { OnFail::Unwind } else { OnFail::GoOn }, ..step });
+    }
+
+    /// Repeatable, and passed over when it fails.
+    fn courtesy(&mut self, act: Act, deadline: Ms) {
+        let (proof, back) = (None, None);
+        self.steps.push(Step { act: Some(act), deadline, proof, crash: OnCrash::Again, back, fail: OnFail::GoOn });
+    }
+
+    /// Who may look at a path.
+    fn asked(&self, path: &Path) -> PathQ {
+        let own = self.spec.paths.iter().find(|own| own.asked.path == path || own.point() == path);
+        let listed = || self.spec.manifest.as_ref().and_then(|manifest| manifest.asked.user.clone());
+        let user = own.map_or_else(listed, |own| own.asked.user.clone());
+        PathQ { path: path.to_owned(), bind: None, user, write: Write::Never }
+    }
+}
+
+fn step(act: Act, deadline: Ms, proof: Proof) -> Step {
+    Step { act: Some(act), deadline, proof: Some(proof), crash: OnCrash::Again, back: None, fail: OnFail::Unwind }
+}
+
+fn proof(check: Check, within: Ms) -> Proof {
+    Proof { checks: vec![check], passes: 1, every: Ms(500), within, soak: Ms::ZERO }
+}
+
+fn mount(point: &Path, want: Want) -> Proof {
+    proof(Check::Fact(Arc::new(Question::Mount(point.to_owned())), want), Ms::secs(10))
+}
+
+fn looks(path: PathQ, want: Want, within: Ms) -> Proof {
+    proof(Check::Fact(Arc::new(Question::Paths(PathsQ::one(path))), want), within)
+}
+
+/// Something is mounted at its point, under a fence or not.
+fn is_mounted(patient: &Patient<'_>) -> bool {
+    patient.seen.on.as_ref().is_some_and(|on| on.point == patient.point)
+}
