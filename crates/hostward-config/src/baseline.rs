@@ -181,24 +181,5 @@ fn run(table: &mut Reader<'_>) -> Option<Said<Vec<Vec<Said<Str>>>>> {
             finding.help("add run = [[\"/.../bin/pip\", \"install\", \"-r\", \"/.../requirements.lock\"]]"),
         );
     }
-    let list = table.value("run")?;
-    let commands = list.items("commands, each a list of its own")?;
-    if commands.len() > COMMANDS_LIMIT {
-        let finding =
-            Finding::error(format!("{} commands are more than the limit of {COMMANDS_LIMIT}", commands.len()));
-        list.complain(finding.help("put them into a script"));
-    }
-    let mut run = Vec::new();
-    for command in commands {
-        let Some(words) = command.items("the program and its arguments") else { continue };
-        let said: Vec<Said<Str>> = words.iter().filter_map(|word| word.scalar(&scalar::TEXT)).collect();
-        if let Some(program) = said.first()
-            && let Err(complaint) = scalar::path(&program.value)
-        {
-            let help = "commands run without a shell or PATH: write the program's whole path";
-            table.push(&program.at, Finding::error(complaint.message).help(help));
-        }
-        run.push(said);
-    }
-    Some(Said { value: run, at: list.at() })
+    commands::read(&table.value("run")?, COMMANDS_LIMIT)
 }

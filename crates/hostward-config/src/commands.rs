@@ -10,6 +10,31 @@ use hostward_core::ask::WantList;
 use hostward_core::id::Str;
 
 use crate::finding::{Finding, Place, Said, shown};
+use crate::reader::Value;
+use crate::scalar;
+
+/// A list of commands.
+pub(crate) fn read(list: &Value<'_>, limit: usize) -> Option<Said<Vec<Vec<Said<Str>>>>> {
+    let commands = list.items("commands, each a list of its own")?;
+    if commands.len() > limit {
+        let finding = Finding::error(format!("{} commands are more than the limit of {limit}", commands.len()));
+        list.complain(finding.help("put them into a script"));
+    }
+    Some(Said { value: commands.iter().filter_map(argv).collect(), at: list.at() })
+}
+
+/// A command: a list that begins with an absolute path.
+pub(crate) fn argv(command: &Value<'_>) -> Option<Vec<Said<Str>>> {
+    let words = command.items("the program and its arguments")?;
+    let said: Vec<Said<Str>> = words.iter().filter_map(|word| word.scalar(&scalar::TEXT)).collect();
+    if let Some(program) = said.first()
+        && let Err(complaint) = scalar::path(&program.value)
+    {
+        let help = "commands run without a shell or PATH: write the program's whole path";
+        command.push(&program.at, Finding::error(complaint.message).help(help));
+    }
+    Some(said)
+}
 
 /// The commands beside what they should rebuild from.
 #[derive(Debug)]

@@ -19,6 +19,7 @@ mod host;
 mod notify;
 mod probe;
 mod reader;
+mod remedy;
 mod scalar;
 mod service;
 mod source;

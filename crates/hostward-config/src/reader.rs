@@ -92,6 +92,15 @@ impl<'a> Reader<'a> {
         self.value(key)?.integer(range)
     }
 
+    pub(crate) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        let value = self.value(key)?;
+        let DeValue::Boolean(flag) = value.node() else {
+            value.wrong("true or false", &format!("write {key} = true, without quotes"));
+            return None;
+        };
+        Some(*flag)
+    }
+
     pub(crate) fn list<T>(&mut self, key: &'static str, scalar: &Scalar<T>) -> Option<Vec<Said<T>>> {
         let items = self.value(key)?.items(scalar.expected)?;
         Some(items.into_iter().filter_map(|item| item.scalar(scalar)).collect())
@@ -226,6 +235,10 @@ impl<'a> Value<'a> {
             DeValue::Table(table) => table.iter().for_each(|(_, node)| below(node).hide_texts()),
             _ => {}
         }
+    }
+
+    pub(crate) fn push(&self, at: &Place, finding: Finding) {
+        self.cx.findings.push(at, finding);
     }
 
     pub(crate) fn complain(&self, finding: Finding) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hostward_core::ask::{ManifestQ, PathQ, Write};
-use hostward_core::id::{Str, WatchId};
+use hostward_core::id::{Str, UnitName, WatchId};
 use hostward_core::policy::{Brakes, Watch};
 use hostward_core::time::Ms;
 use hostward_core::watch;
@@ -14,6 +14,7 @@ use crate::common;
 use crate::draft::{Claim, Draft};
 use crate::finding::{Finding, Place, Said, shown};
 use crate::reader::Reader;
+use crate::remedy;
 use crate::scalar::{self, Scalar, choice};
 
 /// watches.md, "storage", Caps.
@@ -29,11 +30,13 @@ pub(crate) fn read(mut table: Reader<'_>, id: &WatchId, draft: &mut Draft) -> Op
     let deadline = table.or("deadline", &scalar::PERIOD, Ms::secs(10));
     let (confirm_runs, confirm_age) = confirm(&mut table);
     let roots = table.list("roots", &scalar::PATH);
-    let declared: Vec<Said<HotPath>> =
-        table.tables("paths", PATHS_MAX).into_iter().filter_map(|path| hot_path(path, id, draft)).collect();
+    let mut bases: Vec<Said<UnitName>> = Vec::new();
+    let paths = table.tables("paths", PATHS_MAX).into_iter();
+    let declared: Vec<Said<HotPath>> = paths.filter_map(|path| hot_path(path, id, draft, &mut bases)).collect();
     let mut disks: Vec<Said<Disk>> = table.tables("disks", DISKS_MAX).into_iter().filter_map(disk).collect();
     let asks_nothing = !["paths", "disks", "manifest"].iter().any(|key| table.has(key));
-    let manifest = table.table("manifest").and_then(|table| manifest(table, roots.as_deref()));
+    let manifest = table.table("manifest").and_then(|table| manifest(table, roots.as_deref(), &mut bases));
+    let remedy = remedy::read(&mut table);
     if asks_nothing {
         let finding = Finding::error(format!("[{}] watches nothing", table.path()));
         table.push(
@@ -46,10 +49,14 @@ pub(crate) fn read(mut table: Reader<'_>, id: &WatchId, draft: &mut Draft) -> Op
     }
     nested(&table, &declared);
     twice(&table, &mut disks);
-    table.finish();
     let paths = values(declared);
     let disks = values(disks);
-    let spec = Spec { paths, manifest, disks, interval, deadline, confirm_runs, confirm_age };
+    let spec = Spec { paths, manifest, disks, interval, deadline, confirm_runs, confirm_age, remedy };
+    for base in bases.iter().filter(|base| spec.mounts_at(&base.value).is_none()) {
+        let finding = Finding::error(format!("where does {} mount?", base.value));
+        table.push(&base.at, finding.help("add a path with this `base` and without `bind`: the mount that it makes"));
+    }
+    table.finish();
     Some(common.watch(watch::Spec::Storage(spec)))
 }
 
@@ -62,7 +69,12 @@ fn confirm(table: &mut Reader<'_>) -> (u32, Ms) {
 }
 
 /// `[[storage.NAME.paths]]`
-fn hot_path(mut table: Reader<'_>, id: &WatchId, draft: &mut Draft) -> Option<Said<HotPath>> {
+fn hot_path(
+    mut table: Reader<'_>,
+    id: &WatchId,
+    draft: &mut Draft,
+    bases: &mut Vec<Said<UnitName>>,
+) -> Option<Said<HotPath>> {
     let path = table.need("path", &scalar::PATH);
     if let Some(path) = &path {
         draft.claim(id, Claim::Path(path.value.clone()), &path.at);
@@ -80,7 +92,7 @@ fn hot_path(mut table: Reader<'_>, id: &WatchId, draft: &mut Draft) -> Option<Sa
         let help = "`below` names the mount point that the path lies on; leave it out for a mount point itself";
         table.push(&below.at, Finding::error(format!("{path} does not lie below {point}")).help(help));
     }
-    let expected = expected(&mut table);
+    let expected = expected(&mut table, bases);
     let (user, write) = writing(&mut table);
     table.finish();
     let path = path?;
@@ -90,12 +102,14 @@ fn hot_path(mut table: Reader<'_>, id: &WatchId, draft: &mut Draft) -> Option<Sa
 }
 
 /// What must be mounted there, and by which unit.
-fn expected(table: &mut Reader<'_>) -> Expected {
+fn expected(table: &mut Reader<'_>, bases: &mut Vec<Said<UnitName>>) -> Expected {
+    let base = table.get("base", &scalar::UNIT);
+    bases.extend(base.clone());
     Expected {
         lies: Lies::Mounted,
         source: table.get("source", &scalar::TEXT).map(|said| said.value),
         fstype: table.get("fstype", &scalar::TEXT).map(|said| said.value),
-        base: table.get("base", &scalar::UNIT).map(|said| said.value),
+        base: base.map(|said| said.value),
     }
 }
 
@@ -118,9 +132,13 @@ fn writing(table: &mut Reader<'_>) -> (Option<Str>, Write) {
 }
 
 /// `[storage.NAME.manifest]`
-fn manifest(mut table: Reader<'_>, roots: Option<&[Said<PathBuf>]>) -> Option<Manifest> {
+fn manifest(
+    mut table: Reader<'_>,
+    roots: Option<&[Said<PathBuf>]>,
+    bases: &mut Vec<Said<UnitName>>,
+) -> Option<Manifest> {
     let file = table.need("file", &scalar::PATH);
-    let expected = expected(&mut table);
+    let expected = expected(&mut table, bases);
     let (user, write) = writing(&mut table);
     if roots.is_none() {
         let finding = Finding::error("a manifest without `roots` could name any path of this host");

@@ -9,7 +9,7 @@ use crate::plan::{Act, Back, Check, OnCrash, OnFail, Plan, Proof, Step, Stop, Un
 use crate::policy::Policy;
 
 /// No plan has more steps than this: the longest drafted here has one for each command, two for each unit, and one.
-const STEPS_MAX: usize = 64;
+const STEPS_MAX: usize = 96;
 
 /// What is wrong with a plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,9 +1,11 @@
 //! Every syscall, socket and bus call: small concrete parts, no judgement.
 
 pub mod child;
+pub mod evidence;
 pub mod exec;
 mod files;
 mod flight;
+pub mod fuse;
 pub mod gate;
 pub mod http;
 pub mod ledger;

@@ -27,8 +27,7 @@ pub struct MountInfo {
     pub super_options: String,
 }
 
-const OURS: &str = "/proc/self/mountinfo";
-/// The host's own, whatever namespace we are in.
+/// The host's own, whatever namespace we are in: what a plan changes is changed there.
 pub const OF_PID_1: &str = "/proc/1/mountinfo";
 
 /// What a process sees that opens `path`, a mount point in its full length without symbolic links: the topmost mount
@@ -39,12 +38,12 @@ pub fn mount_at(path: &Path) -> io::Result<Option<MountInfo>> {
 
 /// All that is mounted at `path`, the lowest first. Empty when [`mount_at`] has none.
 pub fn stack_at(path: &Path) -> io::Result<Vec<MountInfo>> {
-    Ok(Table::read(OURS)?.stack(path))
+    Ok(Table::read(OF_PID_1)?.stack(path))
 }
 
 /// The answer to [`hostward_core::ask::Question::Mount`].
 pub fn reading(path: &Path) -> Answer {
-    let mount = mount_at(path).map_err(|e| Fault::Unreadable(format!("{OURS}: {e}").into()))?;
+    let mount = mount_at(path).map_err(|e| Fault::Unreadable(format!("{OF_PID_1}: {e}").into()))?;
     Ok(Reading::Mount(mount.map(|mount| Mount {
         read_only: has(&mount.options, "ro"),
         source: mount.source.into(),
@@ -60,6 +59,11 @@ impl MountInfo {
     /// It takes no writes: by itself, or because its file system takes none.
     pub fn read_only(&self) -> bool {
         has(&self.options, "ro") || has(&self.super_options, "ro")
+    }
+
+    /// One of our own fences.
+    pub fn is_fence(&self) -> bool {
+        self.source == Mount::FENCE && self.fstype == "tmpfs"
     }
 }
 
@@ -99,6 +103,25 @@ impl Table {
     /// The mount that `path` lies on.
     pub fn below(&self, path: &Path) -> Option<&MountInfo> {
         self.walk(path).1
+    }
+
+    /// The same, as if no fence of ours were there.
+    pub fn below_fences(&self, path: &Path) -> Option<&MountInfo> {
+        let top = self.below(path)?;
+        if !top.is_fence() {
+            return Some(top);
+        }
+        let real = self.walk(&top.point).0.into_iter().rfind(|mount| !mount.is_fence());
+        real.or_else(|| self.below(top.point.parent()?))
+    }
+
+    /// Where a file system is mounted, each place once, in their order.
+    pub fn points_of(&self, device: &str) -> Vec<&MountInfo> {
+        let mut mounts: Vec<&MountInfo> = self.lines.iter().map(|line| &line.mount).collect();
+        mounts.retain(|mount| mount.device == device);
+        mounts.sort_by(|a, b| a.point.cmp(&b.point));
+        mounts.dedup_by(|a, b| a.point == b.point);
+        mounts
     }
 
     /// Goes down from the root as the kernel does: at each folder onto what is mounted there on the mount that we are in,
@@ -220,6 +243,21 @@ not a line
         ] {
             assert_eq!(below(path), Some(expected), "{path}");
         }
+    }
+
+    #[test]
+    fn beneath_our_fences() {
+        let table = Table::parse(
+            b"67 66 0:45 / / rw - overlay overlay rw\n111 67 0:56 / /srv/ex rw - tmpfs real rw\n\
+              112 111 0:57 / /srv/ex ro - tmpfs hostward-fence ro\n113 67 0:58 / /srv/bare ro - tmpfs hostward-fence ro\n\
+              114 67 0:56 /sub /srv/again rw - tmpfs real rw\n",
+        );
+        let below = |path: &str| table.below_fences(Path::new(path)).map(|mount| mount.id);
+        for (path, id) in [("/srv/ex", 111), ("/srv/ex/sub", 111), ("/srv/bare", 67), ("/srv", 67)] {
+            assert_eq!(below(path), Some(id), "{path}");
+        }
+        let points: Vec<&Path> = table.points_of("0:56").iter().map(|mount| mount.point.as_path()).collect();
+        assert_eq!(points, [Path::new("/srv/again"), Path::new("/srv/ex")]);
     }
 
     #[test]

@@ -4,15 +4,17 @@
 //! this side's own copy of the policy, before each of its steps. Nothing else in Hostward calls a method of systemd that
 //! starts, stops or restarts.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use hostward_core::check;
 use hostward_core::id::{RunId, UnitName};
-use hostward_core::plan::{Act, Arm, Plan, Stop};
+use hostward_core::plan::{Abort, Act, Arm, Plan, Stop};
 use hostward_core::policy::Policy;
 use hostward_core::run::{At, Outcome, Ticket};
 use hostward_core::time::Ms;
 use hostward_host::systemd::Systemd;
+use hostward_host::{evidence, fuse};
 
 use crate::bus::Bus;
 
@@ -20,11 +22,16 @@ use crate::bus::Bus;
 pub(crate) struct Actor {
     bus: Bus,
     policy: Arc<RwLock<Arc<Policy>>>,
+    /// Where evidence is kept.
+    evidence: PathBuf,
 }
 
+/// The same program, also when the one on disk was replaced meanwhile.
+const OURSELVES: &str = "/proc/self/exe";
+
 impl Actor {
-    pub(crate) fn new(bus: Bus, policy: Arc<Policy>) -> Actor {
-        Actor { bus, policy: Arc::new(RwLock::new(policy)) }
+    pub(crate) fn new(bus: Bus, policy: Arc<Policy>, evidence: PathBuf) -> Actor {
+        Actor { bus, policy: Arc::new(RwLock::new(policy)), evidence }
     }
 
     pub(crate) fn adopt_policy(&self, policy: Arc<Policy>) {
@@ -53,7 +60,7 @@ impl Actor {
             }
         }
         let armed = match arm {
-            Some(arm) => systemd.arm(&arm.run.to_string(), &arm.units, arm.after).await.map(drop),
+            Some(arm) => systemd.arm(&arm.run.to_string(), &arm.units, &arm.fences, arm.after).await.map(drop),
             None => Ok(()),
         };
         // A give-back is itself the undo.
@@ -67,6 +74,12 @@ impl Actor {
             Act::Start(units) => worst(systemd.start_all(units, deadline).await),
             Act::Fence(path) => said(systemd.fence(path).await),
             Act::Unfence(path) => said(systemd.unfence(path).await),
+            Act::Unmount(unmount) => said(systemd.unmount(unmount, deadline).await),
+            Act::Bind(bind) => said(systemd.bind(bind, deadline).await),
+            Act::Abort(abort) => self::abort(abort.clone(), deadline).await,
+            Act::Gather(gather) => {
+                said(evidence::keep(Path::new(OURSELVES), &self.evidence, ticket.run, gather, deadline).await)
+            }
         }
     }
 
@@ -74,7 +87,7 @@ impl Actor {
     pub(crate) async fn arm(&self, arm: &Arm) {
         if let Ok(systemd) = self.bus.link().await {
             // One that cannot be pushed fires early, and the run sees that what it stopped runs again.
-            let _ = systemd.arm(&arm.run.to_string(), &arm.units, arm.after).await;
+            let _ = systemd.arm(&arm.run.to_string(), &arm.units, &arm.fences, arm.after).await;
         }
     }
 
@@ -168,6 +181,19 @@ fn worst(outcomes: Vec<(UnitName, Outcome)>) -> Outcome {
     }
 }
 
-fn said<E: std::fmt::Display>(done: Result<(), E>) -> Outcome {
-    done.map_or_else(|e| Outcome::Failed(e.to_string().into()), |()| Outcome::Ok)
+/// On a thread: the kernel answers at once, or nobody can say when.
+async fn abort(abort: Abort, deadline: Ms) -> Outcome {
+    let written = tokio::task::spawn_blocking(move || fuse::abort(&abort));
+    match tokio::time::timeout(deadline.into(), written).await {
+        Ok(Ok(done)) => said(done),
+        Ok(Err(e)) => Outcome::Lost(e.to_string().into()),
+        Err(_) => Outcome::Lost("the kernel has not ended it yet".into()),
+    }
+}
+
+/// With all that led to it.
+fn said<E: std::error::Error>(done: Result<(), E>) -> Outcome {
+    let Err(e) = done else { return Outcome::Ok };
+    let causes = std::iter::successors(e.source(), |cause| cause.source()).map(|cause| format!(": {cause}"));
+    Outcome::Failed(std::iter::once(e.to_string()).chain(causes).collect::<String>().into())
 }

@@ -93,7 +93,7 @@ pub(crate) async fn run(paths: &Paths) -> Result<Exit> {
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let bus = Bus::start(events.clone());
     let policy = std::sync::Arc::new(chosen.policy);
-    let actor = Actor::new(bus.clone(), policy.clone());
+    let actor = Actor::new(bus.clone(), policy.clone(), paths.evidence());
     let program = std::env::current_exe().context("find our own program")?;
     let edge = Edge {
         events: events.clone(),

@@ -32,7 +32,7 @@ const CHECKS_LATE: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A unit's state, by the bus.
-const BASE_DEADLINE: Duration = Duration::from_secs(5);
+const UNIT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Where questions about files are asked: a hung file system must never hang the daemon, and a process cannot even end
 /// while one of its threads hangs in the kernel.
@@ -86,7 +86,10 @@ impl Eyes {
             Question::Paths(q) => Box::pin(self.paths(q, deadline)).await,
             Question::Gate(q) => Box::pin(self.gate(key, q, question, deadline)).await,
             Question::Unit(unit) => Box::pin(self.unit(key, unit, deadline)).await,
-            Question::Closure(unit) => Box::pin(timed(deadline, closure(&self.bus, unit))).await,
+            Question::Closure(unit) => {
+                let found = async { closure(&self.bus, unit).await.map(Reading::Closure) };
+                Box::pin(timed(deadline, found)).await
+            }
         };
         if let AskKey::Probe(watch, _) = key {
             self.durations.observe(watch, took);
@@ -135,14 +138,18 @@ impl Eyes {
     /// Has its own places: one for each mount, of which a hung one is not asked again.
     async fn paths(&self, q: &PathsQ, deadline: Duration) -> (Answer, Duration) {
         let begun = Instant::now();
-        let mut bases = Vec::with_capacity(q.bases.len());
-        let ask_bases = async {
-            for unit in &q.bases {
-                bases.push((unit.clone(), base(&self.bus, unit).await));
+        let (mut units, mut holders) = (Vec::with_capacity(q.units.len()), Vec::with_capacity(q.holders.len()));
+        let ask_systemd = async {
+            for unit in &q.units {
+                units.push((unit.clone(), state(&self.bus, unit).await));
+            }
+            for unit in &q.holders {
+                let found = tokio::time::timeout(UNIT_DEADLINE, closure(&self.bus, unit)).await;
+                holders.push((unit.clone(), found.unwrap_or(Err(Fault::Timeout))));
             }
         };
-        let (mut reading, ()) = tokio::join!(self.lookers.ask(q, deadline), ask_bases);
-        reading.bases = bases;
+        let (mut reading, ()) = tokio::join!(self.lookers.ask(q, deadline), ask_systemd);
+        (reading.units, reading.holders) = (units, holders);
         (Ok(Reading::Paths(Box::new(reading))), begun.elapsed())
     }
 
@@ -173,14 +180,14 @@ impl Eyes {
 }
 
 /// Whether the unit runs, as the paths that rest on it need to know.
-async fn base(bus: &Bus, unit: &UnitName) -> Result<Active, Fault> {
+async fn state(bus: &Bus, unit: &UnitName) -> Result<Active, Fault> {
     let ask = async {
         match bus.link().await?.unit(unit).await? {
             Reading::Unit(reading) => Ok(reading.active),
             _ => Err(Fault::Probe("another question's answer".into())),
         }
     };
-    tokio::time::timeout(BASE_DEADLINE, ask).await.unwrap_or(Err(Fault::Timeout))
+    tokio::time::timeout(UNIT_DEADLINE, ask).await.unwrap_or(Err(Fault::Timeout))
 }
 
 /// Always below a child: whoever runs a check adopts what it leaves, and kills it.
@@ -212,7 +219,7 @@ async fn here(question: Arc<Question>) -> Answer {
     tokio::task::spawn_blocking(look).await.unwrap_or_else(|e| Err(Fault::Probe(e.to_string().into())))
 }
 
-async fn closure(bus: &Bus, unit: &UnitName) -> Answer {
+async fn closure(bus: &Bus, unit: &UnitName) -> Result<ClosureReading, Fault> {
     let systemd = bus.link().await?;
     let active = match systemd.unit(unit).await? {
         Reading::Unit(reading) => reading.running() || reading.active == Active::Activating,
@@ -221,7 +228,7 @@ async fn closure(bus: &Bus, unit: &UnitName) -> Answer {
     let unreadable = |e: ClosureError| Fault::Unreadable(e.to_string().into());
     let closure = systemd.closure(unit).await.map_err(unreadable)?;
     let (members, one_way, stop_timeout) = (closure.members, closure.one_way, closure.stop_timeout);
-    Ok(Reading::Closure(ClosureReading { active, members, one_way, stop_timeout }))
+    Ok(ClosureReading { active, members, one_way, stop_timeout })
 }
 
 async fn look_at_system(bus: &Bus, gate: &GateQ) -> Result<(SystemState, Vec<UnitName>), Fault> {

@@ -70,6 +70,9 @@ fn child(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     if word == hostward_host::paths::SUBCOMMAND {
         return Some(hostward_host::paths::answer_stdin());
     }
+    if word == hostward_host::evidence::SUBCOMMAND {
+        return Some(hostward_host::evidence::gather_stdin());
+    }
     if word != hostward_host::exec::SUBCOMMAND {
         return None;
     }

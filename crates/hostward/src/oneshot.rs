@@ -83,7 +83,7 @@ pub(crate) async fn carry_out(
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let bus = Bus::start(events.clone());
     let policy = Arc::new(loaded.policy);
-    let actor = Actor::new(bus.clone(), policy.clone());
+    let actor = Actor::new(bus.clone(), policy.clone(), paths.evidence());
     // Not here: a thread that hangs in the kernel would keep this process, and with it the engine's lock.
     let program = std::env::current_exe().context("find our own program")?;
     let hands = Hands::new(actor, opened.writer);

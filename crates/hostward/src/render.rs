@@ -6,7 +6,7 @@ use hostward_core::hold::{Held, Lift};
 use hostward_core::id::{TargetId, WatchId};
 use hostward_core::judge::Verdict;
 use hostward_core::ledger::{Brake, Record, Settlement};
-use hostward_core::plan::{Plan, PlanHash, Step, When};
+use hostward_core::plan::{OnFail, Plan, PlanHash, Step, When};
 use hostward_core::policy::Mode;
 use hostward_core::time::{Ms, Now};
 use hostward_core::view::{TargetView, View, WatchView};
@@ -353,7 +353,8 @@ pub(crate) fn plan(now: Now, hash: &PlanHash, plan: &Plan, holds: &[Held]) -> St
 fn steps(out: &mut String, n: usize, step: &Step) {
     match &step.act {
         Some(act) => {
-            let _ = writeln!(out, "  {n}. {act} {}", faint(&format!("(at most {})", step.deadline)));
+            let courtesy = if step.fail == OnFail::GoOn { ", and passed over if it fails" } else { "" };
+            let _ = writeln!(out, "  {n}. {act} {}", faint(&format!("(at most {}{courtesy})", step.deadline)));
         }
         None => {
             let _ = writeln!(out, "  {n}. wait");
@@ -369,6 +370,7 @@ fn steps(out: &mut String, n: usize, step: &Step) {
             When::Last => "at the end, whatever happens".to_owned(),
             When::After(step) => format!("after step {}, whatever happens", step + 1),
             When::Failed => "if the plan fails".to_owned(),
+            When::Until(step) => format!("at the end, unless step {} was proved", step + 1),
         };
         let _ = writeln!(out, "     given back {when}: {}", back.act);
     }

@@ -27,6 +27,9 @@ impl Paths {
     pub(crate) fn control(&self) -> PathBuf {
         self.run.join("control")
     }
+    pub(crate) fn evidence(&self) -> PathBuf {
+        self.state.join("evidence")
+    }
     fn memory(&self) -> PathBuf {
         self.state.join("memory.json")
     }

@@ -41,7 +41,7 @@ async fn call(systemd: &Systemd, words: &[&str]) -> Result<Value> {
             outcomes(&systemd.start_all(&unit_names(units), millis(deadline)?).await)
         }
         ["arm", run, after, units @ ..] => {
-            json!(systemd.arm(run, &unit_names(units), millis(after)?).await?.as_str())
+            json!(systemd.arm(run, &unit_names(units), &[], millis(after)?).await?.as_str())
         }
         ["push", run, after] => json!(systemd.push(run, millis(after)?).await?.as_str()),
         // Until it is killed.

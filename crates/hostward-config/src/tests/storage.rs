@@ -4,7 +4,7 @@ use hostward_core::ask::{ManifestQ, PathQ, Write};
 use hostward_core::id::{UnitName, WatchId};
 use hostward_core::time::Ms;
 use hostward_core::watch::Spec;
-use hostward_core::watch::storage::{self, Disk, Expected, HotPath, Lies, Manifest};
+use hostward_core::watch::storage::{self, Dependent, Disk, Expected, HotPath, Lies, Manifest, Remedy};
 
 use super::{bad, good, line};
 
@@ -26,6 +26,7 @@ fn the_least_watch_has_every_default() {
         deadline: Ms::secs(10),
         confirm_runs: 2,
         confirm_age: Ms::secs(120),
+        remedy: Remedy::default(),
     };
     assert_eq!(storage("[[storage.x.paths]]\npath = \"/srv/hot\"", "storage.x"), spec);
 }
@@ -61,11 +62,42 @@ fn a_folder_below_a_mount() {
     assert_eq!(spec.paths[0].expected.lies, Lies::Below("/srv/box".into()));
 }
 
+#[test]
+fn what_it_may_do() {
+    let text = r#"
+[storage.x]
+roots    = ["/srv"]
+holders  = ["worker.service"]
+lazy     = true
+reach    = "tcp:box.example.org:22"
+rebind   = [["/opt/rebind", "all"]]
+oneshots = ["tiering.service"]
+[[storage.x.paths]]
+path = "/srv/hot"
+base = "srv-hot.mount"
+[[storage.x.dependents]]
+unit  = "viewer.service"
+smoke = ["/opt/smoke"]
+"#;
+    let remedy = Remedy {
+        holders: vec![UnitName::new("worker.service")],
+        lazy: true,
+        rebind: vec![vec!["/opt/rebind".into(), "all".into()]],
+        oneshots: vec![UnitName::new("tiering.service")],
+        dependents: vec![Dependent { unit: UnitName::new("viewer.service"), smoke: Some(vec!["/opt/smoke".into()]) }],
+    };
+    assert_eq!(storage(text, "storage.x").remedy, remedy);
+    assert_eq!(
+        good(text).policy.watches[&WatchId::new("storage.x")].reach.as_deref(),
+        Some("tcp:box.example.org:22")
+    );
+}
+
 const HOT: &str = "[[storage.x.paths]]\npath = \"/srv/hot\"\n";
 
 #[test]
 fn refusals() {
-    let table: [(String, &str); 13] = [
+    let table: [(String, &str); 22] = [
         (
             "[storage.x]\ninterval = \"60s\"".into(),
             "1:10 [storage.x] watches nothing | add [[storage.x.paths]], [storage.x.manifest] or [[storage.x.disks]]",
@@ -92,6 +124,39 @@ fn refusals() {
         (
             "[storage.x.manifest]\nfile = \"/etc/hot\"".into(),
             "1:12 a manifest without `roots` could name any path of this host | add roots",
+        ),
+        (
+            format!("{HOT}bind = \"/a\"\nbase = \"box.service\""),
+            "4:8 where does box.service mount? | add a path with this `base`",
+        ),
+        (
+            format!("[storage.x]\nlazy = \"yes\"\n{HOT}"),
+            "2:8 `lazy` must be true or false, not text | write lazy = true, without quotes",
+        ),
+        (format!("[storage.x]\nholders = []\n{HOT}"), "2:11 `holders` is empty |"),
+        (
+            format!("[storage.x]\nholders = [\"w.service\", \"w.service\"]\n{HOT}"),
+            "2:25 `w.service` is named twice | keep one of them",
+        ),
+        (
+            format!(
+                "[storage.x]\noneshots = [{}\"i.service\"]\n{HOT}",
+                "abcdefgh".chars().fold(String::new(), |all, c| all + &format!("\"{c}.service\", "))
+            ),
+            "2:117 9 are more than the limit of 8 oneshots |",
+        ),
+        (
+            format!("[storage.x]\nrebind = [[\"mount\", \"-a\"]]\n{HOT}"),
+            "2:12 `mount` is not an absolute path | commands run without a shell",
+        ),
+        (format!("[storage.x]\nreach = \"box\"\n{HOT}"), "2:9 `box` cannot be reached | write tcp:HOST:PORT"),
+        (
+            format!("[[storage.x.dependents]]\nsmoke = [\"/bin/true\"]\n{HOT}"),
+            "1:1 [storage.x.dependents] has no `unit` |",
+        ),
+        (
+            format!("[[storage.x.dependents]]\nunit = \"v.service\"\nsmoke = [\"true\"]\n{HOT}"),
+            "3:10 `true` is not an absolute path |",
         ),
         ("[[storage.x.disks]]\npath = \"/\"\nused = 0".into(), "3:8 `used` is out of range: `0` | from 1 to 100"),
     ];

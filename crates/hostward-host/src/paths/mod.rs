@@ -10,18 +10,18 @@ mod look;
 mod looker;
 mod manifest;
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostward_core::ask::{Fault, Look, ManifestQ, On, PathQ, PathReading, PathsQ, PathsReading, Write};
+use hostward_core::ask::{Connection, Fault, Look, ManifestQ, On, PathQ, PathReading, PathsQ, PathsReading, Write};
 use hostward_core::time::Ms;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::fuse;
 use crate::mounts::{MountInfo, OF_PID_1, Table};
 use lanes::Lanes;
 use looker::{End, Looker};
@@ -29,6 +29,8 @@ use manifest::Listed;
 
 pub use look::{SUBCOMMAND, answer_stdin};
 
+/// Mounts that bound folders come from: a host has a handful.
+const UNDER_MAX: usize = 64;
 /// Mounts that are asked at once, each with its child of about 3 MiB.
 const AT_ONCE: usize = 4;
 
@@ -73,7 +75,7 @@ impl Lookers {
         self.lanes.stuck()
     }
 
-    /// One pass over everything, but for the bases, which the bus knows. `deadline` is the pass's.
+    /// One pass over everything, but for the units, which the bus knows. `deadline` is the pass's.
     ///
     /// Cancel-safe: dropped, it kills its children.
     pub async fn ask(&self, q: &PathsQ, deadline: Duration) -> PathsReading {
@@ -96,10 +98,16 @@ impl Lookers {
         let disk = |path: &PathBuf| PathQ { path: path.clone(), bind: None, user: None, write: Write::Never };
         let mut asked: Vec<PathQ> = q.paths.iter().cloned().chain(hot).collect();
         let paths = asked.len();
+        asked.extend(under(table.as_ref(), &asked));
+        let beside = asked.len();
         asked.extend(q.disks.iter().map(disk));
         let mut readings = self.look(asked, table.as_ref(), limits).await;
-        let disks = readings.split_off(paths);
-        PathsReading { paths: readings, manifest: listed.map(|listed| listed.reading), disks, bases: Vec::new() }
+        let disks = readings.split_off(beside);
+        let connections = table.map_or_else(Vec::new, |table| hanging(&table, &readings));
+        let under = readings.split_off(paths);
+        let manifest = listed.map(|listed| listed.reading);
+        let (units, holders) = (Vec::new(), Vec::new());
+        PathsReading { paths: readings, manifest, disks, units, holders, under, connections }
     }
 
     async fn list(&self, q: &PathsQ, manifest: &ManifestQ, table: Option<&Table>, limits: Limits) -> Listed {
@@ -175,6 +183,40 @@ impl Lookers {
     }
 }
 
+/// The mounts that bound folders come from, each once; those that are asked about anyway are left out, and the root, from
+/// which nothing is bound.
+fn under(table: Option<&Table>, asked: &[PathQ]) -> Vec<PathQ> {
+    let Some(table) = table else { return Vec::new() };
+    let paths: BTreeSet<&Path> = asked.iter().map(|q| &*q.path).collect();
+    let mut found: BTreeMap<&Path, &PathQ> = BTreeMap::new();
+    for q in asked {
+        let point = q.bind.as_deref().and_then(|cold| table.below(cold)).map(|mount| &*mount.point);
+        if let Some(point) = point.filter(|point| *point != Path::new("/") && !paths.contains(point)) {
+            found.entry(point).or_insert(q);
+        }
+    }
+    let asked = |(point, q): (&Path, &PathQ)| PathQ {
+        path: point.to_owned(),
+        bind: None,
+        user: q.user.clone(),
+        write: Write::Never,
+    };
+    found.into_iter().take(UNDER_MAX).map(asked).collect()
+}
+
+/// The FUSE connections that looks hang on, with all their mounts.
+fn hanging(table: &Table, readings: &[PathReading]) -> Vec<Connection> {
+    let stuck = readings.iter().filter(|seen| matches!(seen.look, Look::Stuck { .. }));
+    let devices: BTreeSet<&str> = stuck.filter_map(|seen| seen.on.as_ref()).map(|on| &*on.device).collect();
+    let mounts = devices.into_iter().map(|device| (device, table.points_of(device)));
+    let fuse = mounts.filter(|(_, mounts)| mounts.iter().all(|mount| fuse::is_fuse(mount)));
+    let connection = |(device, mounts): (&str, Vec<&MountInfo>)| Connection {
+        device: device.into(),
+        points: mounts.iter().map(|mount| mount.point.clone()).collect(),
+    };
+    fuse.map(connection).collect()
+}
+
 /// Paths of one lane are asked by one child: those of one file system. Without mountinfo nobody knows who shares what.
 fn lane(table: Option<&Table>, path: &Path) -> String {
     let mount = table.and_then(|table| table.below(path));
@@ -182,10 +224,13 @@ fn lane(table: Option<&Table>, path: &Path) -> String {
 }
 
 fn placed(table: Option<&Table>, q: &PathQ) -> PathReading {
-    let on = |path: &Path| Some(on(table?.below(path)?, path));
+    let at = |path: &Path| table?.below(path);
+    let on = |path: &Path| Some(on(at(path)?, path));
     PathReading {
         path: q.path.clone(),
-        on: on(&q.path),
+        on: table.and_then(|table| Some(self::on(table.below_fences(&q.path)?, &q.path))),
+        fenced: at(&q.path).is_some_and(MountInfo::is_fence),
+        cold: q.bind.clone(),
         bind: q.bind.as_deref().and_then(on),
         look: Look::Unasked(Fault::Probe("its look was lost".into())),
     }
@@ -201,18 +246,8 @@ fn on(mount: &MountInfo, path: &Path) -> On {
         source: mount.source.as_str().into(),
         fstype: mount.fstype.as_str().into(),
         read_only: mount.read_only(),
-        waiting: waiting(mount),
+        waiting: fuse::waiting(mount),
     }
-}
-
-/// Requests that a FUSE server has not answered (Documentation/filesystems/fuse.rst of the kernel). The connection is
-/// named by the minor number of its device.
-fn waiting(mount: &MountInfo) -> Option<u32> {
-    if !mount.fstype.starts_with("fuse") {
-        return None;
-    }
-    let (_, minor) = mount.device.split_once(':')?;
-    fs::read_to_string(format!("/sys/fs/fuse/connections/{minor}/waiting")).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]

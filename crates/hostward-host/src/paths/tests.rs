@@ -1,4 +1,5 @@
 use hostward_core::ask::{Call, ManifestReading};
+use std::fs;
 use tempfile::TempDir;
 
 use super::*;

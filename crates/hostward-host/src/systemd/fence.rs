@@ -8,22 +8,18 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use hostward_core::ask::Fault;
+use hostward_core::ask::{Fault, Mount};
 use hostward_core::id::{Str, UnitName};
-use hostward_core::plan::Command;
 use hostward_core::run::Outcome;
 use hostward_core::time::Ms;
-use tokio::time::{Instant, sleep};
-use zbus::OwnedObjectPath;
 
 use super::Systemd;
-use super::escape::{UNIT_NAME_MAX, escape_path};
+use super::mount::{NotForgotten, named};
 use crate::mounts::{MountInfo, mount_at, stack_at};
 
 /// What a fence has for its source in mountinfo: how it is told from everybody else's tmpfs.
-pub const SOURCE: &str = "hostward-fence";
+pub const SOURCE: &str = Mount::FENCE;
 
 /// Why a path is not fenced, or still is.
 #[derive(Debug, thiserror::Error)]
@@ -46,14 +42,17 @@ pub enum FenceError {
 }
 
 /// Nothing fits into a fence; the name is what counts.
-const OPTIONS: &str = "ro,size=4k,mode=0555,nodev,nosuid,noexec";
+pub(super) const OPTIONS: &str = "ro,size=4k,mode=0555,nodev,nosuid,noexec";
 /// mount(8) takes 20 ms. It hangs where a folder above is a hung mount.
 const MOUNT_WITHIN: Ms = Ms::secs(10);
 /// More than one at a path comes only from two that fenced at once.
 const FENCES_MAX: usize = 4;
-/// systemd unloads what is not needed in its next turn.
-const UNLOADED_WITHIN: Duration = Duration::from_secs(2);
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+impl From<NotForgotten> for FenceError {
+    fn from(NotForgotten { unit, source }: NotForgotten) -> Self {
+        FenceError::Forget { unit, source }
+    }
+}
 
 impl Systemd {
     /// Put a fence over `path`, a folder that exists, whatever is mounted there. A fence that stands already is success.
@@ -63,8 +62,7 @@ impl Systemd {
         if is_fence(mounted(path)?.as_ref()) {
             return Ok(());
         }
-        // -c: mount would otherwise look at the path itself.
-        let outcome = self.run_once(&unit, &["mount", "-c", "-t", "tmpfs", "-o", OPTIONS, SOURCE, folder]).await?;
+        let outcome = self.run_once(&unit, &fencing(folder), MOUNT_WITHIN).await?;
         // Whatever the outcome: the fence stands, or it does not.
         if is_fence(mounted(path)?.as_ref()) {
             return Ok(());
@@ -85,50 +83,23 @@ impl Systemd {
                 };
             }
             // -l: whoever stands in it must not keep it up; there is nothing in it to lose.
-            outcome = self.run_once(&unit, &["umount", "-c", "-l", folder]).await?;
+            outcome = self.run_once(&unit, &["umount", "-c", "-l", folder], MOUNT_WITHIN).await?;
         }
         if is_fence(mounted(path)?.as_ref()) {
             return Err(FenceError::NotLifted { path: path.to_owned(), why: why(outcome) });
         }
         Ok(())
     }
+}
 
-    /// Run a command of the system's as a unit, which is forgotten before and after: one that a crash left says nothing
-    /// of now. One of the same name that still runs is ended first, so that no two work on one path.
-    async fn run_once(&self, unit: &UnitName, argv: &[&str]) -> Result<Outcome, FenceError> {
-        let forget = |source: super::CallError| FenceError::Forget { unit: unit.clone(), source: source.into() };
-        self.forget_unit(unit).await.map_err(forget)?;
-        self.unloaded(unit).await;
-        let command = Command { argv: argv.iter().map(|arg| Str::from(*arg)).collect(), user: None, dir: None };
-        let outcome = self.run_unit(unit, &command, MOUNT_WITHIN).await;
-        self.forget_unit(unit).await.map_err(forget)?;
-        Ok(outcome)
-    }
-
-    /// Wait until a unit that was forgotten is gone: its name is taken until then. Not for ever: what is still there is
-    /// found by whoever begins.
-    async fn unloaded(&self, unit: &UnitName) {
-        let until = Instant::now() + UNLOADED_WITHIN;
-        while Instant::now() < until {
-            match self.manager::<_, OwnedObjectPath>("GetUnit", &(unit.as_str(),)).await {
-                Ok(_) => sleep(LOOK_EVERY).await,
-                Err(_) => return,
-            }
-        }
-    }
+/// The command that puts one over a folder. -c: mount would otherwise look at the path itself.
+pub(super) fn fencing(folder: &str) -> [&str; 8] {
+    ["mount", "-c", "-t", "tmpfs", "-o", OPTIONS, SOURCE, folder]
 }
 
 /// The unit that works on a path, and the path as text.
 fn names(path: &Path) -> Result<(UnitName, &str), FenceError> {
-    let bad = || FenceError::BadPath(path.to_owned());
-    let text = path.to_str().ok_or_else(bad)?;
-    // The kernel lists a mount by its plain path: by another form the fence would never be found again.
-    let plain = path.components().collect::<PathBuf>();
-    let unit = format!("{SOURCE}-{}.service", escape_path(path).ok_or_else(bad)?);
-    if text == "/" || plain.as_os_str() != path.as_os_str() || unit.len() > UNIT_NAME_MAX {
-        return Err(bad());
-    }
-    Ok((UnitName::new(unit), text))
+    named(SOURCE, path).ok_or_else(|| FenceError::BadPath(path.to_owned()))
 }
 
 fn mounted(path: &Path) -> Result<Option<MountInfo>, FenceError> {
@@ -141,10 +112,10 @@ fn stacked(path: &Path) -> Result<bool, FenceError> {
 }
 
 fn is_fence(mount: Option<&MountInfo>) -> bool {
-    mount.is_some_and(|mount| mount.source == SOURCE && mount.fstype == "tmpfs")
+    mount.is_some_and(MountInfo::is_fence)
 }
 
-fn why(outcome: Outcome) -> Str {
+pub(super) fn why(outcome: Outcome) -> Str {
     match outcome {
         Outcome::Ok => "it was done, and nothing changed".into(),
         Outcome::Failed(why) | Outcome::Lost(why) => why,
@@ -154,6 +125,7 @@ fn why(outcome: Outcome) -> Str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::systemd::escape::UNIT_NAME_MAX;
 
     #[test]
     fn only_plain_full_paths_are_fenced() {

@@ -10,7 +10,7 @@
 mod units;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hostward_core::ask::Fault;
@@ -25,15 +25,17 @@ use super::Systemd;
 use super::call::{CallError, MANAGER, MANAGER_PATH};
 use super::jobs::BUS_GONE;
 use super::unit::Properties;
-use units::{PREFIX, check, parse, service, service_of, started_by, timer_settings};
+use units::{PREFIX, check, fenced_by, parse, service, service_of, started_by, timer_settings};
 
 /// One armed timer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undo {
     pub run: Str,
     pub timer: UnitName,
-    /// What it starts, in this order.
+    /// What it starts, in this order ...
     pub units: Vec<UnitName>,
+    /// ... once these are closed.
+    pub fences: Vec<PathBuf>,
     pub state: UndoState,
 }
 
@@ -81,12 +83,18 @@ const JOB_WITHIN: Duration = Duration::from_secs(5);
 const NAME_TRIES: u64 = 8;
 
 impl Systemd {
-    /// Have PID 1 start `units`, in this order, `after` from now. One that is armed for this run already is replaced,
+    /// Have PID 1 put a fence over each of `fences` and then start `units`, in this order, `after` from now. One that is armed for this run already is replaced,
     /// without a moment in which none is armed. After an error one may be armed: [`Systemd::disarm`] it.
-    pub async fn arm(&self, run: &str, units: &[UnitName], after: Ms) -> Result<UnitName, UndoError> {
+    pub async fn arm(
+        &self,
+        run: &str,
+        units: &[UnitName],
+        fences: &[PathBuf],
+        after: Ms,
+    ) -> Result<UnitName, UndoError> {
         check(run, units)?;
         let older = self.only_newest(run).await?;
-        let timer = self.arm_beside(older.as_ref(), run, units, after).await?;
+        let timer = self.arm_beside(older.as_ref(), run, (units, fences), after).await?;
         if let Some(old) = older {
             self.drop_undo(&old.timer).await?;
         }
@@ -98,7 +106,7 @@ impl Systemd {
         self.not_fired(run).await?;
         let Some(older) = self.only_newest(run).await? else { return Err(UndoError::NotArmed(run.into())) };
         check(run, &older.units)?;
-        let timer = self.arm_beside(Some(&older), run, &older.units, after).await?;
+        let timer = self.arm_beside(Some(&older), run, (&older.units, &older.fences), after).await?;
         // It may have fired while we armed the next. Then both stay, for whoever undoes the rest.
         self.not_fired(run).await?;
         self.drop_undo(&older.timer).await?;
@@ -125,10 +133,10 @@ impl Systemd {
         for row in rows.map_err(|e| UndoError::List(e.into()))? {
             let timer = UnitName::new(row.0);
             let Some((run, number)) = parse(&timer) else { continue };
-            let Some((state, units)) = self.look(&timer).await.map_err(|e| UndoError::List(e.into()))? else {
+            let Some((state, units, fences)) = self.look(&timer).await.map_err(|e| UndoError::List(e.into()))? else {
                 continue;
             };
-            undos.push((number, Undo { run: run.into(), timer: timer.clone(), units, state }));
+            undos.push((number, Undo { run: run.into(), timer: timer.clone(), units, fences, state }));
         }
         undos.sort_by(|(a, one), (b, other)| (&one.run, a).cmp(&(&other.run, b)));
         Ok(undos.into_iter().map(|(_, undo)| undo).collect())
@@ -157,7 +165,7 @@ impl Systemd {
     }
 
     /// What a timer does, and what it starts. None: it is gone, or stopped.
-    async fn look(&self, timer: &UnitName) -> Result<Option<(UndoState, Vec<UnitName>)>, CallError> {
+    async fn look(&self, timer: &UnitName) -> Result<Option<(UndoState, Vec<UnitName>, Vec<PathBuf>)>, CallError> {
         let gone = |e: CallError| if e.is_absent() { Ok(None) } else { Err(e) };
         let reply = match self.all_of(timer).await {
             Ok(reply) => reply,
@@ -179,7 +187,7 @@ impl Systemd {
         };
         let body = reply.body();
         let all = Properties(body.deserialize::<HashMap<&str, Variant<'_>>>()?);
-        Ok(Some((state, started_by(&all))))
+        Ok(Some((state, started_by(&all), fenced_by(&all))))
     }
 
     async fn all_of(&self, unit: &UnitName) -> Result<zbus::Message, CallError> {
@@ -192,7 +200,7 @@ impl Systemd {
         &self,
         older: Option<&Undo>,
         run: &str,
-        units: &[UnitName],
+        what: (&[UnitName], &[PathBuf]),
         after: Ms,
     ) -> Result<UnitName, UndoError> {
         let systemctl = SYSTEMCTL.into_iter().find(|path| Path::new(path).exists()).ok_or(UndoError::NoSystemctl)?;
@@ -200,7 +208,7 @@ impl Systemd {
         let name = |number| UnitName::new(format!("{PREFIX}{run}-{number}.timer"));
         let (mut number, mut timer) = (first, name(first));
         let outcome = loop {
-            match self.start_timer(&timer, run, systemctl, units, after).await {
+            match self.start_timer(&timer, run, systemctl, what, after).await {
                 Ok(outcome) => break outcome,
                 // Dropped a moment ago and not unloaded yet: another name will do.
                 Err(e) if exists(&e) && number < first + NAME_TRIES => {
@@ -228,7 +236,7 @@ impl Systemd {
         timer: &UnitName,
         run: &str,
         systemctl: &str,
-        units: &[UnitName],
+        (units, fences): (&[UnitName], &[PathBuf]),
         after: Ms,
     ) -> Result<Outcome, CallError> {
         let Some(signals) = self.listen() else { return Err(CallError::Away(BUS_GONE.into())) };
@@ -236,7 +244,7 @@ impl Systemd {
         // systemd writes it down in whole milliseconds, and that is what it reads at a reload.
         let now = monotonic_micros().saturating_sub(started).div_ceil(1000);
         let elapses = now.saturating_add(after.0).saturating_mul(1000);
-        let auxiliary = vec![(service_of(timer).to_string(), service(run, systemctl, units))];
+        let auxiliary = vec![(service_of(timer).to_string(), service(run, systemctl, units, fences))];
         let body = (timer.as_str(), "fail", timer_settings(run, elapses), auxiliary);
         let job: OwnedObjectPath = self.manager("StartTransientUnit", &body).await?;
         let mut outcomes = self.follow_jobs(signals, &[job.as_str()], Instant::now() + JOB_WITHIN).await;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::base::{Base, Standing, outlived};
-use super::{Last, Memo, Spec, refit};
+use super::{HotPath, Last, Memo, Spec, key, refit};
 use crate::ask::{Call, Look, PathReading};
 use crate::hold::{Circuit, chargeable, circuit, tried};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName};
@@ -80,7 +80,7 @@ pub(super) struct Patient<'a> {
     pub(super) needed: bool,
 }
 
-/// No more in one plan: each takes three steps at most, and a plan has 64.
+/// No more in one plan: each takes four steps at most, and a plan has 96.
 const PATIENTS_MAX: usize = 14;
 
 impl Spec {
@@ -90,7 +90,7 @@ impl Spec {
             Ok(patient) => Patient { needed: true, ..patient },
             Err(draft) => return *draft,
         };
-        let kinds = match self.fits(&first, last) {
+        let kinds = match self.fits(&first, memo, last) {
             Ok(kinds) => kinds,
             Err(draft) => return *draft,
         };
@@ -100,7 +100,7 @@ impl Spec {
             Ok(stops) => stops,
             Err(draft) => return *draft,
         };
-        let patients = self.patients(world, first, kind, last);
+        let patients = self.patients(world, first, kind, memo, last);
         Draft::plan(self.plan(&patients, kind, stops, live, last))
     }
 
@@ -115,7 +115,7 @@ impl Spec {
     }
 
     /// The rungs that the evidence supports, the least first.
-    fn fits(&self, patient: &Patient<'_>, last: &Last) -> Result<Vec<Kind>, Box<Draft>> {
+    fn fits(&self, patient: &Patient<'_>, memo: &Memo, last: &Last) -> Result<Vec<Kind>, Box<Draft>> {
         let none = |why: String| Err(Box::new(Draft::none(why)));
         let seen = patient.seen;
         let shown = seen.path.display();
@@ -130,13 +130,13 @@ impl Spec {
             Code::Stale | Code::Hung | Code::Missing if no_such_folder(seen) => {
                 none(format!("there is no folder {shown} to mount anything at"))
             }
-            Code::Stale | Code::Hung | Code::Missing => self.fits_lost(patient, last),
+            Code::Stale | Code::Hung | Code::Missing => self.fits_lost(patient, memo, last),
             _ => none(format!("nothing is known against {}", patient.code.label())),
         }
     }
 
     /// What answers for nobody, or is gone: by what it comes from.
-    fn fits_lost(&self, patient: &Patient<'_>, last: &Last) -> Result<Vec<Kind>, Box<Draft>> {
+    fn fits_lost(&self, patient: &Patient<'_>, memo: &Memo, last: &Last) -> Result<Vec<Kind>, Box<Draft>> {
         let none = |why: String| Err(Box::new(Draft::none(why)));
         let (seen, shown) = (patient.seen, patient.seen.path.display());
         match (&patient.base, &seen.cold, &seen.bind) {
@@ -147,6 +147,8 @@ impl Spec {
             (None, None, _) => Ok(vec![Kind::Rebind]),
             (_, Some(_), None) => Err(Box::new(Draft::unready("what is to be bound was not found among the mounts"))),
             (Some(base), Some(_), Some(_)) => match last.stands(self, base) {
+                // Whom it still serves would lose it.
+                Standing::Well if self.serves(base, memo, last) => Ok(vec![Kind::Rebind]),
                 Standing::Well => Ok(vec![Kind::Rebind, Kind::Remount]),
                 Standing::Dead(_) => Ok(vec![Kind::Remount]),
                 Standing::Unknown(why) => Err(Box::new(Draft::unready(why))),
@@ -162,9 +164,26 @@ impl Spec {
         }
     }
 
+    /// Something that is bound from it is well; of what a manifest lists, nobody says here what each is bound from.
+    fn serves(&self, base: &Base, memo: &Memo, last: &Last) -> bool {
+        let well = |key: &Str| !last.ill.contains_key(key);
+        let bound = |path: &&HotPath| {
+            let of = self.base(&path.asked.path, path.asked.bind.as_deref());
+            path.asked.bind.is_some() && of.as_ref() == Some(base)
+        };
+        self.paths.iter().filter(bound).any(|path| well(&key(&path.asked.path))) || memo.listed.iter().any(well)
+    }
+
     /// Everything that one plan heals: the path itself; the base's own path, whose caps count wherever the base is made
     /// anew; and what else of the base is down and may be charged.
-    fn patients<'a>(&self, world: &World, first: Patient<'a>, kind: Kind, last: &'a Last) -> Vec<Patient<'a>> {
+    fn patients<'a>(
+        &self,
+        world: &World,
+        first: Patient<'a>,
+        kind: Kind,
+        memo: &Memo,
+        last: &'a Last,
+    ) -> Vec<Patient<'a>> {
         let (base, target) = (first.base.clone(), first.target.clone());
         let others = last.ill.keys().map(|key| TargetId::new(target.watch.clone(), key.clone()));
         let others = others.filter(|other| *other != target);
@@ -172,7 +191,7 @@ impl Spec {
         let mut patients = vec![first];
         for other in others.filter(|other| other.base == base) {
             let own = kind == Kind::Remount && base.as_ref().is_some_and(|base| other.point == base.point);
-            let fits = self.fits(&other, last).is_ok_and(|kinds| kinds.contains(&kind));
+            let fits = self.fits(&other, memo, last).is_ok_and(|kinds| kinds.contains(&kind));
             if own && fits {
                 patients.insert(1, Patient { needed: true, ..other });
             } else if fits && chargeable(world, &heal(&other, kind), kind.cost()) {

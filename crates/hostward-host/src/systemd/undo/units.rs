@@ -1,10 +1,13 @@
 //! The two units of an undo: their names, what they are told, and what may stand in them.
 
+use std::path::PathBuf;
+
 use hostward_core::id::UnitName;
 use zbus::Variant;
 
 use super::{UNITS_MAX, UndoError};
 use crate::systemd::escape::UNIT_NAME_MAX;
+use crate::systemd::fence::fencing;
 use crate::systemd::unit::Properties;
 
 pub(super) const PREFIX: &str = "hostward-undo-";
@@ -23,7 +26,12 @@ pub(super) fn timer_settings(run: &str, elapses_micros: u64) -> Settings<'_> {
     settings
 }
 
-pub(super) fn service<'a>(run: &str, systemctl: &'a str, units: &'a [UnitName]) -> Settings<'a> {
+pub(super) fn service<'a>(
+    run: &str,
+    systemctl: &'a str,
+    units: &'a [UnitName],
+    fences: &'a [PathBuf],
+) -> Settings<'a> {
     let line = |verb: &[&'a str]| -> Vec<&'a str> {
         let words = [systemctl].into_iter().chain(verb.iter().copied()).chain(["--"]);
         words.chain(units.iter().map(UnitName::as_str)).collect()
@@ -31,6 +39,13 @@ pub(super) fn service<'a>(run: &str, systemctl: &'a str, units: &'a [UnitName]) 
     let mut settings = common(run);
     settings.push(("Type", Variant::from("oneshot")));
     settings.push(("TimeoutStartUSec", Variant::from(SERVICE_TIMEOUT_MICROS)));
+    // A path that cannot be closed must not keep down for ever what nobody else will start.
+    let fences = fences.iter().filter_map(|path| path.to_str()).map(fencing);
+    let fences: Vec<(&str, Vec<&str>, Vec<&str>)> =
+        fences.map(|argv| (argv[0], argv.to_vec(), vec!["ignore-failure", "no-env-expand"])).collect();
+    if !fences.is_empty() {
+        settings.push(("ExecStartPreEx", Variant::new(fences)));
+    }
     // A start limit that was hit would refuse the start. That there is nothing to reset is no failure.
     settings.push(("ExecStartPre", Variant::new(vec![(systemctl, line(&["reset-failed"]), true)])));
     settings.push(("ExecStart", Variant::new(vec![(systemctl, line(&["start", "--no-block"]), false)])));
@@ -55,6 +70,19 @@ pub(super) fn started_by(service: &Properties<'_>) -> Vec<UnitName> {
     let Some(Variant::Array(argv)) = command.fields().get(1) else { return Vec::new() };
     let words = argv.iter().filter_map(|word| <&str>::try_from(word).ok());
     words.skip_while(|word| *word != "--").skip(1).map(UnitName::new).collect()
+}
+
+/// The folders that ExecStartPre's mounts go over.
+pub(super) fn fenced_by(service: &Properties<'_>) -> Vec<PathBuf> {
+    let Some(Variant::Array(commands)) = service.0.get("ExecStartPre") else { return Vec::new() };
+    let folder = |command: &Variant<'_>| {
+        let Variant::Structure(command) = command else { return None };
+        let Some(Variant::Array(argv)) = command.fields().get(1) else { return None };
+        let words: Vec<&str> = argv.iter().filter_map(|word| <&str>::try_from(word).ok()).collect();
+        let (first, folder) = (words.first()?, words.last()?);
+        (*first == "mount").then(|| PathBuf::from(folder))
+    };
+    commands.iter().filter_map(folder).collect()
 }
 
 /// systemctl takes `*` for a pattern and systemd refuses what no unit can be called: neither is left to be found out
