@@ -36,6 +36,8 @@ const BASE_WITHIN: Ms = Ms::secs(60);
 const UNIT_WITHIN: Ms = Ms::secs(180);
 /// A pass over all paths of a watch, twice.
 const PROVE_WITHIN: Ms = Ms::mins(2);
+/// Of paths that are healed along: who was stopped does not wait longer for one of them that was not mounted.
+const OTHERS_WITHIN: Ms = Ms::secs(30);
 
 /// Whether this connection hangs, and the plan rests on its end.
 pub(super) fn hangs_on(patients: &[Patient<'_>], base: Option<&Base>, last: &Last, connection: &Connection) -> bool {
@@ -210,7 +212,7 @@ impl Refit<'_> {
             targets.collect::<Vec<_>>()
         };
         if !others.is_empty() {
-            self.push(prove_step(up(&others), PROVE_WITHIN), false);
+            self.push(prove_step(up(&others), OTHERS_WITHIN), false);
         }
         self.steps.push(prove_step(up(&needed), PROVE_WITHIN));
         for dependent in refreshed {
