@@ -12,6 +12,7 @@
 pub mod ask;
 pub mod check;
 pub mod command;
+pub mod drill;
 pub mod engine;
 pub mod expect;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use hostward_core::drill::Wound;
 
 /// Keeps one Linux host in the state that its operator declared.
 ///
@@ -144,6 +145,9 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "DIR")]
         under: Option<PathBuf>,
     },
+    /// Play an incident to its end, over one look at this host: what would be seen, done and proved; touches nothing
+    #[command(subcommand)]
+    Drill(DrillVerb),
     /// Say what would keep Hostward from working here
     Doctor,
     /// What is told to people
@@ -169,6 +173,43 @@ pub(crate) enum ConfigVerb {
     Check { dir: Option<PathBuf> },
     /// Print the configuration as it is understood, defaults included
     Show { dir: Option<PathBuf> },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DrillVerb {
+    /// A hot path of a storage watch is lost
+    #[command(after_help = "Examples:\n  hostward drill storage /srv/jobs/7 --stale\n  \
+                            hostward drill storage /srv/box --hung --json")]
+    Storage {
+        path: PathBuf,
+        #[command(flatten)]
+        wounds: Wounds,
+    },
+}
+
+/// What is taken to be wrong: one of them.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Wounds {
+    /// Its file server is gone (ENOTCONN)
+    #[arg(long)]
+    stale: bool,
+    /// Its file server answers nobody any more
+    #[arg(long)]
+    hung: bool,
+    /// Nothing is mounted there
+    #[arg(long)]
+    missing: bool,
+}
+
+impl Wounds {
+    pub(crate) fn one(&self) -> Wound {
+        match (self.stale, self.hung) {
+            (true, _) => Wound::Stale,
+            (_, true) => Wound::Hung,
+            _ => Wound::Missing,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -310,7 +310,7 @@ fn explain_target(out: &mut String, now: Now, target: &TargetView) {
     }
 }
 
-fn hold(out: &mut String, now: Now, held: &Held) {
+pub(crate) fn hold(out: &mut String, now: Now, held: &Held) {
     let lifts = match &held.lift {
         Lift::At(at) => {
             let left = at.saturating_sub(now.up);

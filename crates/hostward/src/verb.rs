@@ -4,6 +4,7 @@ pub(crate) mod apply;
 pub(crate) mod ask;
 pub(crate) mod config;
 pub(crate) mod doctor;
+pub(crate) mod drill;
 pub(crate) mod gate;
 pub(crate) mod history;
 pub(crate) mod init;

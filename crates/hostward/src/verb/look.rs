@@ -69,7 +69,7 @@ fn find<'a>(status: &'a Status, name: &str) -> Result<&'a WatchView> {
 }
 
 /// What the daemon knows; without one, what can be seen now.
-async fn known(paths: &Paths, name: Option<&str>) -> Result<Status> {
+pub(super) async fn known(paths: &Paths, name: Option<&str>) -> Result<Status> {
     match ask(paths, &Call::Status).await? {
         Some(status) => Ok(status),
         None => look_here(paths, name).await,
