@@ -186,10 +186,8 @@ fn holders(paths: &[PathBuf]) -> String {
             continue;
         }
         let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
-        text.push_str(&format!("{} {}\n", process.display(), name.trim()));
-        for path in held {
-            text.push_str(&format!("    {}\n", path.display()));
-        }
+        let held = held.iter().map(|path| format!("    {}\n", path.display()));
+        text.extend([format!("{} {}\n", process.display(), name.trim())].into_iter().chain(held));
     }
     text
 }
@@ -221,7 +219,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().canonicalize().unwrap();
         let _open = File::create(path.join("held")).unwrap();
-        let text = holders(&[path.clone()]);
+        let text = holders(std::slice::from_ref(&path));
         assert!(text.contains(&format!("/proc/{} ", std::process::id())), "{text}");
         assert!(text.contains(&format!("    {}/held", path.display())), "{text}");
         assert_eq!(holders(&["/no/such/folder".into()]), "");

@@ -69,6 +69,8 @@ impl Coverage {
             Some((Act::Start(_), _)) => "start",
             Some((Act::Fence(_), _)) => "fence",
             Some((Act::Unfence(_), _)) => "unfence",
+            // No toy makes these.
+            Some((Act::Abort(_) | Act::Unmount(_) | Act::Bind(_) | Act::Gather(_), _)) => "of storage",
             None => "none",
         };
         let kind = if matches!(ticket.at, At::Go(_)) { "act" } else { "act given back" };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::ask::{Question, UnitReading};
+use crate::ask::{Call, Fault, On, PathsReading, Question, Space, UnitReading};
 use crate::fixture::{self, at, runs, target};
 use crate::id::UnitName;
 use crate::judge::{Aspect, Code, Confirm, Reason, Target};
@@ -52,6 +52,57 @@ fn only_our_own_fence_is_one() {
         assert_eq!(got, [fenced, !fenced], "{reading:?}");
     }
     assert!(!proves(Want::NotFenced, &Reading::Unit(Box::new(runs(ACTED))), 1), "another question's answer");
+}
+
+/// A path that is bound to a folder of the box, as a look found it.
+fn path(on: Option<&On>, bind: Option<&On>, look: Seeing) -> PathReading {
+    let (on, bind) = (on.cloned(), bind.cloned());
+    PathReading { path: "/srv/jobs/a".into(), on, fenced: false, cold: None, bind, look }
+}
+
+#[test]
+fn a_path_proves_what_is_wanted_of_it() {
+    let on = |point: &str, device: &str, folder: &str| On {
+        point: point.into(),
+        device: device.into(),
+        folder: folder.into(),
+        source: "box:/".into(),
+        fstype: "fuse.sshfs".into(),
+        read_only: false,
+        waiting: None,
+    };
+    let (hot, root) = (on("/srv/jobs/a", "0:45", "/a"), on("/", "8:1", "/srv/jobs/a"));
+    let (cold, other) = (on("/srv/box", "0:45", "/a"), on("/srv/box", "0:45", "/b"));
+    let beneath = on("/srv", "0:45", "/a");
+    let answers = || Seeing::Answered(Space::default());
+    let failed = Seeing::Failed { call: Call::Open, errno: 107, why: "not connected".into() };
+    let stuck = Seeing::Stuck { at: "/srv/jobs/a".into(), age: Ms::secs(1) };
+    let unasked = Seeing::Unasked(Fault::Timeout);
+    // Whether nobody hangs there, it is mounted and answers, and it is what was to be bound.
+    let table = [
+        ("bound", path(Some(&hot), Some(&cold), answers()), [true, true, true]),
+        ("another folder", path(Some(&hot), Some(&other), answers()), [true, true, false]),
+        ("from the disk beneath", path(Some(&hot), Some(&beneath), answers()), [true, true, false]),
+        ("not mounted", path(Some(&root), Some(&cold), answers()), [true, false, false]),
+        ("unknown where", path(None, Some(&cold), answers()), [true, false, false]),
+        ("fenced", PathReading { fenced: true, ..path(Some(&hot), Some(&cold), answers()) }, [true, false, false]),
+        ("dead", path(Some(&hot), Some(&cold), failed), [true, false, false]),
+        ("hung", path(Some(&hot), Some(&cold), stuck), [false, false, false]),
+        ("not asked", path(Some(&hot), Some(&cold), unasked), [false, false, false]),
+    ];
+    for (what, seen, want) in table {
+        let reading = Reading::Paths(Box::new(PathsReading { paths: vec![seen], ..PathsReading::default() }));
+        let got = [Want::Freed, Want::Answers, Want::Bound].map(|want| proves(want, &reading, 1));
+        assert_eq!(got, want, "{what}");
+    }
+}
+
+#[test]
+fn a_path_is_bare_when_nothing_but_a_fence_is_there() {
+    let mount = |source: &str| Mount { source: source.into(), fstype: "tmpfs".into(), read_only: true };
+    for (mounted, bare) in [(None, true), (Some(mount(Mount::FENCE)), true), (Some(mount("box:/")), false)] {
+        assert_eq!(proves(Want::NotMounted, &Reading::Mount(mounted.clone()), 1), bare, "{mounted:?}");
+    }
 }
 
 /// One target of two questions: what each last said, when that was asked for, and when it last said anything.

@@ -221,3 +221,22 @@ fn a_record_of_another_step_does_not_fit() {
     assert_eq!((run.returning(0, AT), run.returned(0, StepEnd::Done, &[])), (None, None), "nothing is owed");
     assert_eq!(run.steps.len(), 1);
 }
+
+/// A fence is owed from the step that leaves a path bare to the one that is proved to mend it, however the run ends.
+#[test]
+fn what_is_owed_until_a_step_is_not_owed_once_that_is_proved() {
+    let begun = |ends: &[StepEnd]| {
+        let mut bare = step(Some((When::Until(1), 0)));
+        let mut mends = step(None);
+        (bare.fail, mends.fail) = (OnFail::GoOn, OnFail::GoOn);
+        let mut run = run(vec![bare, mends, step(None)]);
+        went(&mut run, ends);
+        run.next()
+    };
+    use StepEnd::Done;
+    assert_eq!(begun(&[Done]), Next::Begin(1), "not before the run ends");
+    assert_eq!(begun(&[Done, Done, Done]), Next::Close(Closing::Proved));
+    assert_eq!(begun(&[Done, unproved(), Done]), Next::Back(vec![0]), "the run is well and the path is not");
+    assert_eq!(begun(&[unproved(), unproved(), unproved()]), Next::Back(vec![0]));
+    assert_eq!(begun(&[Done, Done, unproved()]), close_unproved(2), "it was mended");
+}

@@ -96,6 +96,8 @@ impl Host {
                 Ms(100)
             }
             Act::Fence(_) | Act::Unfence(_) => Ms(30),
+            // No toy makes these.
+            Act::Abort(_) | Act::Unmount(_) | Act::Bind(_) | Act::Gather(_) => Ms(5),
         }
     }
 
@@ -157,6 +159,9 @@ impl Host {
                     key.fenced = fenced;
                 }
                 Outcome::Ok
+            }
+            Act::Abort(_) | Act::Unmount(_) | Act::Bind(_) | Act::Gather(_) => {
+                Outcome::Failed("the simulator has no storage".into())
             }
             Act::Restart(_) | Act::Stop(_) => Outcome::Ok,
         }

@@ -7,12 +7,13 @@ use std::path::Path;
 use host::{A, B, BOX, Host, Mounted, Server, hot_id, lost, policy, spec};
 
 use super::world::refold;
+use crate::ask::{ManifestQ, Write};
 use crate::fixture;
 use crate::hold::Hold;
 use crate::id::{Str, TargetId, UnitName};
 use crate::ledger::Closing;
 use crate::time::Ms;
-use crate::watch::storage::Dependent;
+use crate::watch::storage::{self, Dependent, Expected, Manifest};
 use crate::watch::{Spec, service};
 
 /// S2 in virtual time: everything that the death of the base took is in one plan, in the order of watches.md.
@@ -304,6 +305,47 @@ fn declared_commands_dependents_and_oneshots_have_their_places() {
     host.read_only = true;
     let planned = host.planned();
     assert_eq!(planned[2..4], ["run `/opt/rebind all`", "start tiering.service"]);
+}
+
+/// What was closed while something dead lay beneath is opened, freed of that, and mounted anew.
+#[test]
+fn a_fence_over_a_dead_mount_goes_first() {
+    let mut host = lost(Server::Serves);
+    host.servers.insert(9, Server::Dead);
+    host.stacks.insert(A.into(), vec![Mounted::Box(9, "/a".into()), Mounted::Fence]);
+    let want = ["lift the fence of /srv/jobs/a", "unmount /srv/jobs/a", "bind /srv/box/a to /srv/jobs/a"];
+    assert_eq!(host.planned()[2..], want);
+    assert_eq!(host.closed(1), Closing::Proved);
+    assert!(host.healthy());
+}
+
+/// Of a manifest only the line says what is bound; whether that stands is asked of the mount that it comes from.
+#[test]
+fn what_a_manifest_lists_is_mounted_anew_like_any_other() {
+    let listed = |user: Option<Str>| {
+        let asked = ManifestQ { file: "/etc/hot".into(), roots: vec!["/srv/jobs".into()], user, write: Write::Never };
+        Manifest { asked, expected: Expected { base: Some(UnitName::new("srv-box.mount")), ..Expected::default() } }
+    };
+    let spec = storage::Spec { paths: Vec::new(), manifest: Some(listed(None)), ..spec() };
+    for (server, rung) in [(Server::Serves, "rebind"), (Server::Dead, "remount")] {
+        let mut host = Host::with(spec.clone());
+        host.units.insert("srv-box.mount");
+        assert!(host.run_until(Ms::mins(3), |host| {
+            host.engine.view().watch(&hot_id()).is_some_and(|w| w.targets.len() == 3)
+        }));
+        host.servers.insert(1, server);
+        for path in [A, B].iter().filter(|_| server == Server::Serves) {
+            host.stacks.remove(Path::new(path));
+        }
+        let planned = host.planned();
+        assert_eq!(host.plans()[0].rung.as_str(), rung, "{planned:?}");
+        assert_eq!(host.healed(0), [A, B]);
+        let remounts = planned.contains(&"restart srv-box.mount".to_owned());
+        assert_eq!(remounts, server == Server::Dead, "{planned:?}");
+        assert_eq!(planned.contains(&"unmount /srv/box".to_owned()), remounts, "{planned:?}");
+        assert_eq!(host.closed(1), Closing::Proved);
+        assert!([A, B].iter().all(|path| host.is_well(path)));
+    }
 }
 
 /// A writer is not started onto what lies beneath its storage, however long that is lost.

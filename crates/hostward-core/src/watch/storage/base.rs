@@ -118,16 +118,12 @@ fn mount_point(unit: &UnitName) -> Option<PathBuf> {
     let mut rest = name.as_bytes();
     while let Some((first, after)) = rest.split_first() {
         let hex = after.strip_prefix(b"x").and_then(|hex| hex.get(..2)).filter(|_| *first == b'\\');
-        match hex {
-            Some(hex) => {
-                bytes.push(u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?);
-                rest = after.get(3..)?;
-            }
-            None => {
-                bytes.push(if *first == b'-' { b'/' } else { *first });
-                rest = after;
-            }
-        }
+        let (byte, taken) = match hex {
+            Some(hex) => (u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?, 3),
+            None => (if *first == b'-' { b'/' } else { *first }, 0),
+        };
+        bytes.push(byte);
+        rest = after.get(taken..)?;
     }
     // The root's own unit is `-.mount`.
     if bytes == b"//" { Some("/".into()) } else { String::from_utf8(bytes).ok().map(PathBuf::from) }

@@ -62,14 +62,28 @@ pub(super) fn steps(
     }
     let stops = stops.into_iter().map(|(stop, timeout)| stop_step(stop, Some(timeout), When::Last));
     refit.steps.extend(stops);
-    patients.iter().for_each(|patient| refit.clear(patient));
-    if let Some(base) = base {
-        refit.remount(base, patients, last);
+    // What answers only has to have its base started.
+    let places = if only_starts(patients) { Vec::new() } else { places(patients) };
+    for patient in &places {
+        refit.clear(patient);
     }
-    refit.rebind(patients, base);
+    if let Some(base) = base {
+        refit.remount(base, &places, last);
+    }
+    refit.rebind(&places, base);
     refit.prove(patients, refreshed);
     refit.settle_fences();
     refit.steps
+}
+
+pub(super) fn only_starts(patients: &[Patient<'_>]) -> bool {
+    patients.iter().all(|patient| patient.code == Code::BaseDown)
+}
+
+/// One patient a mount point: two folders may lie below the same.
+fn places<'a, 'b>(patients: &'b [Patient<'a>]) -> Vec<&'b Patient<'a>> {
+    let mut seen = BTreeSet::new();
+    patients.iter().filter(|patient| seen.insert(&patient.point)).collect()
 }
 
 struct Refit<'a> {
@@ -99,7 +113,7 @@ impl Refit<'_> {
 
     /// Takes off what is mounted there; where nothing is, closes the path.
     fn clear(&mut self, patient: &Patient<'_>) {
-        if matches!(patient.code, Code::BaseDown | Code::Readonly | Code::Unwritable) {
+        if stays(patient) {
             return;
         }
         let point = &patient.point;
@@ -131,22 +145,17 @@ impl Refit<'_> {
     }
 
     /// The base's mount is taken off, where it is no path that was cleared already; its unit makes it anew.
-    fn remount(&mut self, base: &Base, patients: &[Patient<'_>], last: &Last) {
-        let own = patients.iter().find(|patient| patient.point == base.point);
-        let only_starts = patients.iter().all(|patient| patient.code == Code::BaseDown);
+    fn remount(&mut self, base: &Base, places: &[&Patient<'_>], last: &Last) {
+        let own = places.iter().find(|patient| patient.point == base.point);
         match own {
-            Some(own) => {
-                // A fence that lay there, or that was put there above.
-                if !is_mounted(own) && !only_starts {
-                    self.unfence(own);
-                }
-            }
-            None if last.under.iter().any(|seen| seen.path == base.point) && !only_starts => {
+            // A fence that lay there, or that was put there above.
+            Some(own) if !is_mounted(own) => self.unfence(own),
+            None if !places.is_empty() && last.under.iter().any(|seen| seen.path == base.point) => {
                 let unmount = Unmount { path: base.point.clone(), lazy: self.spec.remedy.lazy };
                 let gone = mount(&base.point, Want::NotMounted);
                 self.steps.push(step(Act::Unmount(unmount), MOUNT_WITHIN, gone));
             }
-            None => {}
+            _ => {}
         }
         let unit = &base.unit;
         let fact = |want| Check::Fact(Arc::new(Question::Unit(unit.clone())), want);
@@ -159,17 +168,15 @@ impl Refit<'_> {
     }
 
     /// What is no mount of the base's own is bound, or mounted by the operator's commands.
-    fn rebind(&mut self, patients: &[Patient<'_>], base: Option<&Base>) {
-        let own = |patient: &&Patient<'_>| base.is_none_or(|base| patient.point != base.point);
-        let bound: Vec<&Patient<'_>> =
-            patients.iter().filter(own).filter(|patient| patient.code != Code::BaseDown).collect();
+    fn rebind(&mut self, places: &[&Patient<'_>], base: Option<&Base>) {
+        let made = |patient: &&Patient<'_>| base.is_some_and(|base| patient.point == base.point);
+        let bound: Vec<&Patient<'_>> = places.iter().copied().filter(|patient| !made(patient)).collect();
         if bound.is_empty() {
             return;
         }
         let commands = self.spec.remedy.rebind.clone();
         for patient in &bound {
-            let bare = is_mounted(patient) || matches!(patient.code, Code::Readonly | Code::Unwritable);
-            if !bare {
+            if !is_mounted(patient) && !stays(patient) {
                 self.unfence(patient);
             }
             if let (true, Some(cold)) = (commands.is_empty(), &patient.seen.cold) {
@@ -232,8 +239,8 @@ impl Refit<'_> {
     /// Each step that leaves a path bare owes a fence until the step that mounts something there.
     fn settle_fences(&mut self) {
         for (n, point) in std::mem::take(&mut self.owed) {
-            let until = self.mended.get(&point).map_or(n, |mended| *mended);
-            let until = u16::try_from(until).unwrap_or(u16::MAX);
+            // One that nothing mounts again would be a bug, and the checker refuses its plan.
+            let until = self.mended.get(&point).and_then(|mended| u16::try_from(*mended).ok()).unwrap_or(u16::MAX);
             let fence = Back {
                 when: When::Until(until),
                 act: Act::Fence(point.clone()),
@@ -280,6 +287,11 @@ fn mount(point: &Path, want: Want) -> Proof {
 
 fn looks(path: PathQ, want: Want, within: Ms) -> Proof {
     proof(Check::Fact(Arc::new(Question::Paths(PathsQ::one(path))), want), within)
+}
+
+/// What is mounted there is what should be: only commands of the operator's may mend it.
+fn stays(patient: &Patient<'_>) -> bool {
+    matches!(patient.code, Code::Readonly | Code::Unwritable)
 }
 
 /// Something is mounted at its point, under a fence or not.

@@ -96,11 +96,11 @@ impl Spec {
         };
         let worn = |kind: &Kind| worn(world, &heal(&first, *kind), kind.cost());
         let Some(kind) = kinds.into_iter().min_by_key(worn) else { return Draft::none("no rung fits") };
-        let stops = match self.stops(&first, last) {
+        let patients = self.patients(world, first, kind, memo, last);
+        let stops = match self.stops(&patients, last) {
             Ok(stops) => stops,
             Err(draft) => return *draft,
         };
-        let patients = self.patients(world, first, kind, memo, last);
         Draft::plan(self.plan(&patients, kind, stops, live, last))
     }
 
@@ -204,12 +204,10 @@ impl Spec {
 
     /// The holders to stop: those that are active, each once, with what stops along. None for a base that only has to be
     /// started: what answers is left in peace.
-    fn stops(&self, first: &Patient<'_>, last: &Last) -> Result<Vec<(Stop, Ms)>, Box<Draft>> {
+    fn stops(&self, patients: &[Patient<'_>], last: &Last) -> Result<Vec<(Stop, Ms)>, Box<Draft>> {
         let mut stops: Vec<(Stop, Ms)> = Vec::new();
-        for unit in &self.remedy.holders {
-            if first.code == Code::BaseDown {
-                break;
-            }
+        let holders = if refit::only_starts(patients) { &[][..] } else { &self.remedy.holders };
+        for unit in holders {
             let found = last.holders.iter().find(|(holder, _)| holder == unit);
             let Some((_, Ok(closure))) = found else {
                 return Err(Box::new(Draft::unready(format!("what stops with {unit} is not known yet"))));

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::ask::{Active, Call, On, PathsReading, Refused, Space, Write};
+use crate::plan::{Abort, Bind, Command, Gather, Stop, Unmount};
 use crate::starvation::Lag;
 
 const HOT: &str = "/srv/jobs/7";
@@ -377,4 +378,61 @@ fn a_disk_that_counts_no_inodes_is_not_out_of_them() {
     let mut memo = disk::Memo::default();
     let space = Space { used_bytes: 1, free_bytes: 9, used_inodes: 0, free_inodes: 0 };
     assert_eq!(memo.judge(now(Ms::ZERO), space, &disk()), Seen::Up);
+}
+
+/// Nothing is done that the operator did not write down.
+#[test]
+fn only_what_was_declared_is_allowed() {
+    let unit = |name: &str| UnitName::new(name);
+    let words = |words: &[&str]| words.iter().map(|word| Str::from(*word)).collect::<Vec<_>>();
+    let remedy = Remedy {
+        holders: vec![unit("worker.service")],
+        lazy: false,
+        rebind: vec![words(&["/opt/rebind"])],
+        oneshots: vec![unit("tiering.service")],
+        dependents: vec![Dependent { unit: unit("viewer.service"), smoke: Some(words(&["/opt/smoke"])) }],
+    };
+    let asked =
+        ManifestQ { file: "/etc/hot".into(), roots: vec!["/srv/listed".into()], user: None, write: Write::Never };
+    let manifest = Some(Manifest { asked, expected: Expected::default() });
+    let spec = Spec { remedy, manifest, ..spec() };
+    let command = |argv: &[&str], user: Option<&str>| {
+        Act::Command(Command { argv: words(argv), user: user.map(Into::into), dir: None })
+    };
+    let bind = |cold: &str, hot: &str| Act::Bind(Bind { cold: cold.into(), hot: hot.into() });
+    let unmount = |path: &str, lazy| Act::Unmount(Unmount { path: path.into(), lazy });
+    let abort = |path: &str| Act::Abort(Abort { path: path.into(), device: "0:45".into(), points: Vec::new() });
+    let stop = |name: &str| Act::Stop(Stop { unit: unit(name), closure: Vec::new() });
+    let table = [
+        (command(&["/opt/rebind"], None), true),
+        (command(&["/opt/smoke"], None), true),
+        (command(&["/opt/smoke"], Some("worker")), false),
+        (command(&["/opt/rebind", "all"], None), false),
+        (Act::Restart(base()), true),
+        (Act::Restart(unit("viewer.service")), true),
+        (Act::Restart(unit("worker.service")), false),
+        (stop("worker.service"), true),
+        (stop("viewer.service"), false),
+        (Act::Start(vec![unit("tiering.service")]), true),
+        (Act::Start(vec![unit("tiering.service"), unit("worker.service")]), false),
+        (Act::Fence(HOT.into()), true),
+        (Act::Fence("/srv/listed/1".into()), true),
+        (Act::Unfence("/srv/listed".into()), false),
+        (Act::Fence("/srv/other".into()), false),
+        (bind("/srv/box/7", HOT), true),
+        (bind("/srv/box/8", HOT), false),
+        (bind("/srv/box/8", "/srv/listed/8"), true),
+        (bind("/srv/box/8", "/srv/listed"), false),
+        (unmount(HOT, false), true),
+        (unmount(HOT, true), false),
+        (unmount("/srv/box", false), true),
+        (unmount("/srv", false), false),
+        (abort("/srv/box"), true),
+        (abort("/srv/other"), false),
+        (Act::Gather(Gather { paths: vec![HOT.into()], units: Vec::new() }), true),
+        (Act::Gather(Gather { paths: vec!["/etc".into()], units: Vec::new() }), false),
+    ];
+    for (act, allowed) in table {
+        assert_eq!(spec.allows(&act), allowed, "{act:?}");
+    }
 }

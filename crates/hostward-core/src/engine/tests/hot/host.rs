@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::super::world::refold;
 use crate::ask::{
-    Active, Answer, Call, ClosureReading, Connection, Fault, GateReading, Look, Mount, On, PathQ, PathReading,
-    PathsQ, PathsReading, Question, Reading, SentinelState, Space, UnitReading, Write,
+    Active, Answer, Call, ClosureReading, Connection, Fault, GateReading, Look, ManifestReading, Mount, On, PathQ,
+    PathReading, PathsQ, PathsReading, Question, Reading, SentinelState, Space, UnitReading, Write,
 };
 use crate::engine::{Begin, Effect, Engine, Event, Memory};
 use crate::fixture::{self, at};
@@ -201,7 +201,9 @@ impl Host {
     }
 
     pub(super) fn paths(&self, q: &PathsQ) -> PathsReading {
-        let paths: Vec<PathReading> = q.paths.iter().map(|q| self.look(q)).collect();
+        let bound = |job: &str| self::bound(job).asked;
+        let listed: Vec<PathQ> = q.manifest.iter().flat_map(|_| ["a", "b"].map(bound)).collect();
+        let paths: Vec<PathReading> = q.paths.iter().chain(&listed).map(|q| self.look(q)).collect();
         let points = paths.iter().filter_map(|seen| seen.bind.as_ref()).map(|on| on.point.clone());
         let points: BTreeSet<PathBuf> =
             points.filter(|point| point != Path::new("/") && q.paths.iter().all(|q| q.path != *point)).collect();
@@ -218,6 +220,7 @@ impl Host {
             connections: hung
                 .map(|(device, _)| Connection { device: format!("0:{device}").into(), points: of(*device) })
                 .collect(),
+            manifest: q.manifest.as_ref().map(|_| ManifestReading { entries: 2, ..ManifestReading::default() }),
             paths,
             ..PathsReading::default()
         }
@@ -297,8 +300,8 @@ impl Host {
                 let known = ["worker.service", "part.service", "box.service", "viewer.service"];
                 self.units.extend(known.iter().filter(|name| units.iter().any(|unit| unit.as_str() == **name)));
             }
-            Act::Restart(unit) if unit.as_str() == "box.service" => {
-                let device = self.servers.len() as u32 + 1;
+            Act::Restart(unit) if ["box.service", "srv-box.mount"].contains(&unit.as_str()) => {
+                let device = self.servers.keys().max().map_or(1, |last| last + 1);
                 self.servers.insert(device, Server::Serves);
                 self.units.insert("box.service");
                 self.stack(BOX, Mounted::Box(device, "/".into()));
