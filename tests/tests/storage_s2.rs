@@ -25,13 +25,13 @@ impl<'a> Host<'a> {
     }
 
     fn start_with(sandbox: &'a Sandbox, config: &str) -> Result<Self> {
-        let hot = HotPaths::install(sandbox)?;
-        hot.install_worker()?;
+        let paths = HotPaths::install(sandbox)?;
+        paths.install_worker()?;
         let guard = Guard::install_with(sandbox, config)?;
         sandbox.sh("systemctl start hostward")?;
-        let host = Self { sandbox, hot, guard };
+        let host = Self { sandbox, hot: paths, guard };
         sandbox.wait_until("all to be up", secs(30), || {
-            Ok(host.guard.has_metric(&format!("hostward_watch_up{{watch=\"{WATCH}\"}} 1"))?)
+            host.guard.has_metric(&format!("hostward_watch_up{{watch=\"{WATCH}\"}} 1"))
         })?;
         Ok(host)
     }
@@ -124,6 +124,8 @@ fn who_hangs_is_freed_before_anybody_is_stopped() -> Result<()> {
     let opened = host.guard.records("opened")?;
     let abort = &opened[0]["body"]["opened"]["plan"]["steps"][1]["act"]["abort"];
     assert_eq!(abort["points"], json!(["/srv/box", "/srv/jobs/a", "/srv/jobs/b"]));
+    let ended = host.guard.records("ended")?;
+    ensure!(ended.iter().all(|record| record["body"]["ended"]["end"] == "done"), "{ended:#?}");
     sandbox.wait_until("no child to hang", secs(20), || host.guard.has_metric("hostward_probes_hung 0"))?;
     Ok(())
 }
@@ -211,5 +213,65 @@ fn a_base_without_broken_paths_is_started() -> Result<()> {
     assert_eq!(guard.wait_closed(secs(60))?, "proved", "{:#?}", guard.ledger()?);
     assert_eq!(sandbox.property("tunnel", "ActiveState")?, "active");
     assert_eq!(sandbox.property("hot-worker", "MainPID")?, worker, "what answers is left in peace");
+    Ok(())
+}
+
+#[test]
+fn a_capped_path_blocks_no_other() -> Result<()> {
+    let sandbox = Sandbox::boot("s2-capped")?;
+    let capped = HotPaths::config().replace("brakes.soak =", "brakes.per_hour = 1\nbrakes.soak =");
+    let host = Host::start_with(&sandbox, &capped)?;
+    sandbox.sh("mv /srv/remote/a /srv/remote/away; umount -l /srv/jobs/a")?;
+    host.wait_closed(1)?;
+    sandbox.wait_until("the path to be capped", secs(20), || {
+        let targets = host.guard.watch(WATCH)?["targets"].as_array().cloned().unwrap_or_default();
+        let holds = targets.iter().filter(|target| target["id"] == format!("{WATCH}#/srv/jobs/a").as_str());
+        Ok(holds.filter_map(|target| target["holds"].as_array()).flatten().any(|held| held["hold"] == "target_cap"))
+    })?;
+    sandbox.sh("mv /srv/remote/away /srv/remote/a; umount -l /srv/jobs/b")?;
+    assert_eq!(host.wait_closed(2)?, "proved");
+    let opened = host.guard.records("opened")?;
+    let heals = opened[1]["body"]["opened"]["plan"]["heals"].as_array().cloned().unwrap_or_default();
+    let healed: Vec<&str> = heals.iter().filter_map(|heal| heal["target"].as_str()).collect();
+    assert_eq!(healed, ["storage.hot#/srv/jobs/b"]);
+    assert_eq!(host.hot.state()?, ["well", "fenced", "well"]);
+    Ok(())
+}
+
+/// The daemon may live in a mount namespace of its own: what it has mounted is mounted on the host.
+#[test]
+fn mounts_are_the_hosts_whatever_namespace_we_are_in() -> Result<()> {
+    let sandbox = Sandbox::boot("s2-namespace")?;
+    sandbox.write("/etc/systemd/system/hostward.service.d/own.conf", "0644", "[Service]\nPrivateTmp=yes\n")?;
+    let host = Host::start(&sandbox)?;
+    let of = |pid: &str| sandbox.sh(&format!("readlink /proc/{pid}/ns/mnt"));
+    ensure!(of(&host.guard.life()?.0)? != of("1")?, "it has no namespace of its own");
+    host.hot.kill_base()?;
+    assert_eq!(host.wait_closed(1)?, "proved", "{:#?}", host.guard.ledger()?);
+    host.wait_well()
+}
+
+/// S7: the worker stops while its path is another disk. Nobody starts it there, and its storage is no fault of the job's.
+#[test]
+fn a_writer_is_not_started_onto_another_disk() -> Result<()> {
+    let sandbox = Sandbox::boot("s7-storage")?;
+    let worker = "[service.worker]\nunit = \"hot-worker.service\"\nconfirm = { runs = 2, age = \"1s\" }\n";
+    let host = Host::start_with(&sandbox, &format!("{}{worker}", HotPaths::config()))?;
+    sandbox.sh("umount -l /srv/jobs/a; mount -t tmpfs other /srv/jobs/a")?;
+    sandbox.wait_until("the wrong disk to be seen", secs(30), || {
+        host.guard.has_metric(
+            "hostward_storage_path_condition{path=\"/srv/jobs/a\",reason=\"wrong_source\",watch=\"storage.hot\"} 1",
+        )
+    })?;
+    sandbox.sh("systemctl kill --signal=KILL hot-worker")?;
+    host.guard.wait_held("service.worker", "dependency_down", secs(30))?;
+    host.guard.never_acts(secs(5))?;
+    sandbox.sh("umount /srv/jobs/a; mount --bind /srv/box/a /srv/jobs/a")?;
+    sandbox.wait_until("the worker to be started", secs(60), || {
+        Ok(sandbox.property("hot-worker", "ActiveState")? == "active")
+    })?;
+    let opened = host.guard.records("opened")?;
+    let watches: Vec<&str> = opened.iter().filter_map(|r| r["body"]["opened"]["plan"]["watch"].as_str()).collect();
+    assert_eq!(watches, ["service.worker"]);
     Ok(())
 }

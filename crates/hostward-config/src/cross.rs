@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hostward_core::id::{AppName, WatchId};
 use hostward_core::ledger::CHARGES_KEPT;
-use hostward_core::plan::COST_RECONCILE;
+use hostward_core::plan::{COST_RECONCILE, COST_REMOUNT};
 use hostward_core::policy::{Host, Mode, Watch};
 use hostward_core::watch::Spec;
 
@@ -152,21 +152,22 @@ fn prove(draft: &Draft, by: &WatchId, id: &WatchId) -> Option<Finding> {
     Some(Finding::error(message).help(help))
 }
 
-/// A budget that can never pay for a declared reconcile is probably not meant.
+/// A budget that can never pay for what was declared is probably not meant.
 fn budget(draft: &Draft, findings: &Findings) {
     let (Some(host), Some(at)) = (&draft.host, &draft.budget_at) else { return };
     if host.value.budget.cost as usize > CHARGES_KEPT {
         let finding = Finding::error(format!("a budget above {CHARGES_KEPT} cannot be kept to"));
         findings.push(at, finding.help("a restart costs 1: so many an hour are no remedy"));
     }
-    let reconciles = |said: &Said<Option<Watch>>| {
-        let spec = said.value.as_ref().map(|watch| &watch.spec);
-        matches!(spec, Some(Spec::Baseline(spec)) if spec.reconcile.is_some())
+    let dearest = |said: &Said<Option<Watch>>| match said.value.as_ref().map(|watch| &watch.spec) {
+        Some(Spec::Baseline(spec)) if spec.reconcile.is_some() => Some(("reconcile", COST_RECONCILE)),
+        Some(Spec::Storage(spec)) if spec.bases().next().is_some() => Some(("remount", COST_REMOUNT)),
+        _ => None,
     };
-    let dear = draft.watches.iter().find(|(_, said)| reconciles(said));
-    if let Some((id, _)) = dear.filter(|_| host.value.budget.cost < COST_RECONCILE) {
-        let finding = Finding::warning(format!("this budget never pays for the reconcile of [{id}]"));
-        findings.push(at, finding.help(format!("a reconcile costs {COST_RECONCILE}, a restart 1")));
+    let mut dear = draft.watches.iter().filter_map(|(id, said)| Some((id, dearest(said)?)));
+    if let Some((id, (what, cost))) = dear.find(|(_, (_, cost))| host.value.budget.cost < *cost) {
+        let finding = Finding::warning(format!("this budget never pays for the {what} of [{id}]"));
+        findings.push(at, finding.help(format!("a {what} costs {cost}, a restart 1")));
     }
 }
 

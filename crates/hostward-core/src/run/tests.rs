@@ -233,10 +233,10 @@ fn what_is_owed_until_a_step_is_not_owed_once_that_is_proved() {
         went(&mut run, ends);
         run.next()
     };
-    use StepEnd::Done;
-    assert_eq!(begun(&[Done]), Next::Begin(1), "not before the run ends");
-    assert_eq!(begun(&[Done, Done, Done]), Next::Close(Closing::Proved));
-    assert_eq!(begun(&[Done, unproved(), Done]), Next::Back(vec![0]), "the run is well and the path is not");
+    let done = || StepEnd::Done;
+    assert_eq!(begun(&[done()]), Next::Begin(1), "not before the run ends");
+    assert_eq!(begun(&[done(), done(), done()]), Next::Close(Closing::Proved));
+    assert_eq!(begun(&[done(), unproved(), done()]), Next::Back(vec![0]), "the run is well and the path is not");
     assert_eq!(begun(&[unproved(), unproved(), unproved()]), Next::Back(vec![0]));
-    assert_eq!(begun(&[Done, Done, unproved()]), close_unproved(2), "it was mended");
+    assert_eq!(begun(&[done(), done(), unproved()]), close_unproved(2), "it was mended");
 }

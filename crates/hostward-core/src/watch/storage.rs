@@ -132,7 +132,8 @@ impl Spec {
         Pace { every: self.interval, confirm_every: CONFIRM_EVERY.min(self.interval) }
     }
 
-    fn bases(&self) -> impl Iterator<Item = &UnitName> {
+    /// The units that make its mounts.
+    pub fn bases(&self) -> impl Iterator<Item = &UnitName> {
         let declared = self.paths.iter().map(|path| &path.expected);
         declared.chain(self.manifest.iter().map(|manifest| &manifest.expected)).filter_map(|e| e.base.as_ref())
     }

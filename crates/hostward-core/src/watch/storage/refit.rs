@@ -58,7 +58,7 @@ pub(super) fn steps(
     let mut refit = Refit { spec, steps: Vec::new(), owed: Vec::new(), mended: BTreeMap::new() };
     refit.gather(patients, base);
     for connection in last.connections.iter().filter(|c| hangs_on(patients, base, last, c)) {
-        refit.abort(connection);
+        refit.abort(connection, patients, base);
     }
     let stops = stops.into_iter().map(|(stop, timeout)| stop_step(stop, Some(timeout), When::Last));
     refit.steps.extend(stops);
@@ -103,8 +103,10 @@ impl Refit<'_> {
         self.courtesy(Act::Gather(gather), GATHER_WITHIN);
     }
 
-    fn abort(&mut self, connection: &Connection) {
-        let Some(path) = connection.points.first() else { return };
+    /// By a mount of this watch's own.
+    fn abort(&mut self, connection: &Connection, patients: &[Patient<'_>], base: Option<&Base>) {
+        let points = patients.iter().map(|patient| &patient.point).chain(base.map(|base| &base.point));
+        let Some(path) = { points }.find(|point| connection.points.contains(point)) else { return };
         let abort =
             Abort { path: path.clone(), device: connection.device.clone(), points: connection.points.clone() };
         let freed = looks(self.asked(path), Want::Freed, Ms::secs(30));

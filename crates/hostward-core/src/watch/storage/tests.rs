@@ -395,7 +395,7 @@ fn only_what_was_declared_is_allowed() {
     let asked =
         ManifestQ { file: "/etc/hot".into(), roots: vec!["/srv/listed".into()], user: None, write: Write::Never };
     let manifest = Some(Manifest { asked, expected: Expected::default() });
-    let spec = Spec { remedy, manifest, ..spec() };
+    let spec = Spec { manifest, remedy, ..spec() };
     let command = |argv: &[&str], user: Option<&str>| {
         Act::Command(Command { argv: words(argv), user: user.map(Into::into), dir: None })
     };
