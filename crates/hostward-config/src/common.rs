@@ -8,7 +8,7 @@ use hostward_core::policy::{Brakes, Mode, Watch};
 use hostward_core::watch::Spec;
 
 use crate::draft::{Claim, Draft, Mention};
-use crate::finding::Finding;
+use crate::finding::{Finding, Said, shown};
 use crate::reader::Reader;
 use crate::scalar;
 
@@ -30,6 +30,7 @@ pub(crate) fn read(table: &mut Reader<'_>, id: &WatchId, draft: &mut Draft, brak
         compat
     });
     if let Some(compat) = &compat {
+        fits(table, id, compat);
         draft.claim(id, Claim::Compat(compat.value.clone()), &compat.at);
     }
     let needs = table.list("needs", &scalar::WATCH).unwrap_or_default();
@@ -43,6 +44,21 @@ pub(crate) fn read(table: &mut Reader<'_>, id: &WatchId, draft: &mut Draft, brak
     let brakes = table.table("brakes").map_or(brakes, |table| read_brakes(table, brakes));
     let (mode, compat) = (mode.map(|said| said.value), compat.map(|said| said.value));
     Common { app, mode, sentinel, compat, brakes, needs, reach }
+}
+
+/// Each family is filled by the kind that it speaks of.
+fn fits(table: &mut Reader<'_>, id: &WatchId, compat: &Said<Str>) {
+    let storage = id.as_str().starts_with("storage.");
+    if storage == compat.value.ends_with(scalar::COMPAT_STORAGE) {
+        return;
+    }
+    let (family, whose) = if storage {
+        (scalar::COMPAT_STORAGE, "a storage watch fills")
+    } else {
+        (scalar::COMPAT_DRIFT, "only a storage watch fills the other; this one fills")
+    };
+    let finding = Finding::error(format!("{} is no family of {id}", shown(&compat.value)));
+    table.push(&compat.at, finding.help(format!("{whose} PREFIX{family}")));
 }
 
 /// More attempts than this are not remembered, so no cap may be above it.

@@ -313,8 +313,9 @@ fn requirement(text: &str) -> Result<Str, Complaint> {
     Ok(text.trim().into())
 }
 
-/// The only family of an existing fleet that these watches can fill.
-const COMPAT_FAMILY: &str = "_drift_auto_reconcile";
+/// The families of an existing fleet that a watch can fill: storage's own, and any watch's.
+pub(crate) const COMPAT_STORAGE: &str = "_storage_hotpath_auto_recover";
+pub(crate) const COMPAT_DRIFT: &str = "_drift_auto_reconcile";
 
 fn compat(text: &str) -> Result<Str, Complaint> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -322,11 +323,12 @@ fn compat(text: &str) -> Result<Str, Complaint> {
         let help = "letters, digits and _, as in example_drift_auto_reconcile";
         return Err(Complaint::new(format!("{} cannot begin a metric's name", shown(text)), help));
     }
-    match text.strip_suffix(COMPAT_FAMILY) {
+    match [COMPAT_DRIFT, COMPAT_STORAGE].iter().find_map(|family| text.strip_suffix(family)) {
         Some("hostward") => Err(Complaint::new("`hostward_` is the prefix of our own metrics", "name your fleet's")),
         Some(fleet) if !fleet.is_empty() => Ok(text.into()),
         _ => {
-            let help = format!("write {}{COMPAT_FAMILY}", text.trim_end_matches('_'));
+            let fleet = text.trim_end_matches('_');
+            let help = format!("write {fleet}{COMPAT_DRIFT}, or for storage {fleet}{COMPAT_STORAGE}");
             Err(Complaint::new(format!("{} is no family that Hostward can fill", shown(text)), help))
         }
     }

@@ -102,6 +102,17 @@ pub struct Watch {
     pub spec: Spec,
 }
 
+impl Watch {
+    /// What the names begin with that it exports for an existing fleet: nobody else may export them.
+    fn families(&self) -> Vec<Str> {
+        let Some(compat) = &self.compat else { return Vec::new() };
+        let fleet = compat.strip_suffix("_storage_hotpath_auto_recover");
+        let beside = ["tiering", "storagebox_mount", "systemd_unit"];
+        let beside = fleet.into_iter().flat_map(|fleet| beside.map(|rest| Str::from(format!("{fleet}_{rest}"))));
+        std::iter::once(compat.clone()).chain(beside).collect()
+    }
+}
+
 /// How often a target may be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Brakes {
@@ -140,7 +151,7 @@ impl Policy {
             trees,
             replaces: app.map(|a| a.replaces.clone()).unwrap_or_default(),
             textfile: self.host.textfile.clone(),
-            families: watch.compat.iter().cloned().collect(),
+            families: watch.families(),
             reach: watch.reach.clone(),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ask::{LockState, Probe, Reading, SentinelState};
+use crate::ask::{Active, LockState, Probe, Reading, SentinelState};
 use crate::hold::{Held, Hold, Lift, LockView};
 use crate::id::{AppName, RunId, Rung, Str, TargetId, UnitName, WatchId};
 use crate::judge::{Reason, Seen, Target, Verdict};
@@ -82,6 +82,12 @@ pub struct WatchView {
     /// A give-back goes on failing, or was given up: an operator should look.
     #[serde(default)]
     pub stuck: bool,
+    /// When each run of the last day that was to heal something of it began.
+    #[serde(default)]
+    pub runs: Vec<(RunId, Now)>,
+    /// Storage: the units that keep its mounts, as they were last seen.
+    #[serde(default)]
+    pub bases: Vec<(UnitName, Active)>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -101,6 +107,9 @@ pub struct TargetView {
     /// Of a disk: what is left of it.
     #[serde(default)]
     pub room: Option<Room>,
+    /// Of a hot path: errno(3) of the call that failed at the last look; 0: none did. None: it did not come back.
+    #[serde(default)]
+    pub errno: Option<i32>,
     /// Whose fault it is.
     pub blame: Option<TargetId>,
     pub incident: Option<u64>,
@@ -224,6 +233,8 @@ fn watch_view(world: &World, id: &WatchId, watch: &Watch) -> WatchView {
         paused: world.state.pauses_of(id, world.now).next().is_some(),
         stuck: of_runs(world, id).any(|run| run.stuck().is_some())
             || world.state.stuck.iter().any(|s| s.watch == *id),
+        runs: runs_of_the_day(world, id),
+        bases: live.map(|live| live.memo.bases()).unwrap_or_default(),
         targets: targets
             .into_iter()
             .map(|(key, target)| {
@@ -231,6 +242,14 @@ fn watch_view(world: &World, id: &WatchId, watch: &Watch) -> WatchView {
             })
             .collect(),
     }
+}
+
+/// Each once, however many targets it was to heal.
+fn runs_of_the_day(world: &World, id: &WatchId) -> Vec<(RunId, Now)> {
+    let brakes = world.state.targets.iter().filter(|(target, _)| target.watch == *id).map(|(_, brake)| brake);
+    let attempts = brakes.flat_map(|brake| &brake.attempts).map(|attempt| (attempt.run, attempt.at));
+    let runs: BTreeMap<RunId, Now> = attempts.filter(|(_, at)| world.now.since(*at) < Ms::days(1)).collect();
+    runs.into_iter().collect()
 }
 
 fn of_runs<'a>(world: &'a World, id: &'a WatchId) -> impl Iterator<Item = &'a OpenRun> + 'a {
@@ -253,6 +272,10 @@ fn target_view(world: &World, spec: &Spec, probes: &[Probe], id: TargetId, targe
         Memo::Storage(memo) => memo.room(&id.key),
         _ => None,
     });
+    let errno = world.live.get(&id.watch).and_then(|live| match &live.memo {
+        Memo::Storage(memo) => memo.errno(&id.key),
+        _ => None,
+    });
     let looks = target.aspects.iter().filter_map(|(n, aspect)| {
         let probe = probes.get(usize::from(*n))?;
         let said = match (&aspect.fault, &aspect.raw) {
@@ -272,6 +295,7 @@ fn target_view(world: &World, spec: &Spec, probes: &[Probe], id: TargetId, targe
         looks: looks.collect(),
         suspect: target.suspect().cloned(),
         room,
+        errno,
         blame: target.suspect().and_then(|_| world.blame(&id)),
         incident: brake.and_then(|brake| brake.incident),
         plan: plan.map(|plan| (plan.hash(), plan)),

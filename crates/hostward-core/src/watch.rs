@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ask::{Answer, Pace, Probe};
+use crate::ask::{Active, Answer, Pace, Probe};
 use crate::hold::{Held, Hold, Lift};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
 use crate::judge::Sight;
@@ -86,6 +86,14 @@ pub(crate) fn lent(world: &World, of: &WatchId) -> Option<Draft> {
 }
 
 impl Memo {
+    /// Units that keep what it watches, of which it is known whether they run.
+    pub fn bases(&self) -> Vec<(UnitName, Active)> {
+        match self {
+            Memo::Storage(memo) => memo.bases(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Units that systemd says its unit cannot do without.
     pub fn told_needs(&self) -> &[UnitName] {
         match self {

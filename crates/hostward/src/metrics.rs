@@ -1,6 +1,7 @@
 //! Export: the view as Prometheus text (0.0.4), over HTTP and as a textfile. Label values come from the configuration or
 //! from closed enums, never from what was observed. docs/metrics.md lists every family.
 
+mod compat;
 mod storage;
 
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ pub(crate) fn text(view: &View, health: &Health, durations: [&Durations; 3]) -> 
     for watch in &view.watches {
         of_watch(&out, watch)?;
         if let Some(prefix) = &watch.compat {
-            drift_compat(&out, prefix, watch)?;
+            compat::of_watch(&out, view, prefix, watch)?;
         }
     }
     for histogram in durations.iter().flat_map(|kind| kind.of(view.watches.iter().map(|watch| &watch.id))) {
@@ -254,52 +255,4 @@ fn of_target(out: &Families, watch: &WatchView, target: &TargetView) -> Result<(
         }
     }
     Ok(())
-}
-
-/// The names that an existing fleet's rules and dashboards read, for the drift family.
-fn drift_compat(out: &Families, prefix: &str, watch: &WatchView) -> Result<(), prometheus::Error> {
-    let name = |rest: &str| format!("{prefix}_{rest}");
-    let observed = watch.targets.iter().filter_map(|target| target.observed).min();
-    out.gauge(&name("metrics_ok"), "1: these metrics could be made.", &[], 1.0)?;
-    if let Some(observed) = observed {
-        out.gauge(&name("last_run_timestamp_seconds"), "The last pass.", &[], wall(observed))?;
-    }
-    if let Some(enabled) = watch.enabled {
-        out.gauge(&name("enabled"), "1: the sentinel is present.", &[], flag(enabled))?;
-    }
-    let held = flag(watch.deploy_lock_held == Some(true));
-    out.gauge(&name("deploy_lock_present"), "1: the deploy lock is held.", &[], held)?;
-    if let Some((result, reason)) = drift_result(watch) {
-        let labels = [("result", result), ("reason", reason)];
-        out.gauge(&name("last_result"), "What the last cycle came to; always 1.", &labels, 1.0)?;
-    }
-    Ok(())
-}
-
-/// The fleet's own words for what a cycle came to.
-fn drift_result(watch: &WatchView) -> Option<(&'static str, &'static str)> {
-    let target = watch.targets.first()?;
-    let disabled = watch.enabled == Some(false);
-    let failed = matches!(target.last_attempt, Some((_, _, Some(settled))) if settled != Settlement::Cleared);
-    let cleared = matches!(target.last_attempt, Some((_, _, Some(Settlement::Cleared) | None)));
-    Some(match &target.verdict {
-        _ if disabled => ("skip", "disabled"),
-        _ if watch.deploy_lock_held == Some(true) => ("skip", "deploy_lock_held"),
-        Verdict::Up if cleared => ("ok", "reconciled_successfully"),
-        Verdict::Up => ("ok", "no_dependency_drift"),
-        Verdict::Pending | Verdict::Unknown(_) => return None,
-        Verdict::Down(_) if braked(watch) => {
-            if failed {
-                ("fail", "reconcile_script_failed")
-            } else {
-                ("skip", "cooldown")
-            }
-        }
-        Verdict::Down(_) if failed => ("fail", "reconcile_script_failed"),
-        Verdict::Down(_) => ("skip", "dry_run_would_reconcile"),
-    })
-}
-
-fn braked(watch: &WatchView) -> bool {
-    [Hold::Cooldown, Hold::TargetCap, Hold::CircuitOpen].into_iter().any(|hold| watch.holds(hold))
 }

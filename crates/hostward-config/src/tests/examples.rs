@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use hostward_core::ask::{HttpQ, Picked, PythonQ, WantList};
 use hostward_core::expect::Test;
-use hostward_core::id::{AppName, UnitName, WatchId};
+use hostward_core::id::{AppName, Str, UnitName, WatchId};
 use hostward_core::policy::{App, Brakes, Host, Mode, Watch};
 use hostward_core::time::Ms;
 use hostward_core::watch::Spec;
@@ -124,6 +124,9 @@ fn an_existing_fleets_names_stay() {
     let sentinels = ["/etc/hostward/enabled", "/etc/healtharchive/drift-auto-reconcile-enabled"];
     assert_eq!(gate.sentinels, sentinels.map(PathBuf::from));
     assert_eq!(gate.lock, Some("/tmp/healtharchive-deploy.lock".into()));
+    let storage = &policy.watches[&WatchId::new("storage.tiering")];
+    let families = ["storage_hotpath_auto_recover", "tiering", "storagebox_mount", "systemd_unit"];
+    assert_eq!(policy.gate(storage).families, families.map(|name| Str::from(format!("healtharchive_{name}"))));
 }
 
 /// A file cut off at any byte never panics, and one that was cut inside a key or a value is refused.

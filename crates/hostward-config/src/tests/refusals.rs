@@ -77,7 +77,13 @@ fn services() {
         ("confirm = { runs = 0 }", "3:20 `runs` is out of range: `0` | from 1 to 100"),
         (
             "metrics.compat = \"healtharchive\"",
-            "3:18 `healtharchive` is no family that Hostward can fill | write healtharchive_drift_auto_reconcile",
+            "3:18 `healtharchive` is no family that Hostward can fill | write healtharchive_drift_auto_reconcile, or for \
+             storage healtharchive_storage_hotpath_auto_recover",
+        ),
+        (
+            "metrics.compat = \"x_storage_hotpath_auto_recover\"",
+            "3:18 `x_storage_hotpath_auto_recover` is no family of service.api | only a storage watch fills the other; \
+             this one fills PREFIX_drift_auto_reconcile",
         ),
         ("brakes = { per_hour = 0 }", "3:23 `per_hour` is out of range: `0` | from 1 to 64"),
         (

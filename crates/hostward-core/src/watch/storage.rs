@@ -96,6 +96,21 @@ struct Last {
 }
 
 impl Memo {
+    /// errno(3) of the call that failed at the last look at a path; 0: none did. None: it did not come back.
+    pub fn errno(&self, key: &str) -> Option<i32> {
+        match self.last.as_ref()?.ill.get(key).map(|seen| &seen.look) {
+            Some(Look::Failed { errno, .. }) => Some(*errno),
+            Some(Look::Answered(_)) | None => Some(0),
+            Some(Look::Stuck { .. } | Look::Unasked(_)) => None,
+        }
+    }
+
+    /// The units that keep its mounts, of which it is known whether they run.
+    pub fn bases(&self) -> Vec<(UnitName, Active)> {
+        let units = self.last.iter().flat_map(|last| &last.units);
+        units.filter_map(|(unit, state)| Some((unit.clone(), *state.as_ref().ok()?))).collect()
+    }
+
     /// What the last look at a disk found.
     pub fn room(&self, key: &str) -> Option<Room> {
         self.disks.get(key)?.room()
