@@ -313,6 +313,13 @@ fn declared_commands_dependents_and_oneshots_have_their_places() {
     ];
     assert_eq!(host.planned(), want);
 
+    // Of a base that is made anew, what the commands mount is healed along.
+    let mut host = Host::with(spec.clone());
+    host.run_until(Ms::mins(3), |_| false);
+    host.servers.insert(1, Server::Dead);
+    let planned = host.planned();
+    assert_eq!(planned[5..8], ["restart box.service", "run `/opt/rebind all`", "start tiering.service"]);
+
     let mut host = Host::with(spec);
     host.run_until(Ms::mins(3), |_| false);
     host.read_only = true;
