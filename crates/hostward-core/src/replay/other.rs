@@ -123,11 +123,9 @@ impl Player {
                     self.queue.push_back(Event::Answered { key, asked, answer });
                 }
                 Effect::Append(record) => self.queue.push_back(Event::Durable(record.seq)),
-                Effect::Perform { ticket, plan, .. } => {
-                    if !self.known.acts.get(&self.recorded(ticket)).is_some_and(|heard| heard.not_before(now)) {
-                        let act = ticket.act(&plan).map_or_else(String::new, |(act, _)| act.to_string());
-                        self.played.ends = Some(format!("it would {act}; what came of that was not recorded"));
-                    }
+                Effect::Perform { ticket, plan, .. } if !self.will_hear(now, ticket) => {
+                    let act = ticket.act(&plan).map_or_else(String::new, |(act, _)| act.to_string());
+                    self.played.ends = Some(format!("it would {act}; what came of that was not recorded"));
                 }
                 _ => {}
             }
@@ -143,6 +141,11 @@ impl Player {
     fn recorded(&self, Ticket { run: RunId(run), at, tries }: Ticket) -> Ticket {
         let run = if run > self.first { run - self.shift } else { run };
         Ticket { run: RunId(run), at, tries }
+    }
+
+    /// What an act that is made now came to is still ahead in the recording.
+    fn will_hear(&self, now: Now, ticket: Ticket) -> bool {
+        self.known.acts.get(&self.recorded(ticket)).is_some_and(|heard| heard.not_before(now))
     }
 
     /// What the recording next saw of it, or else last.
