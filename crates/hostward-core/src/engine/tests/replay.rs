@@ -164,6 +164,25 @@ fn orders_are_given_again_and_reloads_are_not() {
     assert_eq!((begins(&played), held(&played, "observe_only")), (0, true), "{:#?}", played.decisions);
 }
 
+/// Recorded while nobody was let act: what an act would have come to is nowhere.
+#[test]
+fn where_it_would_act_and_the_recording_did_not_it_ends() {
+    let mut observes = policy();
+    observes.host.mode = Mode::Observe;
+    let mut world = World::new(Ms::secs(5));
+    world.policy = Arc::new(observes);
+    world.boot();
+    world.run_for(Ms::mins(1));
+    world.host.pull_without_install();
+    world.run_for(Ms::mins(5));
+    let recording = Recording::of(world.lines).unwrap();
+    assert_eq!(recording.play().ends, None);
+    let would = recording.play_under(Arc::new(policy()));
+    assert_eq!(begins(&would), 1, "{:#?}", would.decisions);
+    let ends = "it would run `/srv/example/venv/bin/uv sync --frozen` as example; what came of that was not recorded";
+    assert_eq!(would.ends.as_deref(), Some(ends));
+}
+
 /// Nothing goes in a circle there: the bound grows with what was recorded.
 #[test]
 fn a_long_recording_is_played_to_its_end() {
