@@ -128,14 +128,14 @@ fn a_recording_from_the_middle_tells_the_same_story() {
     let whole = Recording::of(world.lines.clone()).unwrap().play();
     let middle = Recording::of(from_there(&world.lines, n, begin)).unwrap().play();
     assert_eq!(middle.ends, None);
-    let (told, tells) = (story(&whole, since), story(&middle, since));
+    let (want, got) = (story(&whole, since), story(&middle, since));
     let says = |story: &[(Ms, &str)]| story.iter().map(|(_, says)| (*says).to_owned()).collect::<Vec<_>>();
-    assert_eq!(says(&tells), says(&told));
-    for ((was, says), (is, _)) in told.iter().zip(&tells) {
+    assert_eq!(says(&got), says(&want));
+    for ((was, says), (is, _)) in want.iter().zip(&got) {
         assert!(Ms(is.0.abs_diff(was.0)) < Ms::secs(1), "{says}: {is} for {was}");
     }
-    let last = tells.last().map(|(_, says)| *says);
-    assert_eq!((tells.len(), last), (5, Some("baseline.app#python is settled: cleared")));
+    let last = got.last().map(|(_, says)| *says);
+    assert_eq!((got.len(), last), (5, Some("baseline.app#python is settled: cleared")));
 }
 
 /// What an operator says comes again; a policy that was read meanwhile is not the one that is asked about.
@@ -177,10 +177,10 @@ fn where_it_would_act_and_the_recording_did_not_it_ends() {
     world.run_for(Ms::mins(5));
     let recording = Recording::of(world.lines).unwrap();
     assert_eq!(recording.play().ends, None);
-    let would = recording.play_under(Arc::new(policy()));
-    assert_eq!(begins(&would), 1, "{:#?}", would.decisions);
+    let played = recording.play_under(Arc::new(policy()));
+    assert_eq!(begins(&played), 1, "{:#?}", played.decisions);
     let ends = "it would run `/srv/example/venv/bin/uv sync --frozen` as example; what came of that was not recorded";
-    assert_eq!(would.ends.as_deref(), Some(ends));
+    assert_eq!(played.ends.as_deref(), Some(ends));
 }
 
 /// Nothing goes in a circle there: the bound grows with what was recorded.
