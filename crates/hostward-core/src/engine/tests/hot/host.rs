@@ -191,7 +191,7 @@ impl Host {
         let look = match server {
             // Which call meets it first, and since when it hangs, is another at each look.
             Some(Server::Dead) => {
-                let call = if self.now.up.0 / 1000 % 2 == 0 { Call::Open } else { Call::Statvfs };
+                let call = if (self.now.up.0 / 1000).is_multiple_of(2) { Call::Open } else { Call::Statvfs };
                 Look::Failed { call, errno: ENOTCONN, why: "not connected".into() }
             }
             Some(Server::Hangs) => Look::Stuck { at: q.path.clone(), age: Ms(self.now.up.0 % 60_000) },
