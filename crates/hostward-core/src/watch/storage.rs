@@ -89,10 +89,32 @@ pub struct Memo {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Last {
     ill: BTreeMap<Str, PathReading>,
+    /// What each is down for, and in how many looks it was for the same: what an operator is at work on changes.
+    steady: BTreeMap<Str, (Loss, u32)>,
     under: Vec<PathReading>,
     units: Vec<(UnitName, Result<Active, Fault>)>,
     holders: Vec<(UnitName, Result<ClosureReading, Fault>)>,
     connections: Vec<Connection>,
+}
+
+/// Reasons that stand for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Loss {
+    /// What is mounted there is dead.
+    Dead,
+    Missing,
+    Other,
+}
+
+impl Loss {
+    fn of(code: Code) -> Loss {
+        match code {
+            Code::Stale | Code::Hung => Loss::Dead,
+            Code::Missing => Loss::Missing,
+            _ => Loss::Other,
+        }
+    }
 }
 
 impl Memo {
@@ -189,9 +211,7 @@ impl Spec {
                     } else {
                         path::judge(seen, write, expected, &reading.units)
                     };
-                    if judged != Seen::Up {
-                        last.ill.insert(key.clone(), seen.clone());
-                    }
+                    last.note(memo.last.as_ref(), &key, seen, &judged);
                     sights.push(self.sight(key, judged));
                 }
                 memo.last = Some(last);
@@ -291,10 +311,24 @@ impl Last {
     fn beside(reading: &PathsReading) -> Last {
         Last {
             ill: BTreeMap::new(),
+            steady: BTreeMap::new(),
             under: reading.under.clone(),
             units: reading.units.clone(),
             holders: reading.holders.clone(),
             connections: reading.connections.clone(),
+        }
+    }
+
+    fn note(&mut self, before: Option<&Last>, key: &Str, seen: &PathReading, judged: &Seen) {
+        if *judged == Seen::Up {
+            return;
+        }
+        self.ill.insert(key.clone(), seen.clone());
+        if let Seen::Down(reason) = judged {
+            let loss = Loss::of(reason.code);
+            let known = before.and_then(|last| last.steady.get(key)).filter(|(known, _)| *known == loss);
+            let looks = known.map_or(1, |(_, looks)| looks.saturating_add(1));
+            self.steady.insert(key.clone(), (loss, looks));
         }
     }
 }

@@ -233,6 +233,19 @@ fn what_no_rung_fits_is_told() {
     assert_eq!(host.holds(A).0, [Hold::NoRemedy]);
 }
 
+/// Between the unmount of the wrong disk and the mount of the right one nobody is in an operator's way.
+#[test]
+fn a_reason_that_has_just_changed_is_looked_at_again() {
+    let mut host = lost(Server::Serves);
+    host.stack(A, Mounted::Other);
+    host.run_until(Ms::mins(10), |_| false);
+    host.stacks.remove(Path::new(A));
+    let missing = |host: &Host| host.holds(A).1.contains("missing since the last look");
+    assert!(host.run_until(Ms::secs(20), missing), "{:?}", host.holds(A));
+    assert!(host.plans().is_empty());
+    assert!(host.run_until(Ms::secs(20), |host| !host.plans().is_empty()));
+}
+
 /// A bind that outlived the mount that it came from is our own to make anew.
 #[test]
 fn a_bind_of_an_older_mount_is_bound_anew() {
@@ -299,6 +312,13 @@ fn declared_commands_dependents_and_oneshots_have_their_places() {
         "run `/opt/smoke`",
     ];
     assert_eq!(host.planned(), want);
+
+    // Of a base that is made anew, what the commands mount is healed along.
+    let mut host = Host::with(spec.clone());
+    host.run_until(Ms::mins(3), |_| false);
+    host.servers.insert(1, Server::Dead);
+    let planned = host.planned();
+    assert_eq!(planned[5..8], ["restart box.service", "run `/opt/rebind all`", "start tiering.service"]);
 
     let mut host = Host::with(spec);
     host.run_until(Ms::mins(3), |_| false);

@@ -192,22 +192,22 @@ impl Refit<'_> {
         self.run(&commands, &bound);
     }
 
-    /// All of them together mount everything: the last one owes that. The path that the plan is for must answer; of the
-    /// others the end of the plan tells.
+    /// All of them together mount everything: the last one owes that. What is healed along tells at the end of the plan.
     fn run(&mut self, commands: &[Vec<Str>], bound: &[&Patient<'_>]) {
-        let Some((last, before)) = commands.split_last() else { return };
-        let command = |argv: &Vec<Str>| Act::Command(Command { argv: argv.clone(), user: None, dir: None });
-        for argv in before {
-            let (act, deadline) = (Some(command(argv)), COMMAND_WITHIN);
-            let (proof, back, fail) = (None, None, OnFail::Unwind);
+        let needed: Vec<&&Patient<'_>> = bound.iter().filter(|patient| patient.needed).collect();
+        let fail = if needed.is_empty() { OnFail::GoOn } else { OnFail::Unwind };
+        for argv in commands {
+            let act = Some(Act::Command(Command { argv: argv.clone(), user: None, dir: None }));
+            let (deadline, proof, back) = (COMMAND_WITHIN, None, None);
             self.steps.push(Step { act, deadline, proof, crash: OnCrash::Again, back, fail });
         }
-        self.mended.extend(bound.iter().map(|patient| (patient.point.clone(), self.steps.len())));
-        let needed = bound.iter().filter(|patient| patient.needed);
+        let Some(last) = self.steps.len().checked_sub(1).filter(|_| !commands.is_empty()) else { return };
+        self.mended.extend(bound.iter().map(|patient| (patient.point.clone(), last)));
         let check = |patient: &&Patient<'_>| looks(self.asked(&patient.point), Want::Answers, BASE_WITHIN).checks;
-        let checks: Vec<Check> = needed.flat_map(check).collect();
-        let answers = Proof { checks, passes: 1, every: Ms(500), within: BASE_WITHIN, soak: Ms::ZERO };
-        self.steps.push(step(command(last), COMMAND_WITHIN, answers));
+        let checks: Vec<Check> = needed.into_iter().flat_map(check).collect();
+        if let (false, Some(step)) = (checks.is_empty(), self.steps.last_mut()) {
+            step.proof = Some(Proof { checks, passes: 1, every: Ms(500), within: BASE_WITHIN, soak: Ms::ZERO });
+        }
     }
 
     /// Every path reads, and takes what is written; then whoever still sees the old mounts is started anew.

@@ -80,6 +80,8 @@ pub(super) struct Patient<'a> {
     pub(super) needed: bool,
 }
 
+/// The reason at hand was seen this often. Down counts by any reason, and the remedy goes by this one.
+const STEADY_LOOKS: u32 = 2;
 /// No more in one plan: each takes four steps at most, and a plan has 96.
 const PATIENTS_MAX: usize = 14;
 
@@ -109,6 +111,11 @@ impl Spec {
         let reason = reason.ok_or_else(|| Box::new(Draft::none("nothing is wrong")))?;
         let unseen = || Box::new(Draft::unready("what is mounted there was not seen yet"));
         let seen = last.ill.get(&target.key).ok_or_else(unseen)?;
+        let looks = last.steady.get(&target.key).map_or(0, |(_, looks)| *looks);
+        if looks < self.confirm_runs.min(STEADY_LOOKS) {
+            let why = format!("it is {} since the last look: somebody may be at work on it", reason.code.label());
+            return Err(Box::new(Draft::unready(why)));
+        }
         let point = self.declared(&seen.path).map_or(&*seen.path, |path| path.point()).to_owned();
         let base = self.base(&seen.path, seen.cold.as_deref());
         Ok(Patient { target: target.clone(), code: reason.code, seen, point, base, needed: false })
