@@ -4,6 +4,8 @@
 //! Invariant: nothing here changes the machine that it runs on. Everything happens in a [`Sandbox`], which its end, its
 //! panic or its SIGKILL takes away entirely. What can't run here fails and names what is missing; it never skips.
 
+#![forbid(unsafe_code)]
+
 mod debian;
 mod example;
 mod guard;

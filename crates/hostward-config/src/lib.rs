@@ -7,6 +7,8 @@
 //! Invariants: reading is all the I/O there is; whether a path, unit or user exists is never asked, so that a
 //! configuration can be checked anywhere; no input makes it panic.
 
+#![forbid(unsafe_code)]
+
 mod assertion;
 mod baseline;
 mod commands;

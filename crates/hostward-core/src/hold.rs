@@ -318,6 +318,11 @@ fn unconfirmed(world: &World, id: &TargetId, target: &Target) -> Vec<Held> {
     lacking
 }
 
+/// Leave for it was not looked up at all yet: nothing is known, which is no news.
+pub(crate) fn unasked(world: &World, plan: &Plan) -> bool {
+    plan.permitted_by().into_iter().any(|id| world.gate(id).is_none())
+}
+
 /// The gate is not fresh and nothing else holds: look it up once before anything is decided by it.
 pub fn stale_gate(now: Now, gate: Option<(Now, &Answer)>) -> bool {
     gate.is_none_or(|(asked, _)| now.since(asked) > GATE_FRESH)

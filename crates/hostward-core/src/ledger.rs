@@ -255,9 +255,12 @@ impl Brake {
     }
 
     fn note_held(&mut self, holds: &[Str], at: Now) {
-        let waits = Hold::BudgetSpent.label();
-        let alone = holds.iter().all(|hold| **hold == *waits || Hold::named(hold).is_some_and(Hold::beside_budget));
-        let begins = holds.iter().any(|hold| **hold == *waits).then_some(at);
+        let has = |hold: Hold| holds.iter().any(|held| **held == *hold.label());
+        let waits = |hold: Hold| hold == Hold::BudgetSpent || hold.beside_budget();
+        // Leave that cannot be known now is neither given nor refused: nobody loses his place by it, nor finds one.
+        let unknown = has(Hold::GateUnknown);
+        let alone = holds.iter().all(|held| Hold::named(held).is_some_and(|h| waits(h) || h == Hold::GateUnknown));
+        let begins = (has(Hold::BudgetSpent) && !unknown).then_some(at);
         self.queued = if alone { self.queued.or(begins) } else { None };
         self.held = holds.to_vec();
     }

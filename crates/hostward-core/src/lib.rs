@@ -9,6 +9,8 @@
 //! [`prove`] → [`ledger`] → [`view`]. [`engine`] turns the crank. What is particular to a kind of watch lives in one file
 //! below [`watch`].
 
+#![forbid(unsafe_code)]
+
 pub mod ask;
 pub mod check;
 pub mod command;

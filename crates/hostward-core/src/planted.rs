@@ -21,10 +21,11 @@ pub enum Bug {
     TrueBefore,
     OldLook,
     AskersBrake,
+    UndoNotPushed,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 14] = [
+    pub const ALL: [Bug; 15] = [
         Bug::WindowEdge,
         Bug::ChargedLate,
         Bug::UndoSkipped,
@@ -39,6 +40,7 @@ impl Bug {
         Bug::TrueBefore,
         Bug::OldLook,
         Bug::AskersBrake,
+        Bug::UndoNotPushed,
     ];
 
     pub fn name(self) -> &'static str {
@@ -57,6 +59,7 @@ impl Bug {
             Bug::TrueBefore => "true_before",
             Bug::OldLook => "old_look",
             Bug::AskersBrake => "askers_brake",
+            Bug::UndoNotPushed => "undo_not_pushed",
         }
     }
 
@@ -76,6 +79,7 @@ impl Bug {
             Bug::TrueBefore => "A restart is proved by a process that ran before it.",
             Bug::OldLook => "Looks from before our own last act count as evidence after it.",
             Bug::AskersBrake => "Only who asks for a plan is braked, not everybody whom it heals.",
+            Bug::UndoNotPushed => "PID 1's undo is armed with the stop, and never pushed ahead.",
         }
     }
 }

@@ -1,31 +1,30 @@
 //! One of the operator's own checks, run with nothing left behind.
 //!
-//! Two processes of ours stand between the daemon and the command. The first supervises: it adopts whatever the command
-//! leaves (a child subreaper), reads its output, and at the deadline kills its session and every orphan that came to us,
-//! those included that made a session of their own. The second becomes the user and turns into the command; should the
-//! first be killed, the kernel kills it. So that nothing outlives its supervisor unseen, the first is asked to end, by
-//! closing its standard input, and ends when nothing that it started is left: what hangs in the kernel survives a SIGKILL.
-//! Rules: dependencies.md, "Processes"; prctl(2).
+//! A process of ours stands between the daemon and the command. It supervises: it adopts whatever the command leaves (a
+//! child subreaper), reads its output, and at the deadline kills its session and every orphan that came to it, those
+//! included that made a session of their own. Should it be killed itself, the kernel kills the command. So that nothing
+//! outlives its supervisor unseen, it is asked to end, by closing its standard input, and ends when nothing that it started
+//! is left: what hangs in the kernel survives a SIGKILL. Rules: dependencies.md, "Processes"; prctl(2).
 
-use std::ffi::{CString, OsStr, OsString};
+mod before;
+
+use std::ffi::{CString, OsStr};
 use std::fs;
-use std::io::{PipeReader, Read as _};
+use std::io::{ErrorKind, PipeReader, Read as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use hostward_core::ask::{Answer, ExecQ, ExecReading, Fault, Reading};
-use nix::unistd::{User, initgroups, setgid, setuid};
+use nix::unistd::{User, getgrouplist};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, AtFlags, CWD};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 use crate::mask;
-
-/// The hidden subcommand that calls [`become_and_run`].
-pub const SUBCOMMAND: &str = "__become";
+use before::Account;
 
 /// Of its output; the rest is read and dropped, so that no command waits on a full pipe.
 const MAX_OUTPUT: usize = 4096;
@@ -46,16 +45,40 @@ pub(crate) fn run(q: &ExecQ) -> Answer {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(|e| failed("adopt orphans", e.into()))?;
     let (output, input) = std::io::pipe().map_err(|e| failed("make a pipe", e))?;
-    // The same program, also when the one on disk was replaced meanwhile.
-    let mut command = Command::new("/proc/self/exe");
-    command.arg(SUBCOMMAND).arg(q.user.as_deref().unwrap_or_default()).arg(&**program);
+    let mut command = Command::new(&**program);
     command.args(arguments.iter().map(|argument| OsStr::new(&**argument)));
     command.env_clear().env("LC_ALL", "C").env("PATH", PATH).current_dir("/").stdin(Stdio::null());
     command.stdout(input.try_clone().map_err(|e| failed("copy a pipe", e))?).stderr(input);
-    let child = command.spawn().map_err(|e| failed("start a check", e))?;
+    let account = q.user.as_deref().map(|user| account(user, &mut command)).transpose()?;
+    before::exec(&mut command, account);
+    let child = command.spawn().map_err(|e| not_started(program, q.user.as_deref(), &e))?;
     // Its ends of the pipe are the child's alone from here on.
     drop(command);
     watch(child, output, q.timeout.into()).map_err(|e| failed("watch a check", e))?
+}
+
+/// Who `user` is, looked up here: between fork and exec nothing may be.
+fn account(user: &str, command: &mut Command) -> Result<Account, Fault> {
+    let failed = |e: nix::Error| Fault::Probe(format!("look up user '{user}': {e}").into());
+    let found = User::from_name(user).map_err(failed)?;
+    let found = found.ok_or_else(|| Fault::Config(format!("there is no user '{user}'").into()))?;
+    let name = CString::new(user).map_err(|_| Fault::Config(format!("'{user}' is no user's name").into()))?;
+    let groups = getgrouplist(&name, found.gid).map_err(failed)?;
+    command.env("USER", user).env("LOGNAME", user).env("HOME", &found.dir);
+    Ok(Account { user: found.uid, group: found.gid, groups })
+}
+
+/// It was there a moment ago, so that what is wrong is what it is, or as whom it is to run.
+fn not_started(program: &str, user: Option<&str>, e: &std::io::Error) -> Fault {
+    let whom = user.map_or_else(String::new, |user| format!(" as user '{user}'"));
+    let why = format!("start '{program}'{whom}: {e}").into();
+    let declared = [ErrorKind::NotFound, ErrorKind::PermissionDenied].contains(&e.kind());
+    if declared { Fault::Config(why) } else { Fault::Probe(why) }
+}
+
+/// Something is left of what [`run`] started: nobody's children but a check's are this process's.
+pub(crate) fn leaves() -> bool {
+    kill_children()
 }
 
 /// Returns when nothing is left of what [`run`] started: this process counts as one that has not ended until then.
@@ -191,35 +214,4 @@ fn parent(pid: Pid) -> Option<Pid> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
     Pid::from_raw(rest.split_whitespace().nth(1)?.parse().ok()?)
-}
-
-/// The second process: leads a session of its own, becomes `user` (empty: stays), and turns into the command. It returns
-/// only when that fails, with the exit status that a shell would give (127: not found, 126: not executable).
-pub fn become_and_run(arguments: &[OsString]) -> ExitCode {
-    let [user, program, arguments @ ..] = arguments else { return ExitCode::from(127) };
-    let mut command = Command::new(program);
-    command.args(arguments);
-    if let Err(why) = become_user(&user.to_string_lossy(), &mut command) {
-        eprintln!("{why}");
-        return ExitCode::from(127);
-    }
-    let error = command.exec();
-    eprintln!("{}: {error}", program.display());
-    ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 })
-}
-
-fn become_user(user: &str, command: &mut Command) -> Result<(), String> {
-    rustix::process::setsid().map_err(|e| format!("make a session: {e}"))?;
-    if !user.is_empty() {
-        let account = User::from_name(user).map_err(|e| format!("look up user '{user}': {e}"))?;
-        let account = account.ok_or_else(|| format!("there is no user '{user}'"))?;
-        let failed = |e: nix::Error| format!("become user '{user}': {e}");
-        let name = CString::new(user).map_err(|_| format!("'{user}' is no user's name"))?;
-        initgroups(&name, account.gid).map_err(failed)?;
-        setgid(account.gid).map_err(failed)?;
-        setuid(account.uid).map_err(failed)?;
-        command.env("USER", user).env("LOGNAME", user).env("HOME", &account.dir);
-    }
-    // After the change of user, which takes it back: prctl(2), PR_SET_PDEATHSIG.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(|e| format!("bind our lives: {e}"))
 }

@@ -87,8 +87,12 @@ pub struct Book {
     /// The wall clock jumped ahead once: what was stamped in an earlier boot, before this, is of no known age.
     pub jumped: bool,
     pub doubt: Option<Ms>,
+    /// When PID 1 could last not be told of an undo, or a record not be written.
+    pub hindered: Option<Ms>,
     /// When the last engine ended.
     pub began: Ms,
+    /// When the one that runs began.
+    pub alive: Ms,
     pub saved: Option<Ms>,
     /// Plans that an operator has given his word for.
     pub word: BTreeMap<String, Ms>,
@@ -301,6 +305,7 @@ impl Book {
             self.paused.clear();
         }
         self.asked.clear();
+        self.alive = real;
         self.safe = abnormal(records, now) >= ABNORMAL_MAX;
         self.replay(records);
         for (id, run) in &mut self.runs {

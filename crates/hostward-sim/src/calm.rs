@@ -64,13 +64,7 @@ fn help(sim: &mut Sim) {
 fn unwell(sim: &mut Sim) -> Option<String> {
     // Between two one-minute processes nobody can be asked, and one trial a plateau goes on for ever: a run that is
     // under way now may end by itself.
-    for _ in 0..600 {
-        let amid = sim.engine.as_ref().is_none_or(|engine| !engine.world().state.runs.is_empty());
-        if !amid || sim.breach.is_some() {
-            break;
-        }
-        sim.run_for(Ms(500));
-    }
+    sim.run_while(Ms::mins(5), |sim| sim.engine.as_ref().is_none_or(|engine| !engine.world().state.runs.is_empty()));
     let Some(engine) = &sim.engine else { return Some("no engine begins any more".into()) };
     let world = engine.world();
     if let Some((run, open)) = world.state.runs.iter().next() {

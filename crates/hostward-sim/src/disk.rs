@@ -3,7 +3,7 @@
 //! Records are committed in groups by a thread of their own, as `hostward_host::ledger::Writer` does: a group that fails
 //! stays queued and is tried again every second.
 
-use hostward_core::ledger::Record;
+use hostward_core::ledger::{BadRecord, Record, State};
 use hostward_core::time::Ms;
 
 use crate::scenario::fault::Tail;
@@ -27,6 +27,9 @@ pub struct Disk {
     pub overflowed: bool,
     /// Its middle is unreadable: the next engine will find out.
     pub damaged: bool,
+    /// How many of the records were read once already, and what they come to: a ledger is rotated, so that no engine
+    /// reads from the very first one. On the timer path that is once a minute.
+    read: (usize, State),
 }
 
 impl Disk {
@@ -35,6 +38,16 @@ impl Disk {
         if !self.overflowed {
             self.records.push(record);
         }
+    }
+
+    /// What an engine finds that begins: all that is kept, each record as it was written.
+    pub fn fold(&mut self) -> Result<State, BadRecord> {
+        let (count, mut state) = std::mem::take(&mut self.read);
+        for record in &self.records[count..] {
+            state.apply(&through_json(record))?;
+        }
+        self.read = (self.records.len(), state.clone());
+        Ok(state)
     }
 
     /// The writer's process is gone. How many records are left.
@@ -58,6 +71,9 @@ impl Disk {
 
     fn cut(&mut self, keep: usize) -> usize {
         self.records.truncate(keep);
+        if keep < self.read.0 {
+            self.read = (0, State::default());
+        }
         self.durable = self.records.len();
         self.physical = self.physical.min(self.durable);
         self.failing = false;
@@ -69,4 +85,10 @@ impl Disk {
     pub fn set_aside(&mut self) {
         *self = Disk::default();
     }
+}
+
+/// What was written is what is read.
+fn through_json(record: &Record) -> Record {
+    let json = serde_json::to_vec(record).expect("a record serialises");
+    serde_json::from_slice(&json).expect("a record reads back")
 }

@@ -79,6 +79,8 @@ pub struct Host {
     pub told: Vec<(Ticket, Outcome)>,
     /// Units for which an undo timer fired.
     pub undone: BTreeSet<UnitName>,
+    /// Runs whose undo has just gone off, and when it had been armed.
+    pub fired: Vec<(RunId, Ms)>,
     due: BTreeMap<(Ms, u64), Due>,
     ids: u64,
 }
@@ -101,6 +103,7 @@ impl Host {
             hints: Vec::new(),
             told: Vec::new(),
             undone: BTreeSet::new(),
+            fired: Vec::new(),
             due: BTreeMap::new(),
             ids: 0,
         };

@@ -5,13 +5,14 @@
 
 mod acts;
 mod brakes;
-mod debts;
+pub(crate) mod debts;
 mod expected;
 mod proof;
 mod stands;
 mod turns;
 
 use hostward_core::engine::Effect;
+use hostward_core::id::RunId;
 use hostward_core::time::{Ms, Now};
 
 use crate::sim::Sim;
@@ -23,6 +24,8 @@ pub enum Moment<'a> {
     Effect(&'a Effect),
     /// A turn is over and its effects are on their way.
     Turn { event: &'static str, wanted: usize, records: bool },
+    /// A timer of PID 1's has just started what this run stopped; it had been armed at that time.
+    Undo { run: RunId, armed: Ms },
     /// The story is over.
     End,
 }
@@ -76,6 +79,7 @@ laws! {
     brakes::claims_disjoint, "At most two plans run, and they touch nothing in common (safety, Claimed).";
     debts::nothing_left_stopped, "What a plan stopped is owed by an open run, and returns (architecture, Invariants).";
     debts::undo_is_armed, "While something is stopped by us, PID 1 has a timer that starts it (safety, Undo).";
+    debts::undo_is_pushed_ahead, "PID 1's undo does not go off while a run goes forward and its engine can push it (safety, Undo).";
     debts::undo_waits_for_nothing, "A give-back that fell due is tried, whatever holds (safety, Holds).";
     debts::stops_only_what_it_gives_back, "What stops along is in the plan and is given back (safety, The stop closure).";
     turns::one_question_a_key, "At most one question is outstanding for each key (architecture, Invariants).";

@@ -36,11 +36,17 @@ pub const FINDS: &[Find] = &[
     Find { bug: Bug::TrueBefore, story: scenario, seed: 164, law: "no_success_without_fresh_proof" },
     Find { bug: Bug::OldLook, story: scenario, seed: 2, law: "no_old_evidence" },
     Find { bug: Bug::AskersBrake, story: asker, seed: 0, law: "cooldown_is_kept" },
+    Find { bug: Bug::UndoNotPushed, story: upgrades, seed: 0, law: "undo_is_pushed_ahead" },
 ];
 
 /// No story from seeds has it within a thousand: two who ask for one remedy within its cooldown.
 fn asker(_: u64) -> Scenario {
     toml::from_str(include_str!("../worlds/asker.toml")).expect("a named world is a story")
+}
+
+/// Armed with the stop, an undo is good for the longest that the plan may take: only a run that was held up outlasts it.
+fn upgrades(_: u64) -> Scenario {
+    toml::from_str(include_str!("../worlds/upgrades.toml")).expect("a named world is a story")
 }
 
 /// What became of one bug's story.

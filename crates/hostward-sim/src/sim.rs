@@ -174,6 +174,13 @@ impl Sim {
         }
     }
 
+    /// Runs at most so long, and stops after the event that ended what was to be waited for: a one-minute process may
+    /// live for a few milliseconds.
+    pub fn run_while(&mut self, span: Ms, goes_on: impl Fn(&Sim) -> bool) {
+        let end = self.real() + span;
+        while self.breach.is_none() && goes_on(self) && self.step(end) {}
+    }
+
     /// The next thing happens. False: not before `end`.
     fn step(&mut self, end: Ms) -> bool {
         self.pass_on();
@@ -188,6 +195,9 @@ impl Sim {
         self.host.clock.real = next.max(clock.real);
         if hosts.is_some_and(|at| at <= next) {
             self.host.advance();
+            for (run, armed) in std::mem::take(&mut self.host.fired) {
+                self.check(&Moment::Undo { run, armed });
+            }
         } else if queued.is_some_and(|at| at <= next) {
             if let Some((_, due)) = self.queue.pop_first() {
                 self.comes_due(due);

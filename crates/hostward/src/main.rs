@@ -1,5 +1,7 @@
 //! Hostward: the one binary. The daemon, the timer path and the command line drive the same engine.
 
+#![forbid(unsafe_code)]
+
 mod actor;
 mod bus;
 mod callers;
@@ -60,8 +62,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// What the daemon starts of itself, several times a second: without a runtime, for the one may hang in the kernel and the
-/// other turns into something else, and without clap, whose tree of verbs takes longer than most of their answers.
+/// What the daemon starts of itself: without a runtime, for it may hang in the kernel, and without clap, whose tree of verbs
+/// takes longer than most of its answers.
 fn child(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let word = arguments.next()?;
     if word == hostward_host::child::SUBCOMMAND {
@@ -70,14 +72,7 @@ fn child(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     if word == hostward_host::paths::SUBCOMMAND {
         return Some(hostward_host::paths::answer_stdin());
     }
-    if word == hostward_host::evidence::SUBCOMMAND {
-        return Some(hostward_host::evidence::gather_stdin());
-    }
-    if word != hostward_host::exec::SUBCOMMAND {
-        return None;
-    }
-    let arguments: Vec<OsString> = arguments.collect();
-    Some(hostward_host::exec::become_and_run(&arguments))
+    (word == hostward_host::evidence::SUBCOMMAND).then(hostward_host::evidence::gather_stdin)
 }
 
 fn run(cli: Cli) -> anyhow::Result<Exit> {
@@ -95,8 +90,8 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
     let runtime = builder.build()?;
     let exit = runtime.block_on(async {
         match cli.verb {
-            // Boxed: its state is larger than all the others' together.
-            Verb::Run => Box::pin(daemon::run(&paths)).await,
+            // A task: whatever wakes the future of block_on itself pays for a write to an eventfd.
+            Verb::Run => tokio::spawn(async move { Box::pin(daemon::run(&paths)).await }).await?,
             Verb::Init => verb::init::init(),
             Verb::Status => verb::look::status(&paths, out).await,
             Verb::Check { watch } => verb::look::check(&paths, out, watch).await,

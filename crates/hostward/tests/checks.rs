@@ -6,6 +6,7 @@ mod script;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,9 +25,19 @@ async fn run(program: &Path, user: Option<&str>, deadline: Duration) -> Answer {
     Children::new(env!("CARGO_BIN_EXE_hostward").into()).run(&q, deadline).await
 }
 
-async fn said(text: &str, user: Option<&str>) -> ExecReading {
+async fn answered(text: &str, user: Option<&str>) -> Answer {
     let dir = tempfile::tempdir().unwrap();
-    match run(&script(dir.path(), text), user, LONG).await {
+    // Another user looks for it as well.
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    run(&script(dir.path(), text), user, LONG).await
+}
+
+async fn said(text: &str, user: Option<&str>) -> ExecReading {
+    reading(answered(text, user).await)
+}
+
+fn reading(answer: Answer) -> ExecReading {
+    match answer {
         Ok(Reading::Exec(reading)) => reading,
         other => panic!("{other:?}"),
     }
@@ -48,6 +59,21 @@ async fn its_status_and_the_beginning_of_what_it_says() {
 }
 
 #[tokio::test]
+async fn one_supervisor_runs_one_check_after_another_and_each_as_if_it_were_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = script(dir.path(), "echo $PPID; sleep 1000 > /dev/null 2>&1 &");
+    let q = ExecQ { run: vec![program.to_str().unwrap().into()], user: None, timeout: Ms::ZERO };
+    let children = Children::new(env!("CARGO_BIN_EXE_hostward").into());
+    let mut supervisors = Vec::new();
+    for _ in 0..3 {
+        supervisors.push(reading(children.run(&q, LONG).await));
+        // What the check left was killed, so that nothing keeps its supervisor from the next.
+        assert_eq!(children.ending(), 0);
+    }
+    assert!(supervisors.windows(2).all(|two| two[0] == two[1]), "{supervisors:?}");
+}
+
+#[tokio::test]
 async fn its_surroundings_are_the_same_everywhere() {
     let reading = said("echo $LC_ALL; pwd; echo ${HOME-unset}; cat; echo $(ps -o pid= -o sid= -p $$)", None).await;
     let ExecReading::Exited { code: 0, excerpt } = reading else { panic!("{reading:?}") };
@@ -59,15 +85,15 @@ async fn its_surroundings_are_the_same_everywhere() {
 #[tokio::test]
 async fn it_runs_as_whom_it_was_declared_to() {
     // Only root may become somebody else: what this test is run as decides what is to be seen.
-    let reading = said("id -un; id -gn; echo $HOME $USER", Some("nobody")).await;
+    let reading = answered("id -un; id -gn; echo $HOME $USER", Some("nobody")).await;
     if rustix::process::geteuid().is_root() {
-        let ExecReading::Exited { code: 0, excerpt } = reading else { panic!("{reading:?}") };
+        let Ok(Reading::Exec(ExecReading::Exited { code: 0, excerpt })) = reading else { panic!("{reading:?}") };
         assert_eq!(excerpt.split_whitespace().collect::<Vec<_>>(), ["nobody", "nogroup", "/nonexistent", "nobody"]);
     } else {
-        assert!(matches!(&reading, ExecReading::Exited { code: 127, excerpt } if excerpt.contains("become user")));
+        assert!(matches!(&reading, Err(Fault::Probe(why)) if why.contains("as user 'nobody'")), "{reading:?}");
     }
-    let reading = said("exit 0", Some("no-such-user")).await;
-    assert_eq!(reading, exited(127, "there is no user 'no-such-user'"));
+    let nobody = Err(Fault::Config("there is no user 'no-such-user'".into()));
+    assert_eq!(answered("exit 0", Some("no-such-user")).await, nobody);
 }
 
 #[tokio::test]
@@ -75,7 +101,12 @@ async fn what_does_not_exist_or_cannot_be_executed_is_a_mistake_in_what_was_decl
     let dir = tempfile::tempdir().unwrap();
     let plain = dir.path().join("plain");
     std::fs::write(&plain, "#!/bin/sh\n").unwrap();
-    for (program, why) in [(Path::new("/nonexistent/check"), "does not exist"), (&plain, "cannot be executed")] {
+    let lost = dir.path().join("lost");
+    std::fs::write(&lost, "#!/nonexistent/interpreter\n").unwrap();
+    std::fs::set_permissions(&lost, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for (program, why) in
+        [(Path::new("/nonexistent/check"), "does not exist"), (&plain, "cannot be executed"), (&lost, "No such file")]
+    {
         let answer = run(program, None, LONG).await;
         assert!(matches!(&answer, Err(Fault::Config(said)) if said.contains(why)), "{answer:?}");
     }

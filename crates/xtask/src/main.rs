@@ -1,5 +1,7 @@
 //! `cargo xtask`: the project's own helpers. What CI runs is what a developer runs.
 
+#![forbid(unsafe_code)]
+
 mod bench;
 mod demo;
 mod run;

@@ -26,12 +26,13 @@ pub(crate) const FIXED: [&str; 4] = ["--seed", "1", "--seeds", "120"];
 const FRESH: &str = "100";
 
 /// Incidents that happened to somebody, and what no story from seeds has.
-const WORLDS: [&str; 5] = [
+const WORLDS: [&str; 6] = [
     "crates/hostward-sim/worlds/D9.toml",
     "crates/hostward-sim/worlds/P1.toml",
     "crates/hostward-sim/worlds/P7.toml",
     "crates/hostward-sim/worlds/asker.toml",
     "crates/hostward-sim/worlds/saver.toml",
+    "crates/hostward-sim/worlds/upgrades.toml",
 ];
 
 pub(crate) fn sim(options: &Options) -> Result<()> {

@@ -120,7 +120,9 @@ impl Engine {
         let recent = self.held_at.get(&proposal.target).is_some_and(|at| now.since(*at) < Ms::secs(5));
         // What recovers is not held from anything.
         let recovering = proposal.holds.iter().any(|held| held.hold == Hold::Recovering);
-        if labels.is_empty() || recovering || !judged || known || recent {
+        // A new process has looked nowhere yet: that is no news, and on the timer path it would be one each minute.
+        let unasked = proposal.plan.as_ref().is_some_and(|plan| hold::unasked(&self.world, plan));
+        if labels.is_empty() || recovering || unasked || !judged || known || recent {
             return;
         }
         self.held_at.insert(proposal.target.clone(), now);

@@ -8,7 +8,7 @@ use crate::ask::{Question, Reading};
 use crate::hold::permit;
 use crate::id::{RunId, UnitName};
 use crate::ledger::Body;
-use crate::plan::{Arm, Check, Want};
+use crate::plan::{Act, Arm, Check, Want};
 use crate::planted::{Bug, planted};
 use crate::run::{Amid, At, Next};
 use crate::time::Ms;
@@ -49,7 +49,7 @@ impl Engine {
     }
 
     /// What PID 1 is to start when this run does not get to it.
-    pub(super) fn undo(&self, id: RunId) -> Option<Arm> {
+    fn undo(&self, id: RunId) -> Option<Arm> {
         let run = self.world.state.runs.get(&id)?;
         let units = run.stopped();
         let from = match run.next() {
@@ -60,12 +60,21 @@ impl Engine {
         (!units.is_empty()).then(|| Arm { run: id, units, fences: run.bare(), after })
     }
 
-    /// Pushes the undo ahead: this run lives.
-    pub(super) fn arm(&mut self, id: RunId) {
-        if let Some(arm) = self.undo(id) {
-            self.runs.armed.insert(id);
-            self.out.push(Effect::Arm(arm));
+    /// Pushes the undo ahead, with the act under way: this run lives.
+    pub(super) fn push(&mut self, id: RunId) -> Option<Arm> {
+        let stops = |amid: Amid| matches!(amid.act, Some(Act::Stop(_)));
+        if planted(Bug::UndoNotPushed) && !self.amid(id).is_some_and(stops) {
+            return None;
         }
+        let arm = self.undo(id)?;
+        self.runs.armed.insert(id);
+        Some(arm)
+    }
+
+    /// The same, where there is no act.
+    pub(super) fn arm(&mut self, id: RunId) {
+        let arm = self.push(id);
+        self.out.extend(arm.map(Effect::Arm));
     }
 
     /// Nothing is owed any more that PID 1 could give back.

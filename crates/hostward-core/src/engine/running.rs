@@ -285,8 +285,7 @@ impl Engine {
         let Some(run) = self.world.state.runs.get(&id) else { return };
         let plan = Arc::new(run.plan.clone());
         let ticket = Ticket { run: id, at: amid.at, tries: amid.tries };
-        let arm = self.undo(id);
-        self.runs.armed.extend(arm.as_ref().map(|arm| arm.run));
+        let arm = self.push(id);
         self.touch(id);
         self.runs.perform(ticket, self.world.now, amid.deadline);
         self.out.push(Effect::Perform { ticket, plan, arm });

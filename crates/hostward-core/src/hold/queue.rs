@@ -5,7 +5,7 @@
 //! who waits is served. Two never wait for each other: who is held by another one was itself tried after that one began to
 //! wait, and began to wait later still. What else its plan heals does not count, or that would be no order.
 
-use super::{Held, Hold, Lift};
+use super::{Held, Hold, Lift, unasked};
 use crate::id::TargetId;
 use crate::plan::Plan;
 use crate::world::{Proposal, World};
@@ -25,7 +25,10 @@ pub(crate) fn queue(world: &World, target: &TargetId, plan: &Plan) -> Option<Hel
 fn saves_up(world: &World, id: &TargetId) -> bool {
     let Some(Proposal { plan: Some(plan), holds, .. }) = world.alone(id) else { return false };
     let by = |hold: Hold| holds.iter().any(|held| held.hold == hold);
-    let passing = holds.iter().all(|held| held.hold == Hold::BudgetSpent || held.hold.beside_budget());
+    // A process that has just begun has not looked at it yet: others must not use that moment, minute after minute.
+    let unseen = |hold: Hold| hold == Hold::Recovering || hold == Hold::GateUnknown && unasked(world, &plan);
+    let passes = |hold: Hold| hold == Hold::BudgetSpent || hold.beside_budget() || unseen(hold);
+    let passing = holds.iter().all(|held| passes(held.hold));
     world.affords(&plan) && passing && (by(Hold::BudgetSpent) || !by(Hold::Cooldown))
 }
 

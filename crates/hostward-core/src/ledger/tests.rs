@@ -355,13 +355,16 @@ fn since_when_somebody_waits_for_the_budget_outlives_what_passes() {
     let up = Body::Turned { target: target(), to: Turn::Up, incident: None };
     let opened = Body::Opened { plan: Box::new(plan(0)), origin: Origin::Daemon };
     // Record `n` is made at minute `n`, from one on.
-    let table: [(Vec<Body>, Option<u64>, &str); 8] = [
+    let table: [(Vec<Body>, Option<u64>, &str); 11] = [
         (vec![held(&["cooldown"])], None, "it waits for something else"),
         (vec![held(&["budget_spent"])], Some(1), "it waits"),
         (vec![held(&["cooldown"]), held(&["budget_spent", "cooldown"])], Some(2), "from when budget is lacking"),
         (vec![held(&["budget_spent", "storm"]), held(&["cooldown"]), held(&["budget_spent"])], Some(1), "it passes"),
         (vec![held(&["budget_spent", "maintenance"])], None, "somebody must end the pause first"),
         (vec![held(&["budget_spent"]), held(&["budget_spent", "no_sentinel"])], None, "it may not any more"),
+        (vec![held(&["budget_spent"]), held(&["budget_spent", "gate_unknown"])], Some(1), "nobody could look"),
+        (vec![held(&["budget_spent"]), held(&["gate_unknown", "no_sentinel"])], None, "of one it is known"),
+        (vec![held(&["budget_spent", "gate_unknown"])], None, "whether it may is not known yet"),
         (vec![held(&["budget_spent"]), up], None, "it is well"),
         (vec![held(&["budget_spent"]), opened], None, "it is tried"),
     ];

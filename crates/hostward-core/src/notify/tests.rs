@@ -12,6 +12,10 @@ use crate::starvation::Starvation;
 use crate::watch::{Spec, service};
 use crate::world::{Live, Start, World};
 
+mod accounts;
+mod desk;
+mod words;
+
 const OPS: &str = "ops";
 
 /// A host, its ledger, and the desk of one or more notifiers.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use super::{Played, Recording};
 use crate::ask::{Answer, AskKey, Fault, Question};
 use crate::engine::{Begin, Effect, Engine, Event, Memory};
+use crate::id::RunId;
 use crate::policy::Policy;
-use crate::run::{Outcome, Ticket};
+use crate::run::Ticket;
 use crate::time::{Ms, Now};
 
 /// More turns than this for each event are a spin, and the end.
@@ -17,7 +18,8 @@ const TURNS_MAX: usize = 10_000;
 /// What the recording knew of each question, in order of time.
 struct Known {
     looks: BTreeMap<Question, Vec<(Now, Answer)>>,
-    acts: BTreeMap<(String, u16), Outcome>,
+    /// When it was heard what an act came to.
+    acts: BTreeMap<Ticket, Now>,
 }
 
 pub(super) fn play(recording: &Recording, policy: Arc<Policy>) -> Played {
@@ -25,8 +27,11 @@ pub(super) fn play(recording: &Recording, policy: Arc<Policy>) -> Played {
     let memory = if policy == recording.begin.policy { recording.begin.memory.clone() } else { Memory::default() };
     let begin = Begin { policy, memory, ..recording.begin.clone() };
     let mut now = begin.now;
+    let first = begin.state.seq;
     let (engine, effects) = Engine::new(begin);
-    let mut player = Player { engine, known, played: Played::default(), queue: VecDeque::new() };
+    let said = effects.iter().filter(|effect| matches!(effect, Effect::Append(_))).count() as u64;
+    let shift = if recording.start { 0 } else { said };
+    let mut player = Player { engine, known, first, shift, played: Played::default(), queue: VecDeque::new() };
     player.take(now, effects);
     let mut turns = 0;
     for (at, event) in &recording.events {
@@ -51,19 +56,22 @@ pub(super) fn play(recording: &Recording, policy: Arc<Policy>) -> Played {
             break;
         }
         now = *at;
-        if passes(event) {
-            player.turn(now, event.clone());
+        match event {
+            Event::Ended(ticket, outcome) => player.turn(now, Event::Ended(player.here(*ticket), outcome.clone())),
+            event if passes(event) => player.turn(now, event.clone()),
+            _ => {}
         }
     }
     player.played
 }
 
-/// What happened to the host or was said by an operator; answers and the disk's words are given anew.
+/// What happened to the host or was said by an operator; answers and the disk's words are given anew, and the policy is
+/// the one that is asked about.
 fn passes(event: &Event) -> bool {
     matches!(event, Event::Hint(_) | Event::Lag(_) | Event::Order(..) | Event::LedgerBad(_) | Event::LedgerGood)
 }
 
-/// The recorded engine's questions, by playing it; and what its acts came to.
+/// What was answered to which question, and when it was heard what an act came to.
 fn known(recording: &Recording) -> Known {
     let mut known = Known { looks: BTreeMap::new(), acts: BTreeMap::new() };
     let mut questions: BTreeMap<AskKey, Question> = BTreeMap::new();
@@ -73,15 +81,15 @@ fn known(recording: &Recording) -> Known {
         }
         questions.insert(AskKey::Gate(id.clone()), Question::Gate(recording.begin.policy.gate(watch)));
     }
-    for (_, event) in &recording.events {
+    for (now, event) in &recording.events {
         match event {
             Event::Answered { key, asked, answer } => {
                 if let Some(question) = questions.get(key) {
                     known.looks.entry(question.clone()).or_default().push((*asked, answer.clone()));
                 }
             }
-            Event::Ended(ticket, outcome) => {
-                known.acts.insert(place(ticket), outcome.clone());
+            Event::Ended(ticket, _) => {
+                known.acts.insert(*ticket, *now);
             }
             _ => {}
         }
@@ -89,13 +97,13 @@ fn known(recording: &Recording) -> Known {
     known
 }
 
-fn place(ticket: &Ticket) -> (String, u16) {
-    (format!("{:?} of run {}", ticket.at, ticket.run), ticket.tries)
-}
-
 struct Player {
     engine: Engine,
     known: Known,
+    /// The last record before the recording.
+    first: u64,
+    /// Records that say that an engine began, which the recording does not have.
+    shift: u64,
     played: Played,
     queue: VecDeque<Event>,
 }
@@ -115,17 +123,29 @@ impl Player {
                     self.queue.push_back(Event::Answered { key, asked, answer });
                 }
                 Effect::Append(record) => self.queue.push_back(Event::Durable(record.seq)),
-                Effect::Perform { ticket, plan, .. } => {
-                    if let Some(outcome) = self.known.acts.get(&place(&ticket)) {
-                        self.queue.push_back(Event::Ended(ticket, outcome.clone()));
-                    } else {
-                        let act = ticket.act(&plan).map_or_else(String::new, |(act, _)| act.to_string());
-                        self.played.ends = Some(format!("it would {act}; what came of that was not recorded"));
-                    }
+                Effect::Perform { ticket, plan, .. } if !self.will_hear(now, ticket) => {
+                    let act = ticket.act(&plan).map_or_else(String::new, |(act, _)| act.to_string());
+                    self.played.ends = Some(format!("it would {act}; what came of that was not recorded"));
                 }
                 _ => {}
             }
         }
+    }
+
+    /// A run is numbered by its record: as long as the same was decided, the same is meant.
+    fn here(&self, Ticket { run: RunId(run), at, tries }: Ticket) -> Ticket {
+        let run = if run > self.first { run + self.shift } else { run };
+        Ticket { run: RunId(run), at, tries }
+    }
+
+    fn recorded(&self, Ticket { run: RunId(run), at, tries }: Ticket) -> Ticket {
+        let run = if run > self.first { run - self.shift } else { run };
+        Ticket { run: RunId(run), at, tries }
+    }
+
+    /// What an act that is made now came to is still ahead in the recording.
+    fn will_hear(&self, now: Now, ticket: Ticket) -> bool {
+        self.known.acts.get(&self.recorded(ticket)).is_some_and(|heard| heard.not_before(now))
     }
 
     /// What the recording next saw of it, or else last.

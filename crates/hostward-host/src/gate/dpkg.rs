@@ -1,10 +1,9 @@
 //! dpkg's lock: whoever holds it is changing what is installed on this host, and services restart below its hands.
 //!
-//! apt and dpkg hold POSIX record locks. /proc/locks first, which touches nothing; on a file system whose devices it names
-//! otherwise (overlayfs, btrfs) the kernel is asked about the file itself, by F_GETLK, which takes no lock and never
-//! waits. The file is never created. Rule: safety.md, "OperatorActive".
+//! apt and dpkg hold POSIX record locks: the kernel is asked about the file by F_GETLK, which takes no lock and never
+//! waits. Only who may not open it reads /proc/locks, which makes the whole kernel wait (`lock.rs`). The file is never
+//! created. Rule: safety.md, "OperatorActive".
 
-use std::fs;
 use std::path::Path;
 
 use hostward_core::ask::{Fault, Operator};
@@ -25,14 +24,12 @@ pub(super) fn holder(proc: &Path, path: &Path) -> Result<Option<Operator>, Fault
         Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
         Err(e) => return Err(files::fault("dpkg's lock", path, e.into())),
     };
-    let table = fs::read_to_string(proc.join("locks")).unwrap_or_default();
-    let pid = match lock::holder(&table, &stat, "POSIX") {
-        Some(pid) => pid,
-        None => match asked(path)? {
-            Some(pid) => pid,
-            None => return Ok(None),
-        },
+    let held = match asked(path) {
+        Ok(held) => held,
+        Err(Errno::ACCESS) => lock::holder(&lock::table(proc), &stat, "POSIX"),
+        Err(e) => return Err(files::fault("dpkg's lock", path, e.into())),
     };
+    let Some(pid) = held else { return Ok(None) };
     let dir = proc.join(pid.to_string());
     if operators::is_our_step(&dir) {
         return Ok(None);
@@ -45,23 +42,22 @@ pub(super) fn holder(proc: &Path, path: &Path) -> Result<Option<Operator>, Fault
 }
 
 /// The process that F_GETLK names; 0 when it is in another pid namespace.
-fn asked(path: &Path) -> Result<Option<u32>, Fault> {
-    let failed = |e: Errno| files::fault("dpkg's lock", path, e.into());
+fn asked(path: &Path) -> Result<Option<u32>, Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => file,
-        // Not root: /proc/locks has told all that there is to know from here, and nobody acts who is not root.
-        Err(Errno::ACCESS | Errno::NOENT) => return Ok(None),
-        Err(e) => return Err(failed(e)),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(e) => return Err(e),
     };
-    let held = rustix::process::fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)).map_err(failed)?;
+    let held = rustix::process::fcntl_getlk(&file, &Flock::from(FlockType::WriteLock))?;
     Ok(held.map(|lock| lock.pid.map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs())))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::{BufRead, BufReader};
-    use std::process::{Command, Stdio};
+    use std::process::{Child, Command, Stdio};
 
     use super::*;
 
@@ -74,24 +70,26 @@ mod tests {
         assert!(!path.exists(), "and none is made");
         fs::write(&path, "").unwrap();
         assert_eq!(holder(proc, &path), Ok(None), "its existence means nothing");
-        let hold = "import fcntl, sys, time
-f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(600)";
-        let mut child = Command::new("python3").args(["-c", hold]).arg(&path).stdout(Stdio::piped()).spawn().unwrap();
-        let mut said = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        assert_eq!(said, "held\n");
-        // Also where /proc/locks says nothing of it.
-        for proc in [proc, dir.path()] {
-            let found = holder(proc, &path).unwrap().expect("it is held");
-            assert_eq!(found.pid, child.id());
-            // The core knows the lock's holder by this word.
-            assert!(found.command.starts_with("dpkg/apt"), "{found:?}");
-        }
-        let found = holder(proc, &path).unwrap().unwrap();
+        let mut child = held(&path);
+        let found = holder(proc, &path).unwrap().expect("it is held");
+        assert_eq!(found.pid, child.id());
+        // The core knows the lock's holder by this word.
+        assert!(found.command.starts_with("dpkg/apt"), "{found:?}");
         assert!(found.command.contains("python3 -c") && found.age.is_some(), "{found:?}");
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(holder(proc, &path), Ok(None));
+    }
+
+    /// By a process of its own, as apt holds it.
+    fn held(path: &Path) -> Child {
+        let hold = "import fcntl, sys, time
+f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(600)";
+        let mut child = Command::new("python3").args(["-c", hold]).arg(path).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "held\n");
+        child
     }
 
     #[test]
@@ -102,16 +100,16 @@ f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); print('held', flush=
         assert_eq!(holder(Path::new("/proc"), &fifo), Ok(None));
         let path = dir.path().join("lock-frontend");
         fs::write(&path, "").unwrap();
-        let stat = rustix::fs::lstat(&path).unwrap();
-        let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
-        let at = format!("1: POSIX  ADVISORY  WRITE 42 {major:02x}:{minor:02x}:{} 0 EOF\n", stat.st_ino);
-        fs::write(dir.path().join("locks"), at).unwrap();
-        fs::create_dir(dir.path().join("42")).unwrap();
+        let mut child = held(&path);
+        let process = dir.path().join(child.id().to_string());
+        fs::create_dir(&process).unwrap();
         let in_group = |group: &str| {
-            fs::write(dir.path().join("42/cgroup"), group).unwrap();
+            fs::write(process.join("cgroup"), group).unwrap();
             holder(dir.path(), &path).unwrap().is_some()
         };
         assert!(in_group("0::/system.slice/apt-daily.service\n"));
         assert!(!in_group("0::/system.slice/hostward-step-12.service\n"));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

@@ -23,10 +23,9 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Response as Head, http};
+use hyper::http;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::JoinSet;
 
 use hostward_core::ask::Fault;
 use hostward_core::id::Str;
@@ -192,30 +191,25 @@ async fn converse(
     stream: Box<dyn Stream>,
     certificate: Option<Certificate>,
 ) -> Result<Response, Failure> {
-    let (response, _driver) = begin(request, target, stream).await?;
-    let (head, incoming) = response.into_parts();
-    let (body, cut) = collect(incoming, request.body_max).await?;
-    Ok(Response { status: head.status.as_u16(), headers: head.headers, body, cut, certificate })
-}
-
-/// The connection is driven beside its use; dropping the set ends it.
-async fn begin(
-    request: &Request,
-    target: &Target,
-    stream: Box<dyn Stream>,
-) -> Result<(Head<Incoming>, JoinSet<()>), Failure> {
     let mut builder = hyper::client::conn::http1::Builder::new();
     let handshake = builder.max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream));
     let (mut sender, connection) = handshake.await.map_err(|e| broken(&e))?;
-    let mut driver = JoinSet::new();
-    driver.spawn(async move {
-        // Its error also reaches the request, which reports it.
-        let _ = connection.await;
-    });
     let message = message(request, target)
         .map_err(|e| Failure::Ours(files::unreadable(format!("request to '{}': {e}", target.authority))))?;
-    let response = sender.send_request(message).await.map_err(|e| broken(&e))?;
-    Ok((response, driver))
+    let exchange = async {
+        let response = sender.send_request(message).await.map_err(|e| broken(&e))?;
+        let (head, incoming) = response.into_parts();
+        let (body, cut) = collect(incoming, request.body_max).await?;
+        Ok(Response { status: head.status.as_u16(), headers: head.headers, body, cut, certificate })
+    };
+    let mut exchange = std::pin::pin!(exchange);
+    // The connection is driven beside its use, and closed with it; a task of its own would cost a tenth of a check.
+    tokio::select! {
+        biased;
+        done = &mut exchange => done,
+        // Its error also reaches the request, which reports it.
+        _ = connection => exchange.await,
+    }
 }
 
 fn message(request: &Request, target: &Target) -> http::Result<http::Request<Full<Bytes>>> {

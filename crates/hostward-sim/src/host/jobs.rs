@@ -24,7 +24,7 @@ pub struct Job {
 #[derive(Clone, Debug)]
 pub struct Undo {
     pub units: Vec<UnitName>,
-    pub at: Ms,
+    pub armed: Ms,
     number: u64,
 }
 
@@ -196,8 +196,9 @@ impl Host {
 
     pub fn arm(&mut self, arm: &Arm) {
         self.ids += 1;
-        let (number, at) = (self.ids, self.clock.real + arm.after);
-        self.undos.insert(arm.run, Undo { units: arm.units.clone(), at, number });
+        let (number, armed) = (self.ids, self.clock.real);
+        let undo = Undo { units: arm.units.clone(), armed, number };
+        self.undos.insert(arm.run, undo);
         self.later(arm.after, Due::Undo { run: arm.run, number });
     }
 
@@ -207,6 +208,7 @@ impl Host {
         }
         let Some(undo) = self.undos.remove(&run) else { return };
         self.undone.extend(undo.units.iter().cloned());
+        self.fired.push((run, undo.armed));
         for name in &undo.units {
             if let Some(n) = self.find(name) {
                 self.reset_failed(n);

@@ -10,10 +10,14 @@ use hostward_core::time::Ms;
 use super::acts::performed;
 use super::{Moment, Verdict};
 use crate::host::unit::Unit;
+use crate::scenario::What;
 use crate::sim::Sim;
 
 /// The core's longest backoff, the longest give-back under way before it, and a little.
 const RETRY: Ms = Ms::mins(12);
+
+/// So long after its beginning an engine has told PID 1 what it takes over.
+const TAKES_OVER: Ms = Ms::secs(1);
 
 /// Units that an act of ours took down and that have not run since.
 fn ours(sim: &Sim) -> impl Iterator<Item = &Unit> {
@@ -57,6 +61,27 @@ pub(super) fn undo_is_armed(sim: &Sim, moment: &Moment<'_>) -> Verdict {
         }
     }
     Ok(())
+}
+
+/// An engine that is there, with a bus that answers and a ledger that takes its records, pushes ahead what is armed.
+pub(super) fn undo_is_pushed_ahead(sim: &Sim, moment: &Moment<'_>) -> Verdict {
+    let (Moment::Undo { run, armed }, Some(engine)) = (moment, &sim.engine) else { return Ok(()) };
+    let Some(open) = engine.world().state.runs.get(run) else { return Ok(()) };
+    let real = sim.real();
+    let hindered = sim.host.active.any(hinders_undo) || sim.book.hindered.is_some_and(|at| at >= *armed);
+    let new = real.saturating_sub(sim.book.alive) < TAKES_OVER;
+    match open.next() {
+        next @ (Next::Begin(_) | Next::Amid(At::Go(_))) if !hindered && !new => {
+            let ago = real.saturating_sub(*armed);
+            Err(format!("PID 1 undoes run {run} amid its forward steps ({next:?}); it was armed {ago} before"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// While this lasts, nothing can be told to PID 1, or a run goes no further for want of a record.
+pub(crate) fn hinders_undo(what: &What) -> bool {
+    matches!(what, What::BusAway | What::ArmFails | What::DiskFull)
 }
 
 pub(super) fn undo_waits_for_nothing(sim: &Sim, moment: &Moment<'_>) -> Verdict {

@@ -6,6 +6,7 @@ use hostward_core::ask::{Answer, AskKey, Fault, HttpAnswer, HttpReading, Interpr
 use hostward_core::engine::{Effect, Event};
 use hostward_core::id::WatchId;
 use hostward_core::run::{Outcome, Ticket};
+use hostward_core::starvation::STARVED;
 use hostward_core::time::{Ms, Now};
 
 use super::{Due, Sim};
@@ -146,6 +147,10 @@ impl Sim {
             && late >= Ms(100)
             && !keyed(self.scenario.seed, "starved", self.steps).is_multiple_of(4)
         {
+            // Timers that are less late than this do not tell the engine: to it, the answer is only slow.
+            if late < STARVED {
+                self.book.slowed = Some(self.real());
+            }
             return Ok(Reading::Http(HttpReading::TimedOut(Ms::secs(2))));
         }
         answer

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hostward_core::command::{Command, OrderId, Reply};
 use hostward_core::engine::{Begin, Engine, Event, Memory};
 use hostward_core::id::WatchId;
-use hostward_core::ledger::{Origin, Record, State};
+use hostward_core::ledger::{Origin, State};
 use hostward_core::time::Ms;
 
 use super::{Due, Sim};
@@ -67,13 +67,10 @@ impl Sim {
         if self.disk.records.is_empty() && self.remembered {
             return (State::default(), Some("the ledger is gone"));
         }
-        let mut state = State::default();
-        for record in &self.disk.records {
-            if let Err(bad) = state.apply(&through_json(record)) {
-                self.blame("refold_equals_state", format!("what was written does not fold: {bad}"));
-                break;
-            }
-        }
+        let state = self.disk.fold().unwrap_or_else(|bad| {
+            self.blame("refold_equals_state", format!("what was written does not fold: {bad}"));
+            State::default()
+        });
         (state, None)
     }
 
@@ -183,10 +180,4 @@ impl Sim {
         let every = self.scenario.timer.unwrap_or(Ms::mins(1));
         self.replace(every);
     }
-}
-
-/// What was written is what is read.
-fn through_json(record: &Record) -> Record {
-    let json = serde_json::to_vec(record).expect("a record serialises");
-    serde_json::from_slice(&json).expect("a record reads back")
 }

@@ -9,6 +9,7 @@ use hostward_core::starvation::Lag;
 use hostward_core::time::Ms;
 
 use super::{Due, Sim};
+use crate::law::debts::hinders_undo;
 use crate::scenario::fault::{Side, When};
 use crate::scenario::{What, policy};
 
@@ -273,6 +274,9 @@ impl Sim {
         let Some(at) = self.host.active.0.iter().position(|(of, ..)| *of == n) else { return };
         let (_, what, _) = self.host.active.0.remove(at);
         self.trace.tell(self.real(), "over", || format!("{what:?}"));
+        if hinders_undo(&what) {
+            self.book.hindered = Some(self.real());
+        }
         match &what {
             What::CrashLoop { service, .. } => self.at_unit(service, |host, n| host.units[n].crashes = None),
             What::Silent { service, stubborn: true } => self.at_unit(service, |host, n| host.units[n].silent = None),

@@ -393,6 +393,29 @@ fn a_hold_that_comes_and_goes_fills_no_ledger() {
     world.finish();
 }
 
+/// On the timer path a process begins each minute: what it has not asked yet is no news.
+#[test]
+fn who_has_not_looked_yet_records_no_hold() {
+    let mut world = World::well(Ms::secs(5));
+    world.host.set_sentinel(HOST_SENTINEL, SentinelState::Absent);
+    world.host.fail();
+    assert!(world.run_until(Ms::secs(30), |w| w.holds(&api()) == [Hold::NoSentinel]));
+    world.run_for(Ms::secs(20));
+    let held = |w: &World| w.count(|b| matches!(b, Body::Held { target, .. } if *target == api()));
+    let first = held(&world);
+    world.gate_takes = Ms::secs(2);
+    for _ in 0..3 {
+        world.memory = world.engine.as_ref().expect("it runs").memory();
+        world.die(Tail::Kept);
+        world.boot();
+        assert!(world.run_until(Ms::secs(1), |w| w.holds(&api()).contains(&Hold::GateUnknown)));
+        world.run_for(Ms::mins(6));
+        assert_eq!(world.holds(&api()), [Hold::NoSentinel]);
+    }
+    assert_eq!(held(&world), first);
+    world.finish();
+}
+
 /// A signal is worth a look at what it may mean, and at nothing else.
 #[test]
 fn a_hint_has_what_it_names_looked_at() {

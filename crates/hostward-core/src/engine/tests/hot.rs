@@ -2,6 +2,7 @@
 
 mod host;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use host::{A, B, BOX, Host, Mounted, Server, hot_id, lost, policy, spec};
@@ -270,6 +271,28 @@ fn the_disk_beneath_is_not_bound() {
     let (holds, said) = bare.holds(A);
     assert_eq!(holds, [Hold::NoRemedy]);
     assert!(said.contains("disk beneath"), "{said}");
+}
+
+/// What is shown is what can be applied: it does not change with each look.
+#[test]
+fn a_plan_stays_the_same_from_look_to_look() {
+    for server in [Server::Dead, Server::Hangs] {
+        let mut policy = policy(spec());
+        policy.watches.get_mut(&hot_id()).expect("it is declared").reach = Some("tcp:box:22".into());
+        let mut host = Host::of(policy);
+        host.unreachable = true;
+        host.run_until(Ms::mins(1), |_| false);
+        host.servers.insert(1, server);
+        let mut hashes = BTreeSet::new();
+        for _ in 0..20 {
+            host.run_until(Ms::secs(31), |_| false);
+            let view = host.engine.view();
+            let targets = &view.watch(&hot_id()).expect("it is shown").targets;
+            let own = targets.iter().find(|target| &*target.id.key == BOX && target.holds.len() == 1);
+            hashes.extend(own.and_then(|target| target.plan.as_ref()).map(|(hash, _)| hash.clone()));
+        }
+        assert_eq!(hashes.len(), 1, "{server:?}");
+    }
 }
 
 /// While the remote is away nothing is tried, so nothing is charged.

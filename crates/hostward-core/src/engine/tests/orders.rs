@@ -51,6 +51,21 @@ fn a_late_cycle_still_waits_for_its_run() {
     world.finish();
 }
 
+/// A daemon's too, though it would see the run through by itself.
+#[test]
+fn who_asks_the_daemon_hears_what_its_run_came_to() {
+    let mut world = World::well(Ms(100));
+    world.host.cure = Cure::Cures(Ms::mins(10));
+    world.host.pull_without_install();
+    assert!(world.run_until(Ms::mins(9), |w| w.host.commands == 1));
+    world.order(7, Command::Cycle { watch: drift().watch, patience: Ms::secs(1) });
+    world.run_for(Ms::mins(8));
+    assert!(world.replies.is_empty(), "{:?}", world.closings());
+    assert!(world.run_until(Ms::mins(5), |w| !w.replies.is_empty()));
+    assert_eq!(world.closings(), [Closing::Proved]);
+    world.finish();
+}
+
 /// What is about to be decided in its time is waited for, and nothing else.
 #[test]
 fn a_cycle_waits_for_what_passes_in_its_time() {
@@ -123,6 +138,21 @@ fn an_operator_clears_what_he_means() {
     assert_eq!(cleared(&["a"], true, None), [Body::Cleared, unstuck(None)]);
     assert_eq!(cleared(&["a", "b"], true, Some("a")), [unstuck(Some("a"))], "the damage is not one watch's");
     assert_eq!(cleared(&["b"], false, Some("a")), [], "another's");
+}
+
+/// A run that does well is not given up by a word about another one.
+#[test]
+fn there_is_nothing_to_clear_of_a_run_that_goes_on() {
+    let mut world = World::well(Ms(100));
+    world.host.cure = Cure::Cures(Ms::mins(5));
+    world.host.pull_without_install();
+    assert!(world.run_until(Ms::mins(9), |w| w.host.commands == 1));
+    for watch in [None, Some(drift().watch)] {
+        world.order(7, Command::Clear { watch });
+    }
+    assert_eq!(world.count(|body| matches!(body, Body::Unstuck { .. })), 0);
+    assert!(world.run_until(Ms::mins(9), |w| w.closings() == [Closing::Proved]));
+    world.finish();
 }
 
 fn stuck_of(name: &str) -> Stuck {
@@ -200,6 +230,22 @@ fn a_pause_has_a_reason_and_an_end() {
     world.order(3, Command::Resume { watch: None });
     world.order(3, Command::Resume { watch: None });
     assert_eq!((world.state().pauses.len(), resumed(&world)), (0, 1), "what is not paused is resumed by no record");
+    world.finish();
+}
+
+#[test]
+fn the_pause_of_a_watch_that_is_gone_is_ended_all_the_same() {
+    let mut world = World::well(Ms::secs(5));
+    let watch = Some(drift().watch);
+    world.order(1, Command::Pause { watch: watch.clone(), span: Ms::mins(5), reason: "it".into() });
+    world.tell(Event::Policy(Arc::new(service_only())));
+    world.replies.clear();
+    for _ in 0..2 {
+        world.order(2, Command::Resume { watch: watch.clone() });
+    }
+    let replies: Vec<&Reply> = world.replies.iter().map(|(_, _, reply)| reply).collect();
+    assert!(matches!(replies[..], [Reply::View(_), Reply::NoSuchWatch { .. }]), "{replies:?}");
+    assert_eq!(world.state().pauses.len(), 0);
     world.finish();
 }
 

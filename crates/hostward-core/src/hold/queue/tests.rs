@@ -84,6 +84,26 @@ fn who_could_not_go_anyway_is_not_let_go_first() {
     assert!(!held(&dear), "no budget is ever enough for it");
 }
 
+/// On the timer path each minute's process begins so: whose look takes longest must not be passed by meanwhile.
+#[test]
+fn who_was_not_looked_at_yet_keeps_his_place() {
+    let waiting = || world(Some(Ms::mins(5)), Some(Ms::mins(10)));
+
+    let mut begun = waiting();
+    let live = begun.live.get_mut(&watch("b")).expect("it is declared");
+    live.targets.values_mut().for_each(|target| target.touched = Some(at(NOW)));
+    assert!(held(&begun), "its own look is still to come");
+
+    let mut unasked = waiting();
+    unasked.live.get_mut(&watch("b")).expect("it is declared").gate = None;
+    assert!(held(&unasked), "its gate is still to be asked");
+
+    let mut blind = waiting();
+    let fault = Err(crate::ask::Fault::Timeout);
+    blind.live.get_mut(&watch("b")).expect("it is declared").gate = Some((at(NOW), fault));
+    assert!(!held(&blind), "it was asked, and nobody can say");
+}
+
 #[test]
 fn who_waits_is_not_held_by_itself_nor_by_who_waits_for_it() {
     let mut both = world(Some(Ms::mins(5)), Some(Ms::mins(10)));

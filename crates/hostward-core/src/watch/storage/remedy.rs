@@ -330,18 +330,22 @@ fn worn(world: &World, heal: &Heal, cost: u32) -> (Ms, usize) {
     (open, tried(world.now, brake, &heal.rung))
 }
 
-/// What is wrong, and what that rests on; without what changes from look to look, for it is part of the plan's hash.
+/// What is wrong, and what that rests on. Which call failed, and for how long, changes from look to look; this is part of
+/// the plan's hash, and does not.
 fn said(patient: &Patient<'_>, last: &Last, spec: &Spec) -> String {
     let standing = patient.base.as_ref().map(|base| (base, last.stands(spec, base)));
-    let what = match &patient.seen.look {
-        Look::Failed { call, why, .. } => format!("{call}: {why}"),
-        Look::Stuck { .. } => "no answer".to_owned(),
-        _ => "its mount is not what it should be".to_owned(),
+    let what = match patient.code {
+        Code::Stale => "it answers for nobody",
+        Code::Hung => "it does not answer",
+        Code::Missing => "nothing is mounted there",
+        Code::BaseDown => "it answers",
+        Code::WrongSource => "it outlived the mount that it came from",
+        _ => "it takes no writes",
     };
     match standing {
         Some((_, Standing::Dead(why))) => format!("{what}; its base is lost: {why}"),
         Some((base, Standing::Well)) => format!("{what}; {} answers", base.point.display()),
-        _ => what,
+        _ => what.to_owned(),
     }
 }
 

@@ -189,8 +189,12 @@ impl Host {
         let fenced = self.top(&q.path) == Some(&Mounted::Fence);
         let server = device.and_then(|device: u32| self.servers.get(&device)).filter(|_| !fenced);
         let look = match server {
-            Some(Server::Dead) => Look::Failed { call: Call::Statvfs, errno: ENOTCONN, why: "not connected".into() },
-            Some(Server::Hangs) => Look::Stuck { at: q.path.clone(), age: Ms::secs(30) },
+            // Which call meets it first, and since when it hangs, is another at each look.
+            Some(Server::Dead) => {
+                let call = if (self.now.up.0 / 1000).is_multiple_of(2) { Call::Open } else { Call::Statvfs };
+                Look::Failed { call, errno: ENOTCONN, why: "not connected".into() }
+            }
+            Some(Server::Hangs) => Look::Stuck { at: q.path.clone(), age: Ms(self.now.up.0 % 60_000) },
             _ if self.read_only && q.write != Write::Never => {
                 Look::Failed { call: Call::Write, errno: 30, why: "read-only".into() }
             }
