@@ -21,18 +21,18 @@ brakes = { cooldown = \"100ms\", soak = \"500ms\" }
 ";
 
 struct Host<'a> {
-    hot: HotPaths<'a>,
+    paths: HotPaths<'a>,
     guard: Guard<'a>,
 }
 
 impl<'a> Host<'a> {
     /// Well, until `lose` takes the storage away, and the worker dies.
     fn without_storage(sandbox: &'a Sandbox, storage: &str, lose: &str) -> Result<Self> {
-        let hot = HotPaths::install(sandbox)?;
-        hot.install_worker()?;
+        let paths = HotPaths::install(sandbox)?;
+        paths.install_worker()?;
         let guard = Guard::install_with(sandbox, &format!("{storage}{WATCH}"))?;
         sandbox.sh("systemctl start hostward")?;
-        let host = Self { hot, guard };
+        let host = Self { paths, guard };
         sandbox.wait_until("both to be up", secs(30), || Ok(host.up(WORKER)? && host.up(STORAGE)?))?;
         sandbox.sh(&format!("{lose}; systemctl kill --signal=KILL hot-worker"))?;
         Ok(host)
@@ -63,7 +63,7 @@ impl<'a> Host<'a> {
     fn worker_is_started(&self) -> Result<()> {
         let sandbox = self.guard.sandbox();
         sandbox.wait_until("both to be up again", secs(150), || Ok(self.up(WORKER)? && self.up(STORAGE)?))?;
-        ensure!(self.hot.is_well()?, "{:?}", self.hot.state()?);
+        ensure!(self.paths.is_well()?, "{:?}", self.paths.state()?);
         let opened = self.opened(WORKER)?;
         assert_eq!(opened.len(), 1, "{opened:#?}");
         let turned = self.guard.records("turned")?;
@@ -105,7 +105,7 @@ fn a_dead_worker_waits_also_for_storage_that_is_capped() -> Result<()> {
     assert_eq!(host.opened(STORAGE)?.len(), 1, "it is capped");
     sandbox.sh("systemctl start hot-sshd; systemctl stop box
          for path in /srv/jobs/{a,b} /srv/box; do while umount -l $path; do :; done 2>/dev/null; done")?;
-    host.hot.mount()?;
+    host.paths.mount()?;
     host.worker_is_started()?;
     assert_eq!(host.opened(STORAGE)?.len(), 1, "it was the operator's hand");
     Ok(())

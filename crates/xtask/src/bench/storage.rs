@@ -97,7 +97,7 @@ fn hung(programs: &Programs, hangs: Duration) -> Result<Vec<Figure>> {
     };
     figures.extend([
         held("VmRSS", "MB", after.resident_mb, before.resident_mb).goal(before.resident_mb + GROWTH_MAX_MB),
-        held("children", "processes", after.children, before.children).goal(1.0),
+        held("children", "processes", after.children, before.children).goal(before.children + 1.0),
         // The child's end is waited for by a descriptor.
         held("descriptors", "descriptors", after.descriptors, before.descriptors).goal(before.descriptors + 1.0),
         held("threads", "threads", after.threads, before.threads).goal(before.threads),
