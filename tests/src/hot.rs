@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use crate::tiny::QUICK_HOST;
 use crate::{Guard, Sandbox};
@@ -67,6 +68,8 @@ bind  = "/srv/box/b"
 write = "canary"
 "#;
 
+const JUDGED_WITHIN: Duration = Duration::from_secs(40);
+
 const BOX_UNIT: &str = "\
 [Service]
 ExecStart=/usr/bin/sshfs -f root@127.0.0.1:/srv/remote /srv/box -o port=2222,IdentityFile=/etc/hot/key,\
@@ -74,6 +77,24 @@ StrictHostKeyChecking=no,UserKnownHostsFile=/dev/null
 ";
 
 impl<'a> HotPaths<'a> {
+    /// A watch as docs/usage/storage.md has it, only quicker; and it looks on.
+    pub const LOOKING_ON: &'static str = r#"
+[storage.hot]
+mode     = "observe"
+interval = "1s"
+deadline = "2s"
+confirm  = { runs = 2, age = "1s" }
+[[storage.hot.paths]]
+path   = "/srv/box"
+source = "root@127.0.0.1:/srv/remote"
+fstype = "fuse.sshfs"
+base   = "box.service"
+[[storage.hot.paths]]
+path  = "/srv/jobs/a"
+bind  = "/srv/box/a"
+write = "canary"
+"#;
+
     pub fn install(sandbox: &'a Sandbox) -> Result<HotPaths<'a>> {
         sandbox.write("/etc/hot/sshd_config", "0644", SSHD)?;
         sandbox.write("/etc/systemd/system/hot-sshd.service", "0644", SSHD_UNIT)?;
@@ -162,11 +183,46 @@ impl<'a> HotPaths<'a> {
     }
 }
 
+/// What the daemon says of `storage.hot`.
 impl Guard<'_> {
-    /// How often each rung was tried for a path, and with what result.
-    pub fn attempts(&self, id: &str, key: &str) -> Result<serde_json::Value> {
+    /// What is known of a path, a disk or the manifest.
+    fn path(&self, key: &str) -> Result<Value> {
+        self.target("storage.hot", key)
+    }
+
+    fn target(&self, id: &str, key: &str) -> Result<Value> {
         let targets = self.watch(id)?["targets"].as_array().cloned().unwrap_or_default();
         let target = targets.into_iter().find(|target| target["id"] == format!("{id}#{key}").as_str());
-        Ok(target.map_or(serde_json::Value::Null, |target| target["attempts"].clone()))
+        Ok(target.unwrap_or(Value::Null))
+    }
+
+    /// `up`, the reason of what is down, or the fault's name.
+    pub fn path_state(&self, key: &str) -> Result<String> {
+        Ok(match &self.path(key)?["verdict"] {
+            Value::String(word) => word.clone(),
+            verdict => match verdict["down"]["code"].as_str() {
+                Some(code) => code.to_owned(),
+                None => verdict.to_string(),
+            },
+        })
+    }
+
+    pub fn wait_path(&self, key: &str, wanted: &str) -> Result<()> {
+        let mut last = String::new();
+        let found = self.sandbox().wait_until(&format!("{key} to be {wanted}"), JUDGED_WITHIN, || {
+            last = self.path_state(key)?;
+            Ok(last == wanted)
+        });
+        found.with_context(|| format!("{key} is {last}"))?;
+        Ok(())
+    }
+
+    pub fn path_detail(&self, key: &str) -> Result<String> {
+        Ok(self.path(key)?["verdict"]["down"]["detail"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// How often each rung was tried for a path, and with what result.
+    pub fn attempts(&self, id: &str, key: &str) -> Result<Value> {
+        Ok(self.target(id, key)?["attempts"].clone())
     }
 }

@@ -1,7 +1,7 @@
 //! What is mounted where, as the kernel says it in mountinfo. No mounted path is ever touched for it: a touch of a dead
 //! or hung mount fails or never returns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
@@ -73,6 +73,8 @@ pub struct Table {
     lines: Vec<Line>,
     /// By the mount on which it is, and where: the last of its kind.
     upper: BTreeMap<(u64, PathBuf), usize>,
+    /// Those that lie on no other, by where they are: the last of each. A walk of each of a thousand paths begins here.
+    roots: BTreeMap<PathBuf, usize>,
 }
 
 #[derive(Debug)]
@@ -90,9 +92,19 @@ impl Table {
     /// Lines that do not read as the manual has them are left out.
     fn parse(mountinfo: &[u8]) -> Table {
         let lines: Vec<Line> = mountinfo.split(|byte| *byte == b'\n').filter_map(line).collect();
-        let nested = lines.iter().enumerate().filter(|(_, line)| line.parent != line.mount.id);
-        let upper = nested.map(|(n, line)| ((line.parent, line.mount.point.clone()), n)).collect();
-        Table { lines, upper }
+        let ids: BTreeSet<u64> = lines.iter().map(|line| line.mount.id).collect();
+        let (mut upper, mut roots) = (BTreeMap::new(), BTreeMap::new());
+        for (n, line) in lines.iter().enumerate() {
+            let (point, is_own_parent) = (line.mount.point.clone(), line.parent == line.mount.id);
+            // The root's own parent is not listed, or is itself.
+            if is_own_parent || !ids.contains(&line.parent) {
+                roots.insert(point.clone(), n);
+            }
+            if !is_own_parent {
+                upper.insert((line.parent, point), n);
+            }
+        }
+        Table { lines, upper, roots }
     }
 
     /// All that is mounted at `path`, the lowest first.
@@ -136,20 +148,15 @@ impl Table {
             // One turn a line at most: ids form a tree, but what we read is not ours.
             for _ in 0..=self.lines.len() {
                 let above = match inside {
-                    Some(mount) => self.upper.get(&(mount.id, folder.to_owned())).and_then(|n| self.lines.get(*n)),
-                    None => self.lines.iter().rfind(|line| line.mount.point == folder && self.is_root(line)),
+                    Some(mount) => self.upper.get(&(mount.id, folder.to_owned())),
+                    None => self.roots.get(folder),
                 };
-                let Some(above) = above else { break };
+                let Some(above) = above.and_then(|n| self.lines.get(*n)) else { break };
                 inside = Some(&above.mount);
                 on.push(&above.mount);
             }
         }
         (on, inside)
-    }
-
-    /// The root's own parent is not listed, or is itself.
-    fn is_root(&self, line: &Line) -> bool {
-        line.parent == line.mount.id || !self.lines.iter().any(|other| other.mount.id == line.parent)
     }
 }
 

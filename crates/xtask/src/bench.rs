@@ -17,8 +17,10 @@ mod report;
 mod resident;
 mod scrape;
 mod spent;
+mod storage;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
@@ -38,6 +40,9 @@ pub(crate) struct Options {
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
+    /// How long the mount of `storage` hangs
+    #[arg(long, default_value_t = 5)]
+    minutes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -68,6 +73,8 @@ enum Case {
     /// First state, resync, death and memory among 5,000 units, 500 and all of them watched
     #[value(name = "units-5000")]
     Units5000,
+    /// Death of a base to the verdict on its paths, a thousand binds, and a mount that hangs; beside the moment before
+    Storage,
     /// Recovery from a ledger of 64 MB; beside sha256sum and Python's json.loads
     Ledger,
     /// Turns of the engine with 500 watches, and of the simulator
@@ -94,7 +101,7 @@ pub(crate) fn bench(options: Options) -> Result<()> {
     let cases = options.case.map_or_else(|| Case::value_variants().to_vec(), |case| vec![case]);
     let mut report = Report::begin(options.case.and_then(|case| case.to_possible_value()), &programs.hostward)?;
     for case in cases {
-        report.add(measure(case, &programs)?);
+        report.add(measure(case, &programs, options.minutes)?);
     }
     report.print(options.json)
 }
@@ -116,7 +123,7 @@ fn build() -> Result<Programs> {
     Ok(programs)
 }
 
-fn measure(case: Case, programs: &Programs) -> Result<Vec<Figure>> {
+fn measure(case: Case, programs: &Programs, minutes: u64) -> Result<Vec<Figure>> {
     match case {
         Case::DeathToFact => death::measure(programs),
         Case::Recover => recover::recover(programs),
@@ -130,6 +137,7 @@ fn measure(case: Case, programs: &Programs) -> Result<Vec<Figure>> {
         Case::Idle => resident::idle(programs),
         Case::QuietBus => quiet::measure(programs),
         Case::Units5000 => many::measure(programs),
+        Case::Storage => storage::measure(programs, Duration::from_mins(minutes)),
         Case::Ledger => ledger::measure(programs),
         Case::Engine => engine::measure(programs),
     }

@@ -62,13 +62,22 @@ fn given_up(world: &World, cause: &TargetId, judged: bool, target: &TargetId, fe
     turn && !acting && !saves(world, cause) && (waited || judged && !world.can_act_soon(cause))
 }
 
-/// A start would do harm for as long as the cause is down, however long that is: a writer whose storage is lost.
+/// A start would do harm for as long as the cause is down, however long that is: a writer whose storage is lost, and
+/// whatever systemd starts such a writer for.
 fn keeps_down(world: &World, cause: &TargetId, target: &TargetId, reason: Code) -> bool {
     let spec = |id: &TargetId| world.policy.watches.get(&id.watch).map(|watch| &watch.spec);
+    let told = || world.live.get(&target.watch).map_or(&[][..], |live| live.memo.told_needs());
     match (spec(cause), spec(target).and_then(Spec::unit)) {
         (Some(Spec::Storage(storage)), Some(unit)) => storage.keeps_down(unit, reason),
+        (Some(Spec::Service(writer)), Some(_)) => told().contains(&writer.unit) && kept_down(world, cause),
         _ => false,
     }
+}
+
+/// One of its own causes keeps it down. No circle of needs is among the causes, so this ends.
+fn kept_down(world: &World, target: &TargetId) -> bool {
+    let down = |cause: &TargetId| world.target(cause)?.verdict.down().map(|reason| reason.code);
+    world.causes(target).iter().any(|cause| down(cause).is_some_and(|code| keeps_down(world, cause, target, code)))
 }
 
 /// The cause waits for nothing but budget: its dependents must not spend it on what does not help, again and again.

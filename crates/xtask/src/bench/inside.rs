@@ -1,5 +1,6 @@
 //! What runs inside the sandbox, beside what is measured: entering it takes 16 ms, more than most figures.
 
+mod fall;
 mod kills;
 mod peers;
 mod revive;
@@ -28,6 +29,8 @@ pub(crate) struct Inside {
 enum Task {
     /// Kill main processes and wait for their records
     Kills(kills::Options),
+    /// Kill a unit and wait for the verdict on what stands on it
+    Fall(fall::Options),
     /// Kill main processes and wait for new ones
     Revive(revive::Options),
     /// Run commands in turn, exec to exit
@@ -50,6 +53,7 @@ enum Task {
 pub(crate) fn inside(task: &Inside) -> Result<()> {
     let said = match &task.task {
         Task::Kills(options) => serde_json::to_string(&kills::kills(options)?),
+        Task::Fall(options) => serde_json::to_string(&fall::fall(options)?),
         Task::Revive(options) => serde_json::to_string(&revive::revive(options)?),
         Task::Timed { runs, stdin, commands } => serde_json::to_string(&timed(*runs, stdin, commands)?),
         Task::Scrapes { runs, address } => serde_json::to_string(&scrapes::scrapes(*runs, address)?),

@@ -391,23 +391,30 @@ fn what_a_manifest_lists_is_mounted_anew_like_any_other() {
     }
 }
 
-/// A writer is not started onto what lies beneath its storage, however long that is lost.
+/// A writer is not started onto what lies beneath its storage, however long that is lost; nor is a unit that systemd would
+/// start it for.
 #[test]
 fn a_holder_is_kept_down_while_its_storage_is_lost() {
     let mut policy = policy(spec());
-    let mut worker = fixture::service("worker");
-    worker.spec = Spec::Service(service::Spec::new(UnitName::new("worker.service")));
-    policy.watches.insert(fixture::watch("worker"), worker);
+    for name in ["worker", "front"] {
+        let mut service = fixture::service(name);
+        service.spec = Spec::Service(service::Spec::new(UnitName::new(format!("{name}.service"))));
+        policy.watches.insert(fixture::watch(name), service);
+    }
     let mut host = Host::of(policy);
+    host.units.insert("front.service");
     assert!(
         host.run_until(Ms::mins(1), |host| host.engine.view().watch(&hot_id()).is_some_and(|w| w.targets.len() == 3))
     );
     host.stack(A, Mounted::Other);
     host.run_until(Ms::mins(5), |_| false);
     host.units.remove("worker.service");
+    host.units.remove("front.service");
     assert!(!host.run_until(Ms::hours(3), |host| !host.plans().is_empty()), "{:?}", host.plans());
     let view = host.engine.view();
-    let worker = view.watch(&fixture::watch("worker")).expect("it is shown");
-    let holds: Vec<Hold> = worker.targets[0].holds.iter().map(|held| held.hold).collect();
-    assert!(holds.contains(&Hold::DependencyDown), "{holds:?}");
+    for name in ["worker", "front"] {
+        let service = view.watch(&fixture::watch(name)).expect("it is shown");
+        let holds: Vec<Hold> = service.targets[0].holds.iter().map(|held| held.hold).collect();
+        assert!(holds.contains(&Hold::DependencyDown), "{name}: {holds:?}");
+    }
 }

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
-use super::tail::{Ledger, clock};
+use super::tail::{Ledger, clock, is_of};
 
 /// Whom to kill, and how often.
 #[derive(Clone, Debug, Args)]
@@ -77,7 +77,7 @@ fn kill(name: &str, pid: u64, ledger: &mut Ledger, deaths: &mut Deaths) -> Resul
     let monotonic = clock(ClockId::Monotonic);
     let killed = clock(ClockId::Boottime);
     kill_process(pid, Signal::KILL).with_context(|| format!("kill {name}"))?;
-    let (seen, on_disk, stamp) = ledger.wait_for(name)?;
+    let (seen, on_disk, stamp) = ledger.wait_for(name, |record| is_of(record, name))?;
     let stamped = (stamp + 1) * 1_000_000;
     ensure!(stamped >= killed, "{name}: its record is older than the kill");
     deaths.stamped.push(stamped - killed);

@@ -29,11 +29,11 @@ impl Ledger {
         Ok(())
     }
 
-    /// Waits for a fact or a turn of `service.NAME`: when it was seen, when it was on disk, its stamp in milliseconds.
-    pub(super) fn wait_for(&mut self, name: &str) -> Result<(u64, u64, u64)> {
+    /// Waits for a record `of` something: when it was seen, when it was on disk, its stamp in milliseconds.
+    pub(super) fn wait_for(&mut self, what: &str, of: impl Fn(&Value) -> bool) -> Result<(u64, u64, u64)> {
         let started = Instant::now();
         loop {
-            ensure!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} for a record of {name}");
+            ensure!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} for a record of {what}");
             if self.file.metadata()?.len() == self.read {
                 std::thread::sleep(LOOK_EVERY);
                 continue;
@@ -41,7 +41,8 @@ impl Ledger {
             let seen = clock(ClockId::Boottime);
             self.file.sync_data()?;
             let on_disk = clock(ClockId::Boottime);
-            if let Some(stamp) = self.news()?.iter().find_map(|record| stamp_of(record, name)) {
+            if let Some(record) = self.news()?.into_iter().find(|record| of(record)) {
+                let stamp = record["at"]["up"].as_u64().context("a record has its moment")?;
                 return Ok((seen, on_disk, stamp));
             }
         }
@@ -61,11 +62,11 @@ impl Ledger {
     }
 }
 
-fn stamp_of(record: &Value, name: &str) -> Option<u64> {
+/// Of `service.NAME`: a fact, or a turn.
+pub(super) fn is_of(record: &Value, name: &str) -> bool {
     let body = &record["body"];
-    let news = body.get("noted").or(body.get("turned"))?;
-    let watch = news["target"].as_str()?.split('#').next()?;
-    (watch == format!("service.{name}")).then(|| record["at"]["up"].as_u64())?
+    let target = body.get("noted").or(body.get("turned")).and_then(|news| news["target"].as_str());
+    target.and_then(|target| target.split('#').next()).is_some_and(|watch| watch == format!("service.{name}"))
 }
 
 pub(super) fn clock(clock: ClockId) -> u64 {
@@ -77,13 +78,13 @@ pub(super) fn clock(clock: ClockId) -> u64 {
 mod tests {
     use serde_json::json;
 
-    use super::stamp_of;
+    use super::is_of;
 
     #[test]
     fn a_record_belongs_to_the_watch_that_it_names() {
         let record = json!({"at": {"up": 7}, "body": {"noted": {"target": "service.no-01#no-01.service"}}});
-        assert_eq!(stamp_of(&record, "no-01"), Some(7));
-        assert_eq!(stamp_of(&record, "no-0"), None);
-        assert_eq!(stamp_of(&json!({"at": {"up": 7}, "body": "stopped"}), "no-01"), None);
+        assert!(is_of(&record, "no-01"));
+        assert!(!is_of(&record, "no-0"));
+        assert!(!is_of(&json!({"at": {"up": 7}, "body": "stopped"}), "no-01"));
     }
 }

@@ -252,7 +252,10 @@ impl Host {
                 read_only: false,
             })),
             Question::Unit(unit) => {
-                Reading::Unit(Box::new(UnitReading { active: self.active(unit), ..fixture::runs(self.now.up) }))
+                let needs =
+                    if unit.as_str() == "front.service" { vec![UnitName::new("worker.service")] } else { Vec::new() };
+                let reading = UnitReading { active: self.active(unit), needs, ..fixture::runs(self.now.up) };
+                Reading::Unit(Box::new(reading))
             }
             Question::Gate(_) => Reading::Gate(GateReading {
                 sentinels: vec![SentinelState::Present],
