@@ -51,6 +51,9 @@ const EHOSTDOWN: i32 = 112;
 const ESTALE: i32 = 116;
 
 pub(super) fn judge(seen: &PathReading, write: Write, expected: &Expected, units: &[Base]) -> Seen {
+    if elsewhere(&seen.look) {
+        return answered(&seen.look);
+    }
     dead(seen)
         .or_else(|| missing(seen, expected))
         .or_else(|| wrong_source(seen, expected))
@@ -62,7 +65,13 @@ pub(super) fn judge(seen: &PathReading, write: Write, expected: &Expected, units
 
 /// There is nothing to be had from it: what a mount made anew may cure.
 pub(super) fn lost(seen: &PathReading, expected: &Expected) -> Option<Reason> {
-    dead(seen).or_else(|| missing(seen, expected))
+    dead(seen).or_else(|| missing(seen, expected).filter(|_| !elsewhere(&seen.look)))
+}
+
+/// Mountinfo knows the real path alone: of one behind a link it does not tell what is mounted there. mount(8) follows the
+/// link, so a remedy would cover what is well.
+fn elsewhere(look: &Look) -> bool {
+    matches!(look, Look::Failed { call: Call::Open, errno: ELOOP | ENOTDIR, .. })
 }
 
 /// It does not answer, or what was mounted answers for nobody any more.

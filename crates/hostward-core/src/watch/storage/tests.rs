@@ -161,6 +161,16 @@ fn what_its_place_among_the_mounts_comes_to() {
     }
 }
 
+/// mount(8) follows links: what is mounted behind one is well, and a remedy would cover it.
+#[test]
+fn what_is_behind_a_link_is_not_missing() {
+    let root = On { point: "/".into(), device: "8:1".into(), folder: HOT.into(), ..on() };
+    for errno in [ELOOP, ENOTDIR] {
+        let seen = PathReading { on: Some(root.clone()), look: failed(Call::Open, errno), ..well() };
+        assert_eq!(judged(&spec(), seen, Ok(Active::Active)), "unknown config", "{errno}");
+    }
+}
+
 #[test]
 fn what_is_not_declared_is_not_judged() {
     let mut bare = spec();
