@@ -418,3 +418,38 @@ fn a_holder_is_kept_down_while_its_storage_is_lost() {
         assert!(holds.contains(&Hold::DependencyDown), "{name}: {holds:?}");
     }
 }
+
+/// Its unit does not run, and somebody mounted it by hand.
+#[test]
+fn a_base_that_serves_is_not_unmounted() {
+    let mut host = lost(Server::Serves);
+    host.units.remove("box.service");
+    host.stacks.remove(Path::new(A));
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        let n = host.plans().len();
+        if !host.run_until(Ms::hours(2), |host| host.plans().len() > n) {
+            break;
+        }
+        let plan = host.plans()[n];
+        all.extend(plan.steps.iter().filter_map(|step| step.act.as_ref()).map(ToString::to_string));
+    }
+    assert!(!all.contains(&"unmount /srv/box".to_owned()), "{all:#?}");
+}
+
+/// It takes a mount off that answers: where that does not come back, nobody writes beneath.
+#[test]
+fn a_restart_of_a_base_that_is_mounted_owes_its_fence() {
+    let mut host = lost(Server::Serves);
+    for path in [A, B] {
+        host.stacks.remove(Path::new(path));
+        host.gone.insert(path.replace("/srv/jobs", BOX).into());
+    }
+    assert!(host.run_until(Ms::hours(3), |host| host.plans().len() > 1), "{:?}", host.did);
+    let plan = host.plans()[1];
+    assert_eq!(plan.rung.as_str(), "remount");
+    let fence = crate::plan::Act::Fence(BOX.into());
+    let owed = plan.steps.iter().any(|step| step.back.as_ref().is_some_and(|back| back.act == fence));
+    let acts: Vec<String> = plan.steps.iter().filter_map(|s| s.act.as_ref()).map(ToString::to_string).collect();
+    assert!(owed, "{acts:#?}");
+}

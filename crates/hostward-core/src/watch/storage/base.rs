@@ -69,24 +69,23 @@ impl Spec {
 }
 
 impl Last {
-    /// The base as it was last seen: its unit first, for a mount may outlive what answers for it.
+    /// The base as it was last seen. A mount that answers stands, also without its unit: somebody made it by hand, and
+    /// others may be on it. What does not answer is dead with its unit, for a mount may outlive what answers for it.
     pub(super) fn stands(&self, spec: &Spec, base: &Base) -> Standing {
         let unit = &base.unit;
-        let state = self.units.iter().find(|(other, _)| other == unit).map(|(_, state)| state);
-        if let Some(Ok(Active::Inactive | Active::Failed | Active::Deactivating)) = state {
-            return Standing::Dead(format!("{unit} does not run"));
-        }
         let own = spec.paths.iter().find(|path| path.asked.bind.is_none() && path.point() == base.point);
-        match own {
-            Some(own) => match self.ill.get(&super::key(&own.asked.path)) {
-                Some(seen) => match path::lost(seen, &own.expected) {
-                    Some(reason) => Standing::Dead(format!("{} is {}", base.point.display(), reason.code.label())),
-                    None => Standing::Unknown(format!("{} itself is not well", base.point.display())),
-                },
-                None => Standing::Well,
+        let mount = match own.map(|own| (own, self.ill.get(&super::key(&own.asked.path)))) {
+            Some((own, Some(seen))) => match (path::lost(seen, &own.expected), &seen.look) {
+                (Some(reason), _) => Standing::Dead(format!("{} is {}", base.point.display(), reason.code.label())),
+                (None, Look::Answered(_)) => Standing::Well,
+                (None, _) => Standing::Unknown(format!("{} itself is not well", base.point.display())),
             },
+            Some((_, None)) => Standing::Well,
             None => self.mount_stands(&base.point),
-        }
+        };
+        let state = self.units.iter().find(|(other, _)| other == unit).map(|(_, state)| state);
+        let stopped = matches!(state, Some(Ok(Active::Inactive | Active::Failed | Active::Deactivating)));
+        if stopped && mount != Standing::Well { Standing::Dead(format!("{unit} does not run")) } else { mount }
     }
 
     /// A mount that is no path of this watch, by the look at it that came along.

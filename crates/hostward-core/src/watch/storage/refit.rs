@@ -154,10 +154,13 @@ impl Refit<'_> {
             Some(own) if !is_mounted(own) => self.unfence(own),
             None if !places.is_empty() && last.under.iter().any(|seen| seen.path == base.point) => {
                 let unmount = Unmount { path: base.point.clone(), lazy: self.spec.remedy.lazy };
-                let gone = mount(&base.point, Want::NotMounted);
-                self.steps.push(step(Act::Unmount(unmount), MOUNT_WITHIN, gone));
+                self.bare(Act::Unmount(unmount), MOUNT_WITHIN, &base.point, true);
             }
             _ => {}
+        }
+        if !places.is_empty() {
+            // Its stop takes off what is still mounted, and its start may not come to anything.
+            self.owed.push((self.steps.len(), base.point.clone()));
         }
         let unit = &base.unit;
         let fact = |want| Check::Fact(Arc::new(Question::Unit(unit.clone())), want);

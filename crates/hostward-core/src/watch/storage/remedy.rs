@@ -280,7 +280,7 @@ impl Spec {
             Act::Restart(unit) => is_base(unit) || remedy.dependents.iter().any(|other| other.unit == *unit),
             Act::Stop(stop) => remedy.holders.contains(&stop.unit),
             Act::Start(units) => units.iter().all(|unit| remedy.oneshots.contains(unit)),
-            Act::Fence(path) | Act::Unfence(path) => self.keeps(path),
+            Act::Fence(path) | Act::Unfence(path) => self.keeps(path) || self.is_point_of_base(path),
             Act::Abort(abort) => self.keeps(&abort.path) || self.is_point_of_base(&abort.path),
             Act::Unmount(unmount) => {
                 (remedy.lazy || !unmount.lazy) && (self.keeps(&unmount.path) || self.is_point_of_base(&unmount.path))
