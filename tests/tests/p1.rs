@@ -11,6 +11,8 @@ const fn secs(seconds: u64) -> Duration {
 }
 
 const QUICK: &str = "confirm = { runs = 2, age = \"1s\" }\nstart_grace = \"1s\"\n";
+/// With the documented confirmation of ten seconds: within a second a time-out is judged before starvation is measured.
+const CALM: &str = "start_grace = \"1s\"\n";
 
 fn watches_of(guard: &Guard<'_>) -> Result<Vec<String>> {
     let opened = guard.records("opened")?;
@@ -25,7 +27,7 @@ fn a_starved_host_is_left_alone_and_what_is_broken_on_it_repaired() -> Result<()
     let calm = Tiny::install(&sandbox, "calm", 8101, "", Starved::SETTING)?;
     let stuck = Tiny::install(&sandbox, "stuck", 8102, "", "")?;
     let config = Guard::quick_config(Reconcile::Pip);
-    let guard = Guard::install_with(&sandbox, &format!("{config}{}{}", calm.config(QUICK), stuck.config(QUICK)))?;
+    let guard = Guard::install_with(&sandbox, &format!("{config}{}{}", calm.config(CALM), stuck.config(QUICK)))?;
     Starved::put(&sandbox, "hostward")?;
     guard.start()?;
     sandbox.wait_until("all to be up", secs(30), || {
