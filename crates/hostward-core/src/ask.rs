@@ -245,6 +245,32 @@ pub struct UnitReading {
 }
 
 impl UnitReading {
+    /// A service that has run since `started`, and of which nothing else is to be said.
+    pub fn service(started: Ms) -> UnitReading {
+        UnitReading {
+            load: Load::Loaded,
+            active: Active::Active,
+            sub: "running".into(),
+            result: "success".into(),
+            restarts: 0,
+            invocation: "1".into(),
+            job: None,
+            wanted: true,
+            disabled: false,
+            condition: true,
+            needs_reload: false,
+            restart_every: None,
+            main_pid: Some(100),
+            main_started: started,
+            main_exited: Ms::ZERO,
+            main_end: "".into(),
+            active_since: started,
+            starting_since: started,
+            stop_timeout: Ms::secs(90),
+            needs: Vec::new(),
+        }
+    }
+
     pub fn running(&self) -> bool {
         matches!(self.active, Active::Active | Active::Reloading)
     }

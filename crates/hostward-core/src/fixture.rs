@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::ask::{Active, Load, PythonQ, UnitReading};
+use crate::ask::{PythonQ, UnitReading};
 use crate::graph::Graph;
 use crate::hold::Storm;
 use crate::id::{Resource, Rung, TargetId, UnitName, WatchId};
@@ -117,26 +117,5 @@ pub(crate) fn plan(name: &str) -> Plan {
 
 /// A unit that runs since it was started at this moment.
 pub(crate) fn runs(started: Ms) -> UnitReading {
-    UnitReading {
-        load: Load::Loaded,
-        active: Active::Active,
-        sub: "running".into(),
-        result: "success".into(),
-        restarts: 0,
-        invocation: "1".into(),
-        job: None,
-        wanted: true,
-        disabled: false,
-        condition: true,
-        needs_reload: false,
-        restart_every: None,
-        main_pid: Some(100),
-        main_started: started,
-        main_exited: Ms::ZERO,
-        main_end: "".into(),
-        active_since: started,
-        starting_since: started,
-        stop_timeout: Ms::secs(90),
-        needs: Vec::new(),
-    }
+    UnitReading::service(started)
 }

@@ -183,6 +183,15 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// None: it is not known.
+    pub fn up(&self) -> Option<bool> {
+        match self {
+            Verdict::Up => Some(true),
+            Verdict::Down(_) => Some(false),
+            Verdict::Pending | Verdict::Unknown(_) => None,
+        }
+    }
+
     pub fn down(&self) -> Option<&Reason> {
         match self {
             Verdict::Down(reason) => Some(reason),

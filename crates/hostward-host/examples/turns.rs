@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hostward_core::ask::{
-    Active, Answer, GateReading, HttpAnswer, HttpQ, HttpReading, Load, Question, Reading, SentinelState, SystemState,
+    Active, Answer, GateReading, HttpAnswer, HttpQ, HttpReading, Question, Reading, SentinelState, SystemState,
     UnitReading,
 };
 use hostward_core::engine::{Begin, Effect, Engine, Event, Memory};
@@ -74,28 +74,8 @@ impl World {
     }
 
     fn unit(&self) -> UnitReading {
-        UnitReading {
-            load: Load::Loaded,
-            active: if self.down { Active::Failed } else { Active::Active },
-            sub: "running".into(),
-            result: if self.down { "exit-code".into() } else { "success".into() },
-            restarts: 0,
-            invocation: "0123456789abcdef".into(),
-            job: None,
-            wanted: true,
-            disabled: false,
-            condition: true,
-            needs_reload: false,
-            restart_every: None,
-            main_pid: Some(42),
-            main_started: Ms::secs(1),
-            main_exited: Ms::ZERO,
-            main_end: "".into(),
-            active_since: Ms::secs(1),
-            starting_since: Ms::secs(1),
-            stop_timeout: Ms::secs(90),
-            needs: Vec::new(),
-        }
+        let ran = UnitReading::service(Ms::secs(1));
+        if self.down { UnitReading { active: Active::Failed, result: "exit-code".into(), ..ran } } else { ran }
     }
 
     fn take(&mut self, effects: Vec<Effect>) {

@@ -13,7 +13,7 @@ mod kept;
 
 use std::fs;
 use std::io::{BufRead, Read as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
@@ -206,17 +206,7 @@ struct Group {
 
 impl Group {
     fn spawn(children: &Children) -> Result<Group, Fault> {
-        let program = &children.program;
-        let mut child = Command::new(program)
-            .arg(SUBCOMMAND)
-            .process_group(0)
-            // Nothing that it looks up depends on the daemon's environment, which may hold credentials.
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|e| Fault::Probe(format!("start '{} {SUBCOMMAND}': {e}", program.display()).into()))?;
+        let mut child = start(&children.program, SUBCOMMAND)?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().map(BufReader::new));
         Ok(Group {
             child: Some(child),
@@ -276,6 +266,20 @@ impl Group {
             kill_group(child);
         }
     }
+}
+
+/// This program again, as one of its hidden subcommands: with pipes, and leading a process group.
+pub(crate) fn own(program: &Path, subcommand: &str) -> Command {
+    let mut command = Command::new(program);
+    command.arg(subcommand).process_group(0);
+    // Nothing that it looks up depends on the daemon's environment, which may hold credentials.
+    command.env_clear().current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+pub(crate) fn start(program: &Path, subcommand: &str) -> Result<Child, Fault> {
+    let failed = |e| Fault::Probe(format!("start '{} {subcommand}': {e}", program.display()).into());
+    own(program, subcommand).spawn().map_err(failed)
 }
 
 /// Kills a child that leads a process group, and everybody in it, unless it was reaped: its group's number may be

@@ -17,7 +17,7 @@ use hostward_core::time::Ms;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
 
-use crate::child::kill_group;
+use crate::child::{kill_group, own};
 use crate::mounts::OF_PID_1;
 
 /// The hidden subcommand that calls [`gather_stdin`].
@@ -63,16 +63,7 @@ pub async fn keep(
     let dir = evidence.join(run.to_string());
     begin(evidence, &dir).map_err(|e| EvidenceError::Begin(evidence.to_owned(), e))?;
     let started = |e| EvidenceError::Start(program.to_owned(), e);
-    let mut child = tokio::process::Command::new(program)
-        .arg(SUBCOMMAND)
-        .process_group(0)
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(started)?;
+    let mut child = own(program, SUBCOMMAND).stdout(Stdio::null()).kill_on_drop(true).spawn().map_err(started)?;
     let task = serde_json::to_vec(&Task { dir, gather: gather.clone() }).unwrap_or_default();
     let told = async {
         if let Some(mut stdin) = child.stdin.take() {

@@ -198,12 +198,7 @@ fn rank(verdict: &Verdict) -> u8 {
 /// A part is told of and remedied by nothing: it has a condition, and no more.
 fn of_part(out: &Families, watch: &WatchView, part: &str, target: &TargetView) -> Result<(), prometheus::Error> {
     let id = watch.id.as_str();
-    let up = match &target.verdict {
-        Verdict::Up => Some(true),
-        Verdict::Down(_) => Some(false),
-        Verdict::Pending | Verdict::Unknown(_) => None,
-    };
-    if let Some(up) = up {
+    if let Some(up) = target.verdict.up() {
         let help = "1: this part of a watch is well. Absent while it is not known.";
         out.gauge("hostward_part_up", help, &[("watch", id), ("part", part)], flag(up))?;
     }

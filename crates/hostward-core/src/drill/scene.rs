@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Wound;
 use crate::ask::{
-    Active, Answer, Call, ClosureReading, Connection, Fault, GateReading, Load, LockState, Look, Mount, On, PathQ,
+    Active, Answer, Call, ClosureReading, Connection, Fault, GateReading, LockState, Look, Mount, On, PathQ,
     PathReading, PathsQ, PathsReading, Question, Reading, SentinelState, Space, SystemState, UnitReading, Write,
 };
 use crate::id::{Str, UnitName};
@@ -229,28 +229,7 @@ impl Scene {
         let active = if self.stopped.contains(unit) { Active::Inactive } else { state.unwrap_or(Active::Active) };
         // Since before the drill, when it was not started in it.
         let started = self.started.get(unit).copied().unwrap_or(Ms::secs(1)).min(now.up);
-        UnitReading {
-            load: Load::Loaded,
-            active,
-            sub: "running".into(),
-            result: "success".into(),
-            restarts: 0,
-            invocation: "drill".into(),
-            job: None,
-            wanted: true,
-            disabled: false,
-            condition: true,
-            needs_reload: false,
-            restart_every: None,
-            main_pid: Some(1),
-            main_started: started,
-            main_exited: Ms::ZERO,
-            main_end: "".into(),
-            active_since: started,
-            starting_since: started,
-            stop_timeout: Ms::secs(90),
-            needs: Vec::new(),
-        }
+        UnitReading { active, ..UnitReading::service(started) }
     }
 
     /// Each act succeeds, and does what it says.

@@ -1,5 +1,3 @@
-use std::path::Path;
-
 use hostward_core::ask::{ExecReading, GateQ, GateReading};
 use rustix::fs::{FileType, Mode, OFlags};
 use tempfile::TempDir;

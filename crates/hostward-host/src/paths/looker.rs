@@ -1,17 +1,16 @@
 //! The parent's side of one child: its task, its answers as they come, its end.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use hostward_core::ask::Fault;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Take};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdout};
 use tokio::time::Instant;
 
 use super::lanes::Turn;
 use super::{Limits, SUBCOMMAND, Said, Task};
-use crate::child::kill_group;
+use crate::child::{kill_group, start};
 
 /// Of all answers together: a thousand looks, or a manifest of a thousand pairs, are far smaller.
 const SAID_MAX: u64 = 16 << 20;
@@ -46,16 +45,7 @@ pub(super) struct Looker {
 impl Looker {
     pub(super) fn start(program: &Path, turn: Turn, task: &Task) -> Result<Looker, Fault> {
         let task = serde_json::to_vec(task).map_err(|e| Fault::Probe(format!("write a task: {e}").into()))?;
-        let child = Command::new(program)
-            .arg(SUBCOMMAND)
-            .process_group(0)
-            // Nothing that it looks up depends on the daemon's environment, which may hold credentials.
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|e| Fault::Probe(format!("start '{} {SUBCOMMAND}': {e}", program.display()).into()))?;
+        let child = start(program, SUBCOMMAND)?;
         Ok(Looker { child: Some(child), turn: Some(turn), task, at: PathBuf::new(), since: Instant::now() })
     }
 

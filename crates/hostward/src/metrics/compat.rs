@@ -87,12 +87,12 @@ fn tiering(out: &Families, fleet: &str, watch: &WatchView) -> Done {
         out.gauge(&name("tiering_metrics_timestamp_seconds"), "The last pass.", &[], wall(observed))?;
     }
     let manifest = watch.targets.iter().find(|target| target.part.as_deref() == Some("manifest"));
-    if let Some(ok) = manifest.and_then(|manifest| known(&manifest.verdict)) {
+    if let Some(ok) = manifest.and_then(|manifest| manifest.verdict.up()) {
         out.gauge(&name("tiering_manifest_ok"), "1: each line of the manifest is watched.", &[], flag(ok))?;
     }
     for target in kept(watch) {
         let path = [("path", &*target.id.key)];
-        if let Some(ok) = known(&target.verdict) {
+        if let Some(ok) = target.verdict.up() {
             out.gauge(&name("tiering_hot_path_ok"), "1: this path is well.", &path, flag(ok))?;
         }
         if let Some(errno) = target.errno {
@@ -119,14 +119,6 @@ fn tiering(out: &Families, fleet: &str, watch: &WatchView) -> Done {
 /// It speaks against the mount, and not only against the right to write there.
 fn is_mounts(code: Code) -> bool {
     matches!(code, Code::Stale | Code::Hung | Code::Missing | Code::WrongSource | Code::BaseDown)
-}
-
-fn known(verdict: &Verdict) -> Option<bool> {
-    match verdict {
-        Verdict::Up => Some(true),
-        Verdict::Down(_) => Some(false),
-        Verdict::Pending | Verdict::Unknown(_) => None,
-    }
 }
 
 fn drift(out: &Families, prefix: &str, watch: &WatchView) -> Done {

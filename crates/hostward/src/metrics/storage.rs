@@ -9,12 +9,7 @@ pub(super) fn of_watch(out: &Families, watch: &WatchView) -> Result<(), promethe
     let id = watch.id.as_str();
     for target in kept(watch) {
         let path = &*target.id.key;
-        let up = match &target.verdict {
-            Verdict::Up => Some(true),
-            Verdict::Down(_) => Some(false),
-            Verdict::Pending | Verdict::Unknown(_) => None,
-        };
-        if let Some(up) = up {
+        if let Some(up) = target.verdict.up() {
             let help = "1: this path is well. Absent while it is not known.";
             out.gauge("hostward_storage_path_up", help, &[("watch", id), ("path", path)], flag(up))?;
         }
