@@ -3,6 +3,7 @@
 //! A question is asked at the edge with a deadline; its answer carries extracted facts, bounded in size, and no
 //! judgement: what they mean is the core's to say, so that a recording can be judged again under another policy.
 
+mod jobs;
 mod paths;
 mod serves;
 
@@ -15,6 +16,10 @@ use serde::{Deserialize, Serialize};
 use crate::id::{Str, UnitName, WatchId};
 use crate::time::Ms;
 
+pub use jobs::{
+    Folder, Found, JobReading, JobState, JobsQ, JobsReading, Listing, Measure, OutputQ, Place, Process, Provider,
+    RunnerQ, RunnerReading, Source,
+};
 pub use paths::{
     Call, Connection, Look, ManifestQ, ManifestReading, On, PathQ, PathReading, PathsQ, PathsReading, Refused, Space,
     Write,
@@ -39,6 +44,7 @@ pub enum Question {
     /// What is mounted at this very path.
     Mount(PathBuf),
     Paths(PathsQ),
+    Jobs(JobsQ),
     #[cfg(feature = "toy")]
     Toy(crate::watch::toy::ToyQ),
 }
@@ -105,6 +111,7 @@ pub enum Reading {
     /// None: it is no mount point.
     Mount(Option<Mount>),
     Paths(Box<PathsReading>),
+    Jobs(Box<JobsReading>),
     #[cfg(feature = "toy")]
     Toy(crate::watch::toy::ToyReading),
 }

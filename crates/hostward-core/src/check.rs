@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use crate::id::{Resource, TargetId, UnitName};
-use crate::plan::{Act, Back, Check, OnCrash, OnFail, Plan, Proof, Step, Stop, Unmount, When};
+use crate::plan::{Act, Back, Check, Launch, OnCrash, OnFail, Plan, Proof, Step, Stop, Unmount, When};
 use crate::policy::Policy;
 
 /// No plan has more steps than this: the longest drafted here has one for each command, two for each unit, and one.
@@ -137,7 +137,9 @@ fn check_act(policy: &Policy, plan: &Plan, n: usize, act: &Act) -> Result<(), Fl
     let path = |path: &Path| (!claimed(Resource::Path(path.to_owned()))).then(|| path.display().to_string());
     let loose = match act {
         Act::Command(_) | Act::Gather(_) => None,
-        Act::Restart(unit) => (!claimed(Resource::Unit(unit.clone()))).then(|| unit.to_string()),
+        Act::Restart(unit) | Act::Launch(Launch { unit, .. }) => {
+            (!claimed(Resource::Unit(unit.clone()))).then(|| unit.to_string())
+        }
         Act::Stop(stop) => {
             stop.units().find(|unit| !claimed(Resource::Unit((*unit).clone()))).map(ToString::to_string)
         }

@@ -99,7 +99,7 @@ pub(crate) fn plan(name: &str) -> Plan {
     Plan {
         watch: watch(name),
         rung: rung.clone(),
-        heals: vec![Heal { target: target(name), rung, reason: "failed".into() }],
+        heals: vec![Heal::new(target(name), rung, "failed")],
         touches: vec![Resource::Unit(unit.clone())],
         cost: 1,
         basis: Vec::new(),

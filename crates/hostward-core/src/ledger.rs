@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hold::Hold;
 use crate::id::{Resource, RunId, Rung, Str, TargetId, UnitName, WatchId};
-use crate::plan::Plan;
+use crate::plan::{Heal, Plan};
 use crate::planted::{Bug, planted};
 use crate::run::{OpenRun, StepEnd};
 use crate::time::{Ms, Now};
@@ -217,6 +217,11 @@ pub struct Attempt {
     /// Since when it had been judged down.
     #[serde(default)]
     pub fell: Option<Now>,
+    /// As the plan said ([`Heal`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<Str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<u64>,
 }
 
 /// What is remembered of one target.
@@ -432,8 +437,8 @@ impl State {
                 Some((Turn::Down { .. }, fell)) => Some(fell),
                 _ => None,
             };
-            let (rung, reason) = (heal.rung.clone(), heal.reason.clone());
-            let attempt = Attempt { run: id, rung, at, proved: None, settled: None, reason, fell };
+            let Heal { rung, reason, about, mark, .. } = heal.clone();
+            let attempt = Attempt { run: id, rung, at, proved: None, settled: None, reason, fell, about, mark };
             push_bounded(&mut brake.attempts, attempt, ATTEMPTS_KEPT);
             brake.nothing_held();
         }

@@ -50,6 +50,18 @@ pub struct Heal {
     /// The code of what is wrong with it: a rung's worth is counted for each reason by itself.
     #[serde(default = "no_text", skip_serializing_if = "str::is_empty")]
     pub reason: Str,
+    /// What of the target it is for, where that has parts: of a queue, the job that is started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<Str>,
+    /// How far the target had come by then: what the remedy gained is told by the next one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<u64>,
+}
+
+impl Heal {
+    pub fn new(target: TargetId, rung: Rung, reason: impl Into<Str>) -> Heal {
+        Heal { target, rung, reason: reason.into(), about: None, mark: None }
+    }
 }
 
 /// A fact that must still hold when a step begins.
@@ -145,6 +157,14 @@ pub enum Act {
     Bind(Bind),
     /// Keeps what a person will want to know and a remedy destroys. Changes nothing.
     Gather(Gather),
+    /// Begins something that outlives the plan, in a transient unit that is found again by its name.
+    Launch(Launch),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    pub unit: UnitName,
+    pub command: Command,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,6 +233,9 @@ pub struct Command {
     pub argv: Vec<Str>,
     pub user: Option<Str>,
     pub dir: Option<PathBuf>,
+    /// `NAME=VALUE` lines: systemd.exec(5), EnvironmentFile=.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -341,6 +364,7 @@ impl fmt::Display for Act {
             Act::Unmount(Unmount { path, lazy: true }) => write!(f, "unmount {}, lazily", path.display()),
             Act::Bind(bind) => write!(f, "bind {} to {}", bind.cold.display(), bind.hot.display()),
             Act::Gather(_) => f.write_str("keep the evidence"),
+            Act::Launch(launch) => write!(f, "start `{}` as {}", launch.command.argv.join(" "), launch.unit),
         }
     }
 }

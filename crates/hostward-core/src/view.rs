@@ -323,6 +323,7 @@ pub fn question(question: &crate::ask::Question) -> Str {
         Question::Closure(unit) => format!("what stops with {unit}").into(),
         Question::Mount(path) => format!("mount {}", path.display()).into(),
         Question::Paths(_) => "hot paths".into(),
+        Question::Jobs(_) => "jobs".into(),
         #[cfg(feature = "toy")]
         Question::Toy(_) => "toy".into(),
     }

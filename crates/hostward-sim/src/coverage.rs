@@ -71,6 +71,7 @@ impl Coverage {
             Some((Act::Unfence(_), _)) => "unfence",
             // No toy makes these.
             Some((Act::Abort(_) | Act::Unmount(_) | Act::Bind(_) | Act::Gather(_), _)) => "of storage",
+            Some((Act::Launch(_), _)) => "of jobs",
             None => "none",
         };
         let kind = if matches!(ticket.at, At::Go(_)) { "act" } else { "act given back" };

@@ -58,7 +58,7 @@ fn plan() -> Plan {
     Plan {
         watch: watch(),
         rung: Rung::new("restart"),
-        heals: vec![Heal { target, rung: Rung::new("restart"), reason: "failed".into() }],
+        heals: vec![Heal::new(target, Rung::new("restart"), "failed")],
         touches: vec![Resource::Unit(unit.clone())],
         cost: 1,
         basis: Vec::new(),
@@ -86,7 +86,7 @@ fn a_sound_plan_passes() {
 fn each_flaw_is_found() {
     let other = UnitName::new("other.service");
     let nobody = TargetId::new(WatchId::new("service.nobody"), "it");
-    let command = Act::Command(Command { argv: vec!["/bin/true".into()], user: None, dir: None });
+    let command = Act::Command(Command { argv: vec!["/bin/true".into()], user: None, dir: None, env: None });
     assert_eq!(flaw(|p| p.watch = nobody.watch.clone()), Flaw::NoSuchWatch("service.nobody".into()));
     assert_eq!(flaw(|p| p.heals.clear()), Flaw::HealsNothing);
     assert_eq!(flaw(|p| p.steps.clear()), Flaw::StepCount(0));

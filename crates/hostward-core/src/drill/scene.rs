@@ -251,7 +251,7 @@ impl Scene {
             Act::Command(_) => self.restore(|seen| seen.cold.is_some()),
             Act::Fence(path) => drop(self.fenced.insert(path.clone())),
             Act::Unfence(path) => drop(self.fenced.remove(path)),
-            Act::Gather(_) => {}
+            Act::Gather(_) | Act::Launch(_) => {}
         }
         Outcome::Ok
     }

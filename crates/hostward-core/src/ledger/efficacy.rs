@@ -82,7 +82,17 @@ mod tests {
 
     fn attempt(rung: &str, reason: &str) -> Attempt {
         let (rung, reason, fell) = (Rung::new(rung), reason.into(), Some(at(Ms::secs(10))));
-        Attempt { run: RunId(1), rung, at: at(Ms::secs(20)), proved: None, settled: None, reason, fell }
+        Attempt {
+            run: RunId(1),
+            rung,
+            at: at(Ms::secs(20)),
+            proved: None,
+            settled: None,
+            reason,
+            fell,
+            about: None,
+            mark: None,
+        }
     }
 
     #[test]

@@ -18,11 +18,7 @@ fn plan() -> Plan {
         |back| Step { act: None, deadline: Ms::ZERO, proof: None, fail: OnFail::Unwind, crash: OnCrash::Again, back };
     let watch = WatchId::new("service.a");
     Plan {
-        heals: vec![Heal {
-            target: TargetId::new(watch.clone(), "it"),
-            rung: Rung::new("restart"),
-            reason: "failed".into(),
-        }],
+        heals: vec![Heal::new(TargetId::new(watch.clone(), "it"), Rung::new("restart"), "failed")],
         watch,
         rung: Rung::new("restart"),
         touches: vec![crate::id::Resource::Unit(UnitName::new("worker.service"))],
@@ -102,6 +98,8 @@ fn a_state_later_than_itself_or_than_now_is_no_state_of_ours() {
         settled: None,
         reason: "failed".into(),
         fell: None,
+        about: Some("7".into()),
+        mark: Some(3),
     };
     let mut run = state.clone();
     run.targets.values_mut().for_each(|brake| brake.attempts.push_back(future.clone()));

@@ -20,9 +20,7 @@ fn plan(n: u8) -> Plan {
     Plan {
         watch: target(n).watch,
         rung: Rung::new("restart"),
-        heals: (0..=n % 2)
-            .map(|m| Heal { target: target(n % 3 + m), rung: Rung::new("restart"), reason: "failed".into() })
-            .collect(),
+        heals: (0..=n % 2).map(|m| Heal::new(target(n % 3 + m), Rung::new("restart"), "failed")).collect(),
         touches: Vec::new(),
         cost: u32::from(n % 5),
         basis: Vec::new(),

@@ -189,7 +189,7 @@ impl Spec {
         let plan = Plan {
             watch: target.watch.clone(),
             rung: rung.clone(),
-            heals: vec![Heal { target: target.clone(), rung, reason: reason.code.label().into() }],
+            heals: vec![Heal::new(target.clone(), rung, reason.code.label())],
             touches,
             cost: COST_RECONCILE,
             basis,
@@ -240,6 +240,7 @@ impl Spec {
                 argv: argv.clone(),
                 user: reconcile.user.clone(),
                 dir: reconcile.dir.clone(),
+                env: None,
             })),
             deadline: reconcile.deadline,
             // Only the last command owes the whole environment. Installing from a lock again changes nothing, so each

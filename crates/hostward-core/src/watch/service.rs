@@ -308,8 +308,8 @@ impl Spec {
             Step::Restart => Some(Draft::plan(self.restart(target, live, memo, reason))),
             Step::Reconcile(baseline) => {
                 let mut draft = super::lent(world, baseline)?;
-                let reason = reason.code.label().into();
-                draft.plan.as_mut()?.heals.push(Heal { target: target.clone(), rung: step.rung()?, reason });
+                let reason = reason.code.label();
+                draft.plan.as_mut()?.heals.push(Heal::new(target.clone(), step.rung()?, reason));
                 Some(draft)
             }
             Step::Notify => None,
@@ -323,7 +323,7 @@ impl Spec {
         Plan {
             watch: target.watch.clone(),
             rung: rung.clone(),
-            heals: vec![Heal { target: target.clone(), rung, reason: reason.code.label().into() }],
+            heals: vec![Heal::new(target.clone(), rung, reason.code.label())],
             touches: vec![Resource::Unit(self.unit.clone())],
             cost: COST_RESTART,
             basis: vec![Basis { what: "policy".into(), value: live.digest.clone() }],

@@ -134,7 +134,7 @@ impl Spec {
         let touches = std::iter::once(Resource::Path(path.clone())).chain(units).collect();
         let why = format!("{} is broken", path.display()).into();
         let steps = self.steps(target, &rung, &path, reading, stop);
-        let heals = vec![Heal { target: target.clone(), rung: rung.clone(), reason }];
+        let heals = vec![Heal::new(target.clone(), rung.clone(), reason)];
         let basis = vec![Basis { what: "policy".into(), value: live.digest.clone() }];
         Draft::plan(Plan { watch: target.watch.clone(), rung, heals, touches, cost: COST, basis, why, steps })
     }
@@ -172,7 +172,7 @@ impl Spec {
         };
         let command = |verb: &str| {
             let argv = vec![format!("/toy/{verb}").into(), target.key.clone()];
-            Act::Command(Command { argv, user: None, dir: None })
+            Act::Command(Command { argv, user: None, dir: None, env: None })
         };
         let whole = || fact(self.question(vec![target.key.clone()]), Want::NoDrift);
         let mut steps: Vec<Step> =

@@ -97,7 +97,8 @@ impl Systemd {
         let forget = |source: super::CallError| NotForgotten { unit: unit.clone(), source: source.into() };
         self.forget_unit(unit).await.map_err(forget)?;
         self.unloaded(unit).await;
-        let command = Command { argv: argv.iter().map(|arg| Str::from(*arg)).collect(), user: None, dir: None };
+        let command =
+            Command { argv: argv.iter().map(|arg| Str::from(*arg)).collect(), user: None, dir: None, env: None };
         let outcome = self.run_unit(unit, &command, within).await;
         self.forget_unit(unit).await.map_err(forget)?;
         Ok(outcome)

@@ -97,7 +97,7 @@ impl Host {
             }
             Act::Fence(_) | Act::Unfence(_) => Ms(30),
             // No toy makes these.
-            Act::Abort(_) | Act::Unmount(_) | Act::Bind(_) | Act::Gather(_) => Ms(5),
+            Act::Abort(_) | Act::Unmount(_) | Act::Bind(_) | Act::Gather(_) | Act::Launch(_) => Ms(5),
         }
     }
 
@@ -160,8 +160,8 @@ impl Host {
                 }
                 Outcome::Ok
             }
-            Act::Abort(_) | Act::Unmount(_) | Act::Bind(_) | Act::Gather(_) => {
-                Outcome::Failed("the simulator has no storage".into())
+            Act::Abort(_) | Act::Unmount(_) | Act::Bind(_) | Act::Gather(_) | Act::Launch(_) => {
+                Outcome::Failed("the simulator has neither storage nor jobs".into())
             }
             Act::Restart(_) | Act::Stop(_) => Outcome::Ok,
         }

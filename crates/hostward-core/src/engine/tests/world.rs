@@ -250,7 +250,7 @@ impl World {
                 if !(self.mute)(&key) {
                     let latency = match &*question {
                         Question::Unit(_) | Question::Closure(_) | Question::Mount(_) => Ms(2),
-                        Question::Paths(_) => Ms(5),
+                        Question::Paths(_) | Question::Jobs(_) => Ms(5),
                         Question::Gate(_) => self.gate_takes,
                         Question::Http(_) | Question::Tcp(_) | Question::Exec(_) => Ms(5),
                         Question::Python(_) => Ms(8),

@@ -11,7 +11,17 @@ const NOW: Ms = Ms::hours(100);
 /// One that did not clear a failure, so long ago.
 fn attempt(ago: Ms, settled: Option<Settlement>) -> Attempt {
     let at = at(NOW.saturating_sub(ago));
-    Attempt { run: RunId(1), rung: rung(), at, proved: None, settled, reason: "failed".into(), fell: None }
+    Attempt {
+        run: RunId(1),
+        rung: rung(),
+        at,
+        proved: None,
+        settled,
+        reason: "failed".into(),
+        fell: None,
+        about: None,
+        mark: None,
+    }
 }
 
 fn rung() -> Rung {
@@ -36,7 +46,7 @@ fn after(span: Ms) -> Option<Lift> {
 /// What holds the next attempt for this reason, and until when.
 fn lift(brake: &Brake, cost: u32, hold: Hold) -> Option<Lift> {
     let mut found = Vec::new();
-    let heal = Heal { target: target("s"), rung: rung(), reason: "failed".into() };
+    let heal = Heal::new(target("s"), rung(), "failed");
     brakes(at(NOW), brake, &heal, BRAKES, cost, &mut found);
     found.into_iter().find(|held| held.hold == hold).map(|held| held.lift)
 }

@@ -39,6 +39,8 @@ fn tried(world: &mut World, name: &str, ago: Ms) {
         settled: Some(Settlement::NotCleared),
         reason: "failed".into(),
         fell: None,
+        about: None,
+        mark: None,
     };
     world.state.targets.entry(target(name)).or_default().attempts.push_back(attempt);
 }

@@ -93,8 +93,17 @@ fn damage_leaves_one_trial_a_plateau_to_each_that_is_healed() {
         world.state.damaged = Some((ago(damage), "torn".into()));
         if let Some(last) = last {
             let (run, rung) = (RunId(1), plan("a").rung);
-            let attempt =
-                Attempt { run, rung, at: ago(last), proved: None, settled: None, reason: "it".into(), fell: None };
+            let attempt = Attempt {
+                run,
+                rung,
+                at: ago(last),
+                proved: None,
+                settled: None,
+                reason: "it".into(),
+                fell: None,
+                about: None,
+                mark: None,
+            };
             world.state.targets.entry(target("a")).or_default().attempts.push_back(attempt);
         }
         held(&world, &plan("a"), Hold::LedgerDamaged)
@@ -107,8 +116,17 @@ fn damage_leaves_one_trial_a_plateau_to_each_that_is_healed() {
     let mut asked = world();
     asked.state.damaged = Some((ago(Ms::mins(60)), "torn".into()));
     let (run, rung) = (RunId(1), plan("a").rung);
-    let tried =
-        Attempt { run, rung, at: ago(Ms::mins(29)), proved: None, settled: None, reason: "it".into(), fell: None };
+    let tried = Attempt {
+        run,
+        rung,
+        at: ago(Ms::mins(29)),
+        proved: None,
+        settled: None,
+        reason: "it".into(),
+        fell: None,
+        about: None,
+        mark: None,
+    };
     asked.state.targets.entry(target("a")).or_default().attempts.push_back(tried);
     let mut found = Vec::new();
     host(&asked, &target("b"), &plan("a"), &mut found);
@@ -137,7 +155,7 @@ fn what_is_stuck_is_touched_by_nobody() {
 /// A rebuild waits until the host has its strength again; a restart may be what gives it back.
 #[test]
 fn what_adds_load_waits_on_a_starved_host() {
-    let command = crate::plan::Command { argv: vec!["/bin/true".into()], user: None, dir: None };
+    let command = crate::plan::Command { argv: vec!["/bin/true".into()], user: None, dir: None, env: None };
     let mut rebuild = plan("a");
     rebuild.steps[0].act = Some(Act::Command(command));
     for (late, lift) in [(Ms(999), None), (Ms(1000), until(Ms::secs(59)))] {

@@ -25,6 +25,8 @@ fn attempt(span: Ms) -> Attempt {
         settled: Some(Settlement::NotCleared),
         reason: "failed".into(),
         fell: None,
+        about: None,
+        mark: None,
     }
 }
 

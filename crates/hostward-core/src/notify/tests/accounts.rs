@@ -35,6 +35,8 @@ impl Table {
                 settled: *settled,
                 reason: "failed".into(),
                 fell: None,
+                about: None,
+                mark: None,
             })
             .collect();
     }

@@ -79,7 +79,7 @@ fn hands_are_kept_off_the_tree_the_environment_and_the_lock_files() {
 fn only_what_the_operator_wrote_down_is_allowed() {
     let command = |argv: &[&str], user: Option<&str>, dir: Option<&str>| {
         let argv = argv.iter().map(|arg| (*arg).into()).collect();
-        Act::Command(Command { argv, user: user.map(Into::into), dir: dir.map(Into::into) })
+        Act::Command(Command { argv, user: user.map(Into::into), dir: dir.map(Into::into), env: None })
     };
     let table = [
         (command(&["/bin/uv", "sync"], Some("app"), None), true),
@@ -192,6 +192,8 @@ fn a_service_takes_the_least_tried_rung_that_still_works() {
         settled: Some(Settlement::NotCleared),
         reason: "failed".into(),
         fell: None,
+        about: None,
+        mark: None,
     };
     let attempts = |world: &mut World, tried: Vec<Attempt>| {
         world.state.targets.entry(target("s")).or_default().attempts = tried.into();

@@ -200,7 +200,7 @@ impl Refit<'_> {
         let needed: Vec<&&Patient<'_>> = bound.iter().filter(|patient| patient.needed).collect();
         let fail = if needed.is_empty() { OnFail::GoOn } else { OnFail::Unwind };
         for argv in commands {
-            let act = Some(Act::Command(Command { argv: argv.clone(), user: None, dir: None }));
+            let act = Some(Act::Command(Command { argv: argv.clone(), user: None, dir: None, env: None }));
             let (deadline, proof, back) = (COMMAND_WITHIN, None, None);
             self.steps.push(Step { act, deadline, proof, crash: OnCrash::Again, back, fail });
         }
@@ -230,7 +230,7 @@ impl Refit<'_> {
         for dependent in refreshed {
             self.push(restart_step(&dependent.unit, None), false);
             if let Some(smoke) = &dependent.smoke {
-                let command = Command { argv: smoke.clone(), user: None, dir: None };
+                let command = Command { argv: smoke.clone(), user: None, dir: None, env: None };
                 self.courtesy(Act::Command(command), COMMAND_WITHIN);
             }
         }

@@ -272,7 +272,7 @@ impl Spec {
         let remedy = &self.remedy;
         let is_base = |unit: &UnitName| self.bases().any(|base| base == unit);
         match act {
-            Act::Command(Command { argv, user: None, dir: None }) => {
+            Act::Command(Command { argv, user: None, dir: None, env: None }) => {
                 let smokes = || remedy.dependents.iter().filter_map(|dependent| dependent.smoke.as_ref());
                 remedy.rebind.contains(argv) || smokes().any(|smoke| smoke == argv)
             }
@@ -290,6 +290,7 @@ impl Spec {
                 None => self.lists(&bind.hot),
             },
             Act::Gather(gather) => gather.paths.iter().all(|path| self.keeps(path)),
+            Act::Launch(_) => false,
         }
     }
 
@@ -309,7 +310,7 @@ impl Spec {
 }
 
 pub(super) fn heal(patient: &Patient<'_>, kind: Kind) -> Heal {
-    Heal { target: patient.target.clone(), rung: kind.rung(), reason: patient.code.label().into() }
+    Heal::new(patient.target.clone(), kind.rung(), patient.code.label())
 }
 
 /// The mount point itself does not exist: nothing could be mounted there.

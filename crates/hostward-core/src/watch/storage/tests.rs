@@ -407,7 +407,7 @@ fn only_what_was_declared_is_allowed() {
     let manifest = Some(Manifest { asked, expected: Expected::default() });
     let spec = Spec { manifest, remedy, ..spec() };
     let command = |argv: &[&str], user: Option<&str>| {
-        Act::Command(Command { argv: words(argv), user: user.map(Into::into), dir: None })
+        Act::Command(Command { argv: words(argv), user: user.map(Into::into), dir: None, env: None })
     };
     let bind = |cold: &str, hot: &str| Act::Bind(Bind { cold: cold.into(), hot: hot.into() });
     let unmount = |path: &str, lazy| Act::Unmount(Unmount { path: path.into(), lazy });

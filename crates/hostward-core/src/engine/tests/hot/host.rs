@@ -335,7 +335,7 @@ impl Host {
                 let minor = device.strip_prefix("0:").and_then(|minor| minor.parse().ok()).expect("of the box");
                 self.stacks.entry(bind.hot.clone()).or_default().push(Mounted::Box(minor, folder));
             }
-            Act::Restart(_) | Act::Command(_) | Act::Gather(_) => {}
+            Act::Restart(_) | Act::Command(_) | Act::Gather(_) | Act::Launch(_) => {}
         }
         Outcome::Ok
     }
