@@ -166,7 +166,12 @@ fn answer(question: &Question) -> Answer {
         Question::Gate(q) => gate::read(q).map(Reading::Gate),
         Question::Mount(path) => crate::mounts::reading(path),
         Question::Exec(q) => exec::run(q),
-        Question::Unit(_) | Question::Http(_) | Question::Tcp(_) | Question::Closure(_) | Question::Paths(_) => {
+        Question::Unit(_)
+        | Question::Http(_)
+        | Question::Tcp(_)
+        | Question::Closure(_)
+        | Question::Paths(_)
+        | Question::Jobs(_) => {
             Err(Fault::Probe("a child answers only questions about files, and runs checks".into()))
         }
     }

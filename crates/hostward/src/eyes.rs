@@ -84,6 +84,7 @@ impl Eyes {
             }
             Question::Python(_) | Question::Mount(_) => Box::pin(self.in_files(key, question, deadline)).await,
             Question::Paths(q) => Box::pin(self.paths(q, deadline)).await,
+            Question::Jobs(_) => (Err(Fault::Probe("jobs are not asked about yet".into())), Duration::ZERO),
             Question::Gate(q) => Box::pin(self.gate(key, q, question, deadline)).await,
             Question::Unit(unit) => Box::pin(self.unit(key, unit, deadline)).await,
             Question::Closure(unit) => {
@@ -214,7 +215,8 @@ async fn here(question: Arc<Question>) -> Answer {
         | Question::Tcp(_)
         | Question::Exec(_)
         | Question::Closure(_)
-        | Question::Paths(_) => Err(Fault::Probe("not a question about files".into())),
+        | Question::Paths(_)
+        | Question::Jobs(_) => Err(Fault::Probe("not a question about files".into())),
     };
     tokio::task::spawn_blocking(look).await.unwrap_or_else(|e| Err(Fault::Probe(e.to_string().into())))
 }
