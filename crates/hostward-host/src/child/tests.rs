@@ -100,7 +100,7 @@ async fn a_child_without_an_answer_is_our_own_fault() {
         ("echo nonsense", "exit status: 0"),
         ("kill -9 $$", "signal: 9"),
         ("while echo 0123456789012345678901234567890123456789; do :; done", "signal: 13"),
-        ("head -c 2000000 /dev/zero | tr '\\0' a", "longer than 1 MiB"),
+        ("head -c 9000000 /dev/zero | tr '\\0' a", "longer than 8 MiB"),
     ] {
         let fault = faults(&dir, text).await;
         assert!(fault.contains(reason), "{text}: {fault}");

@@ -202,18 +202,19 @@ mod tests {
     #[test]
     fn of_a_long_log_the_end_is_read_and_a_cut_line_is_no_line() {
         let mut log = Log::new();
-        // The first line that is read begins with "9...": a number cut in two.
-        let line = "done 1999999\n";
-        let cut = FIRST + 6;
-        log.add(&"x".repeat(usize::try_from(cut).unwrap() % 13));
-        log.add(&line.repeat(usize::try_from(FIRST * 2 / 13).unwrap()));
-        assert_eq!(log.look(), Some(1_999_999));
-        let mut quiet = Log::new();
-        quiet.add("done 5\n");
-        quiet.add(&"y".repeat(usize::try_from(FIRST).unwrap()));
-        quiet.add("one 12\n");
-        quiet.pattern = pattern(r"(\d+)").unwrap();
-        assert_eq!(quiet.look(), Some(12), "one line, longer than what is read, is taken as it comes");
+        log.pattern = pattern(r"(\d+)").unwrap();
+        let first = usize::try_from(FIRST).unwrap();
+        // What is read begins in the middle of a number.
+        log.add("done 1999999\n");
+        log.add(&format!("{}\n", "y".repeat(first - 5)));
+        assert_eq!(log.look(), None, "999 is no number of this log's");
+        let mut long = Log::new();
+        long.add(&"done 7 ".repeat(first));
+        assert_eq!(long.look(), Some(7), "a line that is longer than what is read is taken as it comes");
+        long.add("done 8 ");
+        assert_eq!(long.look(), Some(7), "and then waits for its end");
+        long.add("\n");
+        assert_eq!(long.look(), Some(8));
     }
 
     #[test]
