@@ -281,6 +281,12 @@ impl UnitReading {
     pub fn running(&self) -> bool {
         matches!(self.active, Active::Active | Active::Reloading)
     }
+
+    /// It ran and does not: its last end was clean, and no failed Condition explains it.
+    pub fn stopped_cleanly(&self) -> bool {
+        let clean = self.active == Active::Inactive && self.result.as_ref() == "success" && self.condition;
+        clean && !self.invocation.is_empty()
+    }
 }
 
 /// A Python environment beside its want-lists.

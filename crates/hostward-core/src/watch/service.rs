@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::steps::{prove_step, restart_step};
+use super::steps::{self, prove_step, restart_step};
 use super::{Draft, storage};
 use crate::ask::{Active, Answer, Fault, Load, Pace, Probe, Question, Reading, UnitReading};
 use crate::hold::{Circuit, Held, Hold, Lift, circuit, tried};
@@ -334,21 +334,7 @@ impl Spec {
 
     /// A state that somebody chose is respected: a mask and a disabled unit until it is changed, a clean stop for a while.
     pub(super) fn by_hand(&self, memo: &Memo, now: Now) -> Option<Held> {
-        let unit = memo.last.as_ref()?;
-        let enable = |verb: &str| Lift::Operator(format!("systemctl {verb} {}", self.unit).into());
-        if unit.load == Load::Masked {
-            return Some(Held::new(Hold::OperatorActive, "masked", "not masked", enable("unmask")));
-        }
-        if unit.active == Active::Inactive && unit.disabled && !unit.wanted {
-            return Some(Held::new(Hold::OperatorActive, "disabled and stopped", "enabled", enable("enable --now")));
-        }
-        let stopped = memo.stopped?;
-        let age = now.since(stopped);
-        (age < self.respect_stop).then(|| {
-            let value = format!("stopped by somebody {age} ago");
-            let threshold = format!("respected for {}", self.respect_stop);
-            Held::new(Hold::OperatorActive, value, threshold, Lift::At(now.reach(stopped, self.respect_stop)))
-        })
+        steps::by_hand(&self.unit, memo.last.as_ref()?, memo.stopped, self.respect_stop, now)
     }
 }
 
@@ -359,7 +345,9 @@ pub(super) fn needs(policy: &Policy, watch: &Watch) -> Vec<Resource> {
     let needed = |other: &Watch| match &other.spec {
         super::Spec::Baseline(spec) if same_app(other) => vec![Resource::Path(spec.python.venv.clone())],
         super::Spec::Storage(spec) if holds(spec) => spec.provides(),
-        super::Spec::Service(_) | super::Spec::Baseline(_) | super::Spec::Storage(_) => Vec::new(),
+        super::Spec::Service(_) | super::Spec::Baseline(_) | super::Spec::Storage(_) | super::Spec::Job(_) => {
+            Vec::new()
+        }
         #[cfg(feature = "toy")]
         super::Spec::Toy(_) => Vec::new(),
     };
@@ -487,9 +475,7 @@ impl Memo {
 
     /// Inactive with a clean result that no failed Condition explains: somebody stopped it.
     fn note_stop(&mut self, now: Now, unit: &UnitReading, run: Run) {
-        let clean = unit.active == Active::Inactive && unit.result.as_ref() == "success" && unit.condition;
-        let by_somebody = clean && !unit.invocation.is_empty();
-        match (by_somebody, self.stopped) {
+        match (unit.stopped_cleanly(), self.stopped) {
             (true, None) => self.stopped = Some(now),
             // Started and stopped once more while nobody looked: it is the last stop that is respected.
             (true, Some(_)) if run == Run::Another => self.stopped = Some(now),
