@@ -209,6 +209,7 @@ pub(super) fn not_found() -> UnitReading {
         sentinel: false,
         mode: hostward_core::policy::Mode::Observe,
         needs: Vec::new(),
+        busy: None,
         ladder: Vec::new(),
         brakes: None,
     };
