@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use super::policy::{HOST_SENTINEL, REVISION, UNIT, WATCH_SENTINEL};
 use crate::ask::{
-    Active, Answer, Fault, GateQ, GateReading, HttpAnswer, HttpReading, Interpreter, LockState, Operator,
-    Picked, PythonReading, Question, Reading, SentinelState, SystemState, UnitReading, Unmet,
+    Active, Answer, Fault, GateQ, GateReading, HttpAnswer, HttpReading, Interpreter, LockState, Operator, Picked,
+    PythonReading, Question, Reading, SentinelState, SystemState, UnitReading, Unmet,
 };
 use crate::engine::Hint;
 use crate::id::{Str, UnitName};

@@ -331,7 +331,9 @@ fn a_time_out_on_a_starved_host_is_nobodys_fault() {
 /// Five minutes without an answer: of one that gets processor time they are the host's, of one that gets none its own.
 #[test]
 fn who_is_at_work_on_a_starved_host_waits_his_turn() {
-    let looks: [(&[(u64, Option<u64>)], bool); 7] = [
+    /// When, and how much processor time by then.
+    type Looks<'a> = &'a [(u64, Option<u64>)];
+    let looks: [(Looks<'_>, bool); 7] = [
         (&[(340, None), (400, None)], false),
         (&[(340, Some(10)), (400, Some(20))], true),
         (&[(340, Some(10)), (400, Some(10))], false),
