@@ -249,6 +249,9 @@ pub struct UnitReading {
     /// order, and no need.
     #[serde(default)]
     pub needs: Vec<UnitName>,
+    /// Processor time that the processes in its cgroup, and children of theirs that have ended, have had; none: not known.
+    #[serde(default)]
+    pub busy: Option<Ms>,
 }
 
 impl UnitReading {
@@ -275,6 +278,7 @@ impl UnitReading {
             starting_since: started,
             stop_timeout: Ms::secs(90),
             needs: Vec::new(),
+            busy: None,
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod component;
 mod probe;
+mod starved;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -88,8 +89,6 @@ const LOOP_WINDOW: Ms = Ms::secs(60);
 const STARTING_MAX: Ms = Ms::mins(10);
 /// A run longer than this, and than twice what a start takes, is no part of a loop.
 const LOOP_RUN: Ms = Ms::secs(30);
-/// So long a time-out on a starved host is nobody's fault.
-const STARVED_PATIENCE: Ms = Ms::mins(5);
 /// Restarts remembered: more than the fastest loop shows between two looks.
 const RESTARTS_KEPT: usize = 32;
 
@@ -124,6 +123,9 @@ pub struct Memo {
     /// Probes whose newest look ran out of time, and of how much.
     #[serde(default)]
     timed_out: BTreeMap<u16, Ms>,
+    /// When the processor time that its processes have had was last seen to change.
+    #[serde(default)]
+    worked: Option<Now>,
     /// The parts that each probe spoke of.
     #[serde(default)]
     parts: BTreeMap<u16, BTreeSet<Str>>,
@@ -355,45 +357,11 @@ pub(super) fn needs(policy: &Policy, watch: &Watch) -> Vec<Resource> {
 }
 
 impl Memo {
-    /// A probe that ran out of time on a starved host says nothing of the service. It counts after five minutes without
-    /// one answer, if our own listener does answer: then it is not the host.
-    fn starved(&mut self, n: u16, asked: Now, timeout: Ms, judged: &Judged, starvation: &Starvation) -> bool {
-        if judged.waited.is_none() {
-            // A fault of our own is no answer.
-            if !matches!(judged.service, Some(Seen::Unknown(_))) {
-                self.answered.insert(n, asked);
-                self.timed_out.remove(&n);
-            }
-            return false;
-        }
-        self.answered.entry(n).or_insert(asked);
-        self.timed_out.insert(n, timeout);
-        starvation.starved(asked).is_some() && self.patient(n, asked, starvation)
-    }
-
-    /// The time-outs of this probe may still be the host's own.
-    fn patient(&self, n: u16, now: Now, starvation: &Starvation) -> bool {
-        let recent = self.answered.get(&n).is_none_or(|last| now.since(*last) < STARVED_PATIENCE);
-        self.timed_out.get(&n).is_some_and(|timeout| recent || !starvation.echoes(*timeout))
-    }
-
-    /// Starvation is measured a moment after it began: what was judged by time-outs alone until then is no evidence.
-    fn perhaps_ours(&self, world: &World, target: &TargetId) -> Option<Held> {
-        let (late, until) = world.starvation.starved(world.now)?;
-        let aspects = &world.target(target)?.aspects;
-        let mut down = aspects.iter().filter(|(_, aspect)| matches!(aspect.raw, Some(Seen::Down(_)))).peekable();
-        down.peek()?;
-        down.all(|(n, _)| self.patient(*n, world.now, &world.starvation)).then(|| {
-            let value = format!("only time-outs, and our own timers are {late} late");
-            let threshold = format!("an answer, or none for {STARVED_PATIENCE}");
-            Held::new(Hold::Pressure, value, threshold, Lift::At(until))
-        })
-    }
-
     /// Takes a look at the unit in; says what happened, when something did.
     fn remember(&mut self, now: Now, unit: &UnitReading) -> Option<Str> {
         let last = self.last.replace(Box::new(unit.clone()));
         let since_last = now.since(std::mem::replace(&mut self.last_at, now));
+        self.note_work(now, last.as_deref().and_then(|last| last.busy), unit.busy);
         let Some(last) = last else {
             self.told = unit.main_exited;
             self.episode = (unit.main_started > Ms::ZERO).then_some(Now { up: unit.main_started, ..now });
