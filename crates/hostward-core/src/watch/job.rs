@@ -17,7 +17,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Draft;
-use crate::ask::{Answer, Fault, JobReading, JobState, JobsQ, JobsReading, Pace, Probe, Provider, Question, Reading};
+use crate::ask::{Answer, Fault, JobState, JobsQ, JobsReading, Pace, Probe, Provider, Question, Reading};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName};
 use crate::judge::{Code, Confirm, Reason, Seen, Shown, Sight};
 use crate::plan::Act;

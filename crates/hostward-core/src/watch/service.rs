@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::steps::{self, prove_step, restart_step};
 use super::{Draft, storage};
 use crate::ask::{Active, Answer, Fault, Load, Pace, Probe, Question, Reading, UnitReading};
-use crate::hold::{Circuit, Held, Hold, Lift, circuit, tried};
+use crate::hold::{Circuit, Held, circuit, tried};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
 use crate::judge::{Code, Confirm, Reason, Seen, Shown, Sight};
 use crate::plan::{Basis, COST_RESTART, Check, Heal, Plan};

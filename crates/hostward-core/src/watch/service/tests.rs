@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fixture::{self, at, falls, runs, target, watch};
+use crate::hold::{Hold, Lift};
 use crate::starvation::Lag;
 
 fn spec() -> Spec {
