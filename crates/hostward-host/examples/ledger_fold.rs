@@ -99,7 +99,7 @@ fn plan(target: TargetId) -> Plan {
     Plan {
         watch: target.watch.clone(),
         rung: rung.clone(),
-        heals: vec![Heal { target, rung, reason: "crash_looping".into() }],
+        heals: vec![Heal::new(target, rung, "crash_looping")],
         touches: Vec::new(),
         cost: 1,
         basis: Vec::new(),

@@ -18,6 +18,7 @@ use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -25,6 +26,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use hostward_core::ask::{Answer, ExecQ, Fault, Question, Reading};
 use hostward_core::time::Ms;
 
+use crate::jobs::{ListAsk, Listed, list_by_command};
 use crate::{exec, gate, python};
 use ending::Ending;
 use kept::Kept;
@@ -32,8 +34,10 @@ use kept::Kept;
 /// The hidden subcommand that calls [`answer_stdin`].
 pub const SUBCOMMAND: &str = "__probe";
 
-/// A question with its inline requirements, and an answer with its hundred unmet ones, are far smaller.
+/// A question with its inline requirements is far smaller.
 const MAX_MESSAGE: u64 = 1024 * 1024;
+/// An answer: the list of a thousand jobs, each with all that may be said of one.
+const MAX_ANSWER: u64 = 8 << 20;
 /// A supervisor's own deadline begins when it has started, and its end takes a moment.
 const GRACE: Duration = Duration::from_secs(1);
 /// A killed child whose end the kernel does not put off is gone within milliseconds. With [`GRACE`] it is less than the
@@ -67,7 +71,10 @@ impl Children {
     ///
     /// Cancel-safe: dropped, it ends the child's group.
     pub async fn ask(&self, question: &Question, deadline: Duration) -> Answer {
-        let message = message(question)?;
+        self.tell(message(question)?, Ended::of(question), deadline).await
+    }
+
+    async fn tell<T: DeserializeOwned>(&self, message: Vec<u8>, by: Ended, deadline: Duration) -> Result<T, Fault> {
         if self.ending.has(&message) {
             // What hung still hangs.
             return Err(Fault::Timeout);
@@ -81,7 +88,7 @@ impl Children {
             Some(group) => group,
             None => Group::spawn(self)?,
         };
-        group.begin(message, Ended::of(question));
+        group.begin(message, by);
         let said = tokio::time::timeout(deadline, group.converse()).await.unwrap_or(Err(Fault::Timeout));
         if let Ok(Said { left: false, .. }) = &said {
             self.kept.put(group);
@@ -102,6 +109,14 @@ impl Children {
         self.ask(&Question::Exec(ExecQ { timeout, ..q.clone() }), deadline + GRACE).await
     }
 
+    /// Runs a provider of jobs, as [`Children::run`] does a check, and reads what it prints in the child as well: whatever it
+    /// is never comes here.
+    pub(crate) async fn list(&self, asked: &ListAsk, deadline: Duration) -> Result<Listed, Fault> {
+        let timeout = Ms(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
+        let asked = asked.within(timeout);
+        self.tell(message(&Asked::List(asked))?, Ended::Asked, deadline + GRACE).await
+    }
+
     /// Children that were to end and have not: each hangs in a system call, or something of its check does.
     pub fn ending(&self) -> usize {
         self.ending.count()
@@ -109,17 +124,26 @@ impl Children {
 }
 
 /// A question as it is sent: JSON has no line breaks of its own.
-fn message(question: &Question) -> Result<Vec<u8>, Fault> {
+fn message(question: &impl Serialize) -> Result<Vec<u8>, Fault> {
     let mut message =
         serde_json::to_vec(question).map_err(|e| Fault::Probe(format!("write the question as JSON: {e}").into()))?;
     message.push(b'\n');
     Ok(message)
 }
 
+/// What a child is asked. The core's own questions stand for themselves.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Asked {
+    List(ListAsk),
+    #[serde(untagged)]
+    Question(Question),
+}
+
 /// What a child says to a question, on a line of its own.
 #[derive(Serialize, Deserialize)]
-struct Said {
-    answer: Answer,
+struct Said<T> {
+    answer: Result<T, Fault>,
     /// Something of what it started is left: it takes no further question, and ends when that has.
     left: bool,
 }
@@ -146,9 +170,10 @@ pub fn answer_stdin() -> ExitCode {
 fn serve(input: &mut dyn BufRead, output: &mut dyn Write) -> std::io::Result<()> {
     let mut line = Vec::new();
     while input.take(MAX_MESSAGE).read_until(b'\n', &mut line)? > 0 {
-        let answer = answer(&serde_json::from_slice(&line)?);
-        let left = exec::leaves();
-        let mut said = serde_json::to_vec(&Said { answer, left })?;
+        let (mut said, left) = match serde_json::from_slice(&line)? {
+            Asked::List(asked) => said(list_by_command(&asked))?,
+            Asked::Question(question) => said(answer(&question))?,
+        };
         said.push(b'\n');
         output.write_all(&said)?;
         output.flush()?;
@@ -160,13 +185,24 @@ fn serve(input: &mut dyn BufRead, output: &mut dyn Write) -> std::io::Result<()>
     Ok(())
 }
 
+/// And whether anything is left of what it was asked.
+fn said<T: Serialize>(answer: Result<T, Fault>) -> serde_json::Result<(Vec<u8>, bool)> {
+    let left = exec::leaves();
+    Ok((serde_json::to_vec(&Said { answer, left })?, left))
+}
+
 fn answer(question: &Question) -> Answer {
     match question {
         Question::Python(q) => python::read(q),
         Question::Gate(q) => gate::read(q).map(Reading::Gate),
         Question::Mount(path) => crate::mounts::reading(path),
         Question::Exec(q) => exec::run(q),
-        Question::Unit(_) | Question::Http(_) | Question::Tcp(_) | Question::Closure(_) | Question::Paths(_) => {
+        Question::Unit(_)
+        | Question::Http(_)
+        | Question::Tcp(_)
+        | Question::Closure(_)
+        | Question::Paths(_)
+        | Question::Jobs(_) => {
             Err(Fault::Probe("a child answers only questions about files, and runs checks".into()))
         }
     }
@@ -225,19 +261,19 @@ impl Group {
         self.asked += 1;
     }
 
-    async fn converse(&mut self) -> Result<Said, Fault> {
+    async fn converse<T: DeserializeOwned>(&mut self) -> Result<Said<T>, Fault> {
         let Group { child: Some(child), stdin: Some(stdin), stdout: Some(stdout), message, .. } = self else {
             return Err(Fault::Probe("the child has ended, or has no pipes".into()));
         };
         // A child that ends without reading says so by not answering.
         let ask = async { drop(stdin.write_all(message).await) };
         let mut said = Vec::new();
-        let mut bounded = stdout.take(MAX_MESSAGE + 1);
+        let mut bounded = stdout.take(MAX_ANSWER + 1);
         // Together: either pipe may fill while the other waits.
         let ((), read) = tokio::join!(ask, bounded.read_until(b'\n', &mut said));
         read.map_err(|e| Fault::Probe(format!("read the child's answer: {e}").into()))?;
-        if u64::try_from(said.len()).is_ok_and(|len| len > MAX_MESSAGE) {
-            return Err(Fault::Probe("the child's answer is longer than 1 MiB".into()));
+        if u64::try_from(said.len()).is_ok_and(|len| len > MAX_ANSWER) {
+            return Err(Fault::Probe("the child's answer is longer than 8 MiB".into()));
         }
         if let Ok(said) = serde_json::from_slice(&said) {
             return Ok(said);

@@ -8,6 +8,7 @@ mod flight;
 pub mod fuse;
 pub mod gate;
 pub mod http;
+pub mod jobs;
 pub mod ledger;
 pub mod mail;
 mod mask;

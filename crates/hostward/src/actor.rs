@@ -77,6 +77,7 @@ impl Actor {
             Act::Unmount(unmount) => said(systemd.unmount(unmount, deadline).await),
             Act::Bind(bind) => said(systemd.bind(bind, deadline).await),
             Act::Abort(abort) => self::abort(abort.clone(), deadline).await,
+            Act::Launch(launch) => systemd.launch(launch, deadline).await,
             Act::Gather(gather) => {
                 said(evidence::keep(Path::new(OURSELVES), &self.evidence, ticket.run, gather, deadline).await)
             }
@@ -111,15 +112,22 @@ impl Actor {
 
     /// What became of a step that was begun before we started.
     pub(crate) async fn adopt(&self, ticket: Ticket, plan: &Plan) -> Outcome {
-        let Some((Act::Command(_), deadline)) = ticket.act(plan) else {
-            return Outcome::Lost("the end of its job was not seen".into());
+        let systemd = match self.bus.link().await {
+            Ok(systemd) => systemd,
+            Err(fault) => return Outcome::Lost(fault.to_string().into()),
         };
-        match self.bus.link().await {
-            Ok(systemd) => match systemd.adopt(&ticket.unit(), deadline).await {
-                Some(outcome) => outcome,
-                None => Outcome::Lost(format!("no unit {} is left of it", ticket.unit()).into()),
+        let lost = |unit: &UnitName| Outcome::Lost(format!("no unit {unit} is left of it").into());
+        match ticket.act(plan) {
+            Some((Act::Command(_), deadline)) => {
+                systemd.adopt(&ticket.unit(), deadline).await.unwrap_or_else(|| lost(&ticket.unit()))
+            }
+            // It runs beside us, whoever of us began it. One that has ended may have been begun, too.
+            Some((Act::Launch(launch), _)) => match systemd.launched(&launch.unit).await {
+                Ok(true) => Outcome::Ok,
+                Ok(false) => lost(&launch.unit),
+                Err(fault) => Outcome::Lost(fault.to_string().into()),
             },
-            Err(fault) => Outcome::Lost(fault.to_string().into()),
+            _ => Outcome::Lost("the end of its job was not seen".into()),
         }
     }
 

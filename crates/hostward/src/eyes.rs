@@ -8,8 +8,9 @@ use hostward_core::ask::{
 };
 use hostward_core::id::UnitName;
 use hostward_host::child::Children;
+use hostward_host::jobs::Jobs;
 use hostward_host::paths::Lookers;
-use hostward_host::systemd::{ClosureError, shown};
+use hostward_host::systemd::shown;
 use hostward_host::{gate, http, mounts, python, reach, tcp, work};
 use tokio::time::Instant;
 
@@ -52,21 +53,29 @@ pub(crate) struct Eyes {
     socket_places: Arc<Places>,
     check_places: Arc<Places>,
     lookers: Lookers,
+    jobs: Jobs,
     http: http::Client,
     pub(crate) durations: Durations,
 }
 
 impl Eyes {
     pub(crate) fn new(bus: Bus, files: Files) -> Eyes {
+        // The same program, also when the one on disk was replaced meanwhile.
+        let ourselves = || "/proc/self/exe".into();
+        let (lookers, http) = (Lookers::new(ourselves()), http::Client::default());
+        let children = match &files {
+            Files::Child(children) => children.clone(),
+            Files::Here => Children::new(ourselves()),
+        };
         Eyes {
+            jobs: Jobs::new(children, lookers.clone(), http.clone()),
             bus,
             files,
             file_places: Arc::new(Places::new(FILES_PROMPT, FILES_LATE)),
             socket_places: Arc::new(Places::new(SOCKETS_PROMPT, SOCKETS_LATE)),
             check_places: Arc::new(Places::new(CHECKS_PROMPT, CHECKS_LATE)),
-            // The same program, also when the one on disk was replaced meanwhile.
-            lookers: Lookers::new("/proc/self/exe".into()),
-            http: http::Client::default(),
+            lookers,
+            http,
             durations: Durations::new(&PROBES),
         }
     }
@@ -84,6 +93,14 @@ impl Eyes {
             }
             Question::Python(_) | Question::Mount(_) => Box::pin(self.in_files(key, question, deadline)).await,
             Question::Paths(q) => Box::pin(self.paths(q, deadline)).await,
+            Question::Jobs(q) => {
+                // Has its own places: one for each file system, of which a hung one is not asked again.
+                let jobs = async {
+                    let systemd = self.bus.link().await.map(|systemd| (*systemd).clone());
+                    self.jobs.ask(q, deadline, systemd).await
+                };
+                Box::pin(timed(deadline, jobs)).await
+            }
             Question::Gate(q) => Box::pin(self.gate(key, q, question, deadline)).await,
             Question::Unit(unit) => Box::pin(self.unit(key, unit, deadline)).await,
             Question::Closure(unit) => {
@@ -215,21 +232,14 @@ async fn here(question: Arc<Question>) -> Answer {
         | Question::Tcp(_)
         | Question::Exec(_)
         | Question::Closure(_)
-        | Question::Paths(_) => Err(Fault::Probe("not a question about files".into())),
+        | Question::Paths(_)
+        | Question::Jobs(_) => Err(Fault::Probe("not a question about files".into())),
     };
     tokio::task::spawn_blocking(look).await.unwrap_or_else(|e| Err(Fault::Probe(e.to_string().into())))
 }
 
 async fn closure(bus: &Bus, unit: &UnitName) -> Result<ClosureReading, Fault> {
-    let systemd = bus.link().await?;
-    let active = match systemd.unit(unit).await? {
-        Reading::Unit(reading) => reading.running() || reading.active == Active::Activating,
-        _ => return Err(Fault::Probe("another question's answer".into())),
-    };
-    let unreadable = |e: ClosureError| Fault::Unreadable(e.to_string().into());
-    let closure = systemd.closure(unit).await.map_err(unreadable)?;
-    let (members, one_way, stop_timeout) = (closure.members, closure.one_way, closure.stop_timeout);
-    Ok(ClosureReading { active, members, one_way, stop_timeout })
+    bus.link().await?.closure_reading(unit).await
 }
 
 async fn look_at_system(bus: &Bus, gate: &GateQ) -> Result<(SystemState, Vec<UnitName>), Fault> {

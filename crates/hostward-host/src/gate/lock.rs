@@ -5,15 +5,18 @@
 //! of it waits for every processor of the host (8 ms here; percpu_down_write in the kernel's fs/locks.c), while nobody
 //! there takes a lock. The file is never created: its existence proves nothing. Rule: deploy.md, "Lock".
 
+use std::cell::OnceCell;
 use std::fs;
-use std::path::Path;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
 
 use hostward_core::ask::{Fault, LockState};
 use hostward_core::id::Str;
 use hostward_core::time::Ms;
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{FileType, FlockOperation, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::paths::{Links, open_below};
 use crate::{files, mask};
 
 /// USER_HZ, the unit of /proc/PID/stat's times: 100 on every architecture that systemd runs on (proc_pid_stat(5)).
@@ -21,8 +24,27 @@ const TICKS_A_SECOND: u64 = 100;
 /// starttime is field 22 of /proc/PID/stat; counted from 0 behind the command's closing parenthesis.
 const STARTTIME_AFTER_COMMAND: usize = 19;
 
-pub(super) fn probe(proc: &Path, path: &Path) -> Result<LockState, Fault> {
-    let stat = match rustix::fs::lstat(path) {
+/// /proc/locks, read when the first lock is held. Who takes one after that is not named.
+pub(crate) struct Table {
+    proc: PathBuf,
+    text: OnceCell<String>,
+}
+
+impl Table {
+    pub(crate) fn of(proc: &Path) -> Table {
+        Table { proc: proc.to_owned(), text: OnceCell::new() }
+    }
+
+    fn text(&self) -> &str {
+        self.text.get_or_init(|| table(&self.proc))
+    }
+}
+
+/// `path` is below `root`.
+pub(crate) fn probe(root: BorrowedFd<'_>, locks: &Table, path: &Path) -> Result<LockState, Fault> {
+    let open = |flags: OFlags| open_below(root, path, flags | OFlags::NOFOLLOW, Links::Followed);
+    // Before it is opened in earnest, which alone may do something to a device.
+    let stat = match open(OFlags::PATH).and_then(rustix::fs::fstat) {
         Ok(stat) => stat,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(LockState::Free),
         Err(e) => return unreadable(path, e),
@@ -30,8 +52,7 @@ pub(super) fn probe(proc: &Path, path: &Path) -> Result<LockState, Fault> {
     if !FileType::from_raw_mode(stat.st_mode).is_file() {
         return Ok(LockState::Unreadable(format!("lock '{}' is not a regular file", path.display()).into()));
     }
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+    let file = match open(OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(LockState::Free),
         Err(e) => return unreadable(path, e),
@@ -42,7 +63,7 @@ pub(super) fn probe(proc: &Path, path: &Path) -> Result<LockState, Fault> {
             let _ = rustix::fs::flock(&file, FlockOperation::Unlock);
             Ok(LockState::Free)
         }
-        Err(Errno::WOULDBLOCK) => Ok(held(proc, holder(&table(proc), &stat, "FLOCK").unwrap_or(0))),
+        Err(Errno::WOULDBLOCK) => Ok(held(&locks.proc, holder(locks.text(), &stat, "FLOCK").unwrap_or(0))),
         Err(e) => unreadable(path, e),
     }
 }
@@ -101,15 +122,23 @@ pub(super) fn age(dir: &Path) -> Option<Ms> {
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader};
+    use std::os::fd::AsFd as _;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::process::{Command, Stdio};
+
+    use rustix::fs::Mode;
 
     use super::*;
 
     const PROC: &str = "/proc";
 
+    fn probed(proc: &Path, path: &Path) -> LockState {
+        let root = rustix::fs::open("/", OFlags::PATH, Mode::empty()).unwrap();
+        probe(root.as_fd(), &Table::of(proc), path).unwrap()
+    }
+
     fn state(path: &Path) -> LockState {
-        probe(Path::new(PROC), path).unwrap()
+        probed(Path::new(PROC), path)
     }
 
     #[test]
@@ -138,7 +167,7 @@ mod tests {
             assert!(age.is_some_and(|age| age < Ms::mins(10)), "{age:?}");
         }
         // Without /proc/locks the flock itself tells.
-        let blind = probe(dir.path(), &path).unwrap();
+        let blind = probed(dir.path(), &path);
         assert_eq!(blind, LockState::Held { pid: None, command: None, age: None });
         child.kill().unwrap();
         child.wait().unwrap();

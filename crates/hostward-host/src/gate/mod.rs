@@ -5,17 +5,19 @@
 //! Rules: deploy.md, "Lock"; safety.md, "OperatorActive".
 
 mod dpkg;
-mod lock;
+pub(crate) mod lock;
 mod operators;
 mod rivals;
 
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use hostward_core::ask::{Fault, GateQ, GateReading, SentinelState};
-use rustix::fs::FileType;
+use hostward_core::ask::{Fault, GateQ, GateReading, LockState, SentinelState};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::files;
+use lock::Table;
 
 /// Looks everything up. Blocks on the disk: call it in a child (`child::ask`).
 pub fn read(q: &GateQ) -> Result<GateReading, Fault> {
@@ -28,11 +30,18 @@ fn read_beside(q: &GateQ, dpkg: &Path) -> Result<GateReading, Fault> {
     operators.extend(dpkg::holder(proc, dpkg)?);
     Ok(GateReading {
         sentinels: q.sentinels.iter().map(|path| sentinel(path, ROOT)).collect::<Result<_, _>>()?,
-        lock: q.lock.as_deref().map(|path| lock::probe(proc, path)).transpose()?,
+        lock: q.lock.as_deref().map(|path| lock(proc, path)).transpose()?,
         operators,
         rivals: q.textfile.as_deref().map(|ours| rivals::scan(ours, &q.families)).unwrap_or_default(),
         ..GateReading::default()
     })
+}
+
+fn lock(proc: &Path, path: &Path) -> Result<LockState, Fault> {
+    let here = Path::new("/");
+    let root = rustix::fs::open(here, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let root = root.map_err(|e| files::fault("root", here, e.into()))?;
+    lock::probe(root.as_fd(), &Table::of(proc), path)
 }
 
 const ROOT: u32 = 0;

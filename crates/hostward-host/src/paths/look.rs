@@ -1,104 +1,23 @@
-//! The child's side: it touches the paths, one after the other, and says of each at once what came of it. Whatever hangs
-//! here hangs nobody else.
-//!
-//! Paths are opened below PID 1's root, so that a daemon in a mount namespace of its own sees what the host sees.
+//! What a path is asked: it is opened, tells its space, lists, and may be written to.
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::Path;
-use std::process::ExitCode;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use hostward_core::ask::{Call, Fault, Look, PathQ, Space, Write};
-use nix::unistd::{Gid, Uid, User, initgroups, setegid, seteuid};
-use rustix::fs::{Access as Want, AtFlags, Mode, OFlags, RawDir, ResolveFlags};
+use hostward_core::ask::{Call, Look, PathQ, Space, Write};
+use rustix::fs::{Access as Want, AtFlags, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
-use super::manifest;
-use super::{Said, Task};
+use super::below::{Links, open_below};
 
-/// The hidden subcommand that calls [`answer_stdin`].
-pub const SUBCOMMAND: &str = "__look";
-
-/// A task of a thousand paths is far smaller.
-const TASK_MAX: u64 = 8 << 20;
-/// The host's own root, whatever namespace we are in.
-const ROOT: &str = "/proc/1/root";
 /// Ours by its name: what is left of one that was killed is removed by the next.
 const CANARY: &str = ".hostward-canary";
 
-/// Reads a task from standard input, and writes a line to standard output for each thing that it asks.
-pub fn answer_stdin() -> ExitCode {
-    match answer() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            // The parent's standard error is the journal; the parent itself only sees that there was no answer.
-            let _ = writeln!(io::stderr(), "hostward {SUBCOMMAND}: {e}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn answer() -> io::Result<()> {
-    let task: Task = serde_json::from_reader(io::stdin().lock().take(TASK_MAX))?;
-    let say = |said: &Said| {
-        let mut out = io::stdout().lock();
-        serde_json::to_writer(&mut out, said)?;
-        out.write_all(b"\n")?;
-        out.flush()
-    };
-    match task {
-        Task::Manifest(q, declared) => say(&Said::Manifest(manifest::read(&q, &declared))),
-        Task::Paths(paths) => {
-            let root = rustix::fs::open(ROOT, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-            paths.iter().try_for_each(|q| {
-                say(&Said::Path(match &root {
-                    Ok(root) => look_as(root.as_fd(), q),
-                    Err(e) => Look::Unasked(Fault::Denied(format!("open {ROOT}: {e}").into())),
-                }))
-            })
-        }
-    }
-}
-
-fn look_as(root: BorrowedFd<'_>, q: &PathQ) -> Look {
-    let Some(name) = q.user.as_deref() else { return look(root, q) };
-    let user = match User::from_name(name) {
-        Ok(Some(user)) => user,
-        Ok(None) => return Look::Unasked(Fault::Config(format!("there is no user '{name}'").into())),
-        Err(e) => return Look::Unasked(Fault::Probe(format!("look up user '{name}': {e}").into())),
-    };
-    match become_user(&user) {
-        Ok(()) => {
-            let look = look(root, q);
-            // The next path is another's; one that cannot be looked at as it must be is not looked at at all.
-            match become_root() {
-                Ok(()) => look,
-                Err(e) => Look::Unasked(Fault::Probe(format!("become root again: {e}").into())),
-            }
-        }
-        Err(e) => Look::Unasked(Fault::Probe(format!("become user '{name}': {e}").into())),
-    }
-}
-
-fn become_user(user: &User) -> nix::Result<()> {
-    let name = std::ffi::CString::new(user.name.as_str()).map_err(|_| nix::Error::EINVAL)?;
-    initgroups(&name, user.gid)?;
-    setegid(user.gid)?;
-    seteuid(user.uid)
-}
-
-fn become_root() -> nix::Result<()> {
-    seteuid(Uid::from_raw(0))?;
-    setegid(Gid::from_raw(0))?;
-    initgroups(c"root", Gid::from_raw(0))
-}
-
 /// All that is asked of a path, until something fails.
-fn look(root: BorrowedFd<'_>, q: &PathQ) -> Look {
+pub(super) fn look(root: BorrowedFd<'_>, q: &PathQ) -> Look {
     let failed = |call| move |e: Errno| Look::Failed { call, errno: e.raw_os_error(), why: why(e).into() };
     let all = || {
-        let folder = open(root, &q.path).map_err(failed(Call::Open))?;
+        let folder = open(root, q).map_err(failed(Call::Open))?;
         let space = space(&folder).map_err(failed(Call::Statvfs))?;
         list(&folder).map_err(failed(Call::List))?;
         match q.write {
@@ -117,12 +36,8 @@ fn why(e: Errno) -> String {
 
 /// Without symbolic links: mountinfo knows the real path alone, and behind a link lies another mount than the one whose
 /// child this is.
-fn open(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
-    let below = path.strip_prefix("/").unwrap_or(path);
-    let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-    rustix::fs::openat2(root, below, flags, Mode::empty(), resolve)
+fn open(root: BorrowedFd<'_>, q: &PathQ) -> Result<OwnedFd, Errno> {
+    open_below(root, &q.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK, Links::Refused)
 }
 
 fn space(folder: &OwnedFd) -> Result<Space, Errno> {
@@ -162,6 +77,7 @@ fn canary(folder: &OwnedFd) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::fd::AsFd as _;
 
     use rustix::fs::CWD;
     use tempfile::TempDir;

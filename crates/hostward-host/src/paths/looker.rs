@@ -9,7 +9,7 @@ use tokio::process::{Child, ChildStdout};
 use tokio::time::Instant;
 
 use super::lanes::Turn;
-use super::{Limits, SUBCOMMAND, Said, Task};
+use super::{Ask, Limits, SUBCOMMAND, Said};
 use crate::child::{kill_group, start};
 
 /// Of all answers together: a thousand looks, or a manifest of a thousand pairs, are far smaller.
@@ -43,8 +43,8 @@ pub(super) struct Looker {
 }
 
 impl Looker {
-    pub(super) fn start(program: &Path, turn: Turn, task: &Task) -> Result<Looker, Fault> {
-        let task = serde_json::to_vec(task).map_err(|e| Fault::Probe(format!("write a task: {e}").into()))?;
+    pub(super) fn start(program: &Path, turn: Turn, asks: &[Ask]) -> Result<Looker, Fault> {
+        let task = serde_json::to_vec(asks).map_err(|e| Fault::Probe(format!("write a task: {e}").into()))?;
         let child = start(program, SUBCOMMAND)?;
         Ok(Looker { child: Some(child), turn: Some(turn), task, at: PathBuf::new(), since: Instant::now() })
     }

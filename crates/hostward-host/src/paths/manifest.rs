@@ -17,7 +17,7 @@ const REFUSED_MAX: usize = 20;
 
 /// What a manifest says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Listed {
+pub(crate) struct Listed {
     /// Cold and hot.
     pub(super) pairs: Vec<(PathBuf, PathBuf)>,
     pub(super) reading: ManifestReading,

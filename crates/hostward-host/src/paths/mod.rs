@@ -5,6 +5,8 @@
 //! one that was killed has not ended, its mount is stuck, and no other child is started for it. Rules: safety.md; watches.md,
 //! "storage".
 
+mod asks;
+mod below;
 mod lanes;
 mod look;
 mod looker;
@@ -17,7 +19,6 @@ use std::time::Duration;
 
 use hostward_core::ask::{Connection, Fault, Look, ManifestQ, On, PathQ, PathReading, PathsQ, PathsReading, Write};
 use hostward_core::time::Ms;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -27,28 +28,14 @@ use lanes::Lanes;
 use looker::{End, Looker};
 use manifest::Listed;
 
-pub use look::{SUBCOMMAND, answer_stdin};
+pub(crate) use asks::{Ask, Said};
+pub use asks::{SUBCOMMAND, answer_stdin};
+pub(crate) use below::{Links, open_below};
 
 /// Mounts that bound folders come from: a host has a handful.
 const UNDER_MAX: usize = 64;
 /// Mounts that are asked at once, each with its child of about 3 MiB.
 const AT_ONCE: usize = 4;
-
-/// What a child is given.
-#[derive(Debug, Serialize, Deserialize)]
-enum Task {
-    /// With the paths that are declared beside it.
-    Manifest(ManifestQ, Vec<PathBuf>),
-    /// Those of one mount.
-    Paths(Vec<PathQ>),
-}
-
-/// A line of a child's: one for a manifest, and one for each path, in their order.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-enum Said {
-    Manifest(Listed),
-    Path(Look),
-}
 
 /// Asks children, `program __look`.
 #[derive(Clone, Debug)]
@@ -60,9 +47,25 @@ pub struct Lookers {
 
 /// How long things may take: each answer of a child, and the whole pass.
 #[derive(Clone, Copy, Debug)]
-struct Limits {
-    answer: Duration,
-    until: Instant,
+pub(crate) struct Limits {
+    pub(crate) answer: Duration,
+    pub(crate) until: Instant,
+}
+
+/// What came of one thing that a child was asked.
+#[derive(Clone, Debug)]
+pub(crate) enum Heard {
+    Said(Said),
+    Stuck { at: PathBuf, age: Ms },
+    Unasked(Fault),
+}
+
+/// Whose children: what one kind of question hangs on must not make another's look hang.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum For {
+    Paths,
+    /// A job's files may lie behind links into any other file system.
+    Jobs,
 }
 
 impl Lookers {
@@ -112,61 +115,61 @@ impl Lookers {
 
     async fn list(&self, q: &PathsQ, manifest: &ManifestQ, table: Option<&Table>, limits: Limits) -> Listed {
         let declared = q.paths.iter().map(|path| path.path.clone()).collect();
-        let lane = lane(table, &manifest.file);
-        let at = [manifest.file.clone()];
-        let (mut said, end) = self.child(&lane, &at, Task::Manifest(manifest.clone(), declared), limits).await;
-        match (said.pop(), end) {
-            (Some(Said::Manifest(listed)), _) => listed,
-            (_, End::Failed(fault)) => Listed::unread(fault),
-            (_, End::Stuck { .. } | End::OutOfTime | End::Whole) => Listed::unread(Fault::Timeout),
+        let asked = vec![Ask::Manifest(manifest.clone(), declared)];
+        match self.hear(For::Paths, asked, table, limits).await.pop() {
+            Some(Heard::Said(Said::Manifest(listed))) => listed,
+            Some(Heard::Unasked(fault)) => Listed::unread(fault),
+            _ => Listed::unread(Fault::Timeout),
         }
     }
 
-    /// All that lie on one file system share a child; file systems are asked beside each other.
     async fn look(&self, asked: Vec<PathQ>, table: Option<&Table>, limits: Limits) -> Vec<PathReading> {
-        let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        for (n, q) in asked.iter().enumerate() {
-            groups.entry(lane(table, &q.path)).or_default().push(n);
+        let readings: Vec<PathReading> = asked.iter().map(|q| placed(table, q)).collect();
+        let heard = self.hear(For::Paths, asked.into_iter().map(Ask::Path).collect(), table, limits).await;
+        readings.into_iter().zip(heard).map(|(reading, heard)| PathReading { look: seen(heard), ..reading }).collect()
+    }
+
+    /// What came of each, in their order. All that lie on one file system share a child; file systems are asked beside
+    /// each other.
+    pub(crate) async fn hear(&self, of: For, asked: Vec<Ask>, table: Option<&Table>, limits: Limits) -> Vec<Heard> {
+        let mut groups: BTreeMap<String, Vec<(usize, Ask)>> = BTreeMap::new();
+        let mut heard = vec![Heard::Unasked(Fault::Probe("its look was lost".into())); asked.len()];
+        for (n, ask) in asked.into_iter().enumerate() {
+            groups.entry(lane(of, table, ask.at())).or_default().push((n, ask));
         }
-        let mut readings: Vec<PathReading> = asked.iter().map(|q| placed(table, q)).collect();
-        let asked = Arc::new(asked);
         let mut looks = tokio::task::JoinSet::new();
         for (lane, members) in groups {
-            let (lookers, asked) = (self.clone(), Arc::clone(&asked));
+            let lookers = self.clone();
             looks.spawn(async move {
-                let paths: Vec<PathQ> = members.iter().filter_map(|n| asked.get(*n).cloned()).collect();
-                (members, lookers.look_on(&lane, paths, limits).await)
+                let (places, asks): (Vec<usize>, Vec<Ask>) = members.into_iter().unzip();
+                (places, lookers.hear_on(&lane, asks, limits).await)
             });
         }
         while let Some(done) = looks.join_next().await {
-            let Ok((members, found)) = done else { continue };
-            for (n, look) in members.into_iter().zip(found) {
-                if let Some(reading) = readings.get_mut(n) {
-                    reading.look = look;
+            let Ok((places, found)) = done else { continue };
+            for (n, found) in places.into_iter().zip(found) {
+                if let Some(heard) = heard.get_mut(n) {
+                    *heard = found;
                 }
             }
         }
-        readings
+        heard
     }
 
-    /// Those of one mount. What comes after the path that hangs lies on the same file system, and hangs with it.
-    async fn look_on(&self, lane: &str, paths: Vec<PathQ>, limits: Limits) -> Vec<Look> {
-        let at: Vec<PathBuf> = paths.iter().map(|q| q.path.clone()).collect();
-        let (said, end) = self.child(lane, &at, Task::Paths(paths), limits).await;
+    /// Those of one file system. What comes after the one that hangs hangs with it.
+    async fn hear_on(&self, lane: &str, asks: Vec<Ask>, limits: Limits) -> Vec<Heard> {
+        let at: Vec<PathBuf> = asks.iter().map(|ask| ask.at().to_owned()).collect();
+        let (said, end) = self.child(lane, &at, &asks, limits).await;
         let rest = match end {
-            End::Stuck { at, since } => Look::Stuck { at, age: Ms(since.elapsed().as_secs() * 1000) },
-            End::Failed(fault) => Look::Unasked(fault),
-            End::OutOfTime | End::Whole => Look::Unasked(Fault::Timeout),
+            End::Stuck { at, since } => Heard::Stuck { at, age: Ms(since.elapsed().as_secs() * 1000) },
+            End::Failed(fault) => Heard::Unasked(fault),
+            End::OutOfTime | End::Whole => Heard::Unasked(Fault::Timeout),
         };
-        let said = said.into_iter().filter_map(|said| match said {
-            Said::Path(look) => Some(look),
-            Said::Manifest(_) => None,
-        });
-        said.chain(std::iter::repeat(rest)).take(at.len()).collect()
+        said.into_iter().map(Heard::Said).chain(std::iter::repeat(rest)).take(at.len()).collect()
     }
 
     /// A child's answers, as far as they came, and why no more came. `at` names what it answers about, in its order.
-    async fn child(&self, lane: &str, at: &[PathBuf], task: Task, limits: Limits) -> (Vec<Said>, End) {
+    async fn child(&self, lane: &str, at: &[PathBuf], asks: &[Ask], limits: Limits) -> (Vec<Said>, End) {
         let nothing = |end| (Vec::new(), end);
         let turn = match self.lanes.enter(lane, limits.until).await {
             Ok(turn) => turn,
@@ -176,7 +179,7 @@ impl Lookers {
         let Ok(_place) = tokio::time::timeout_at(limits.until, self.places.acquire()).await else {
             return nothing(End::OutOfTime);
         };
-        match Looker::start(&self.program, turn, &task) {
+        match Looker::start(&self.program, turn, asks) {
             Ok(looker) => looker.hear(at, limits).await,
             Err(fault) => nothing(End::Failed(fault)),
         }
@@ -217,10 +220,24 @@ fn hanging(table: &Table, readings: &[PathReading]) -> Vec<Connection> {
     fuse.map(connection).collect()
 }
 
+/// A look, as one that was asked for.
+pub(crate) fn seen(heard: Heard) -> Look {
+    match heard {
+        Heard::Said(Said::Path(look)) => look,
+        Heard::Said(_) => Look::Unasked(Fault::Probe("another question's answer".into())),
+        Heard::Stuck { at, age } => Look::Stuck { at, age },
+        Heard::Unasked(fault) => Look::Unasked(fault),
+    }
+}
+
 /// Paths of one lane are asked by one child: those of one file system. Without mountinfo nobody knows who shares what.
-fn lane(table: Option<&Table>, path: &Path) -> String {
+fn lane(of: For, table: Option<&Table>, path: &Path) -> String {
     let mount = table.and_then(|table| table.below(path));
-    mount.map_or_else(|| path.display().to_string(), |mount| mount.device.clone())
+    let place = mount.map_or_else(|| path.display().to_string(), |mount| mount.device.clone());
+    match of {
+        For::Paths => place,
+        For::Jobs => format!("jobs {place}"),
+    }
 }
 
 fn placed(table: Option<&Table>, q: &PathQ) -> PathReading {

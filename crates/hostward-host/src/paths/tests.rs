@@ -61,7 +61,7 @@ async fn a_stuck_mount_has_one_child_until_that_has_ended() {
     let dir = tempfile::tempdir().unwrap();
     let lookers = Lookers::new(child(&dir, 3, "exit 0"));
     let table = Table::read(OF_PID_1).unwrap();
-    let device = lane(Some(&table), Path::new("/etc"));
+    let device = lane(For::Paths, Some(&table), Path::new("/etc"));
     let soon = Instant::now() + LONG;
     let turn = lookers.lanes.enter(&device, soon).await.unwrap();
     turn.stick("/etc".into(), Instant::now());

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use hostward_core::ask::Fault;
+use hostward_core::ask::{Active, ClosureReading, Fault, Reading};
 use hostward_core::id::UnitName;
 use hostward_core::time::Ms;
 use tokio::time::timeout;
@@ -81,6 +81,18 @@ impl Systemd {
     pub async fn closure(&self, unit: &UnitName) -> Result<Closure, ClosureError> {
         let walk = timeout(CLOSURE_WITHIN, self.walk(unit)).await;
         walk.map_err(|_| ClosureError::Timeout { unit: unit.clone() })?
+    }
+
+    /// The same, with whether there is anything to stop.
+    pub async fn closure_reading(&self, unit: &UnitName) -> Result<ClosureReading, Fault> {
+        let active = match self.unit(unit).await? {
+            Reading::Unit(reading) => reading.running() || reading.active == Active::Activating,
+            _ => return Err(Fault::Probe("another question's answer".into())),
+        };
+        let unreadable = |e: ClosureError| Fault::Unreadable(e.to_string().into());
+        let closure = self.closure(unit).await.map_err(unreadable)?;
+        let Closure { members, one_way, stop_timeout, .. } = closure;
+        Ok(ClosureReading { active, members, one_way, stop_timeout })
     }
 
     /// TimeoutStopSec, or what the unit's kind has in its place; zero for a kind that has none. At most

@@ -11,6 +11,7 @@ mod escape;
 mod events;
 mod fence;
 mod jobs;
+mod launch;
 mod listing;
 mod mount;
 mod path;

@@ -5,6 +5,7 @@
 //! attempt it is, and the mode is "fail": a name that exists has begun, and is followed, never begun again.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::Duration;
 
 use hostward_core::ask::Fault;
@@ -189,9 +190,22 @@ fn judge(all: &Properties<'_>) -> Step {
     }
 }
 
-type Setting<'a> = (&'static str, Variant<'a>);
+/// A property of a transient unit.
+pub(super) type Setting<'a> = (&'static str, Variant<'a>);
 
 fn properties<'a>(name: &'a UnitName, command: &'a Command, deadline: Ms) -> Result<Vec<Setting<'a>>, String> {
+    let mut settings = command_settings(name, command)?;
+    settings.extend([
+        ("Type", Variant::from("oneshot")),
+        ("RemainAfterExit", Variant::from(true)),
+        ("TimeoutStartUSec", Variant::from(deadline.0.saturating_mul(1000))),
+        ("TimeoutStopUSec", Variant::from(STOP_TIMEOUT.0 * 1000)),
+    ]);
+    Ok(settings)
+}
+
+/// What one of the operator's commands is run with, whatever kind of unit it is.
+pub(super) fn command_settings<'a>(name: &'a UnitName, command: &'a Command) -> Result<Vec<Setting<'a>>, String> {
     let argv: Vec<&str> = command.argv.iter().map(|arg| &**arg).collect();
     let program = *argv.first().ok_or("there is no command")?;
     let description: String = argv.join(" ").chars().take(DESCRIPTION_CHARS).collect();
@@ -200,10 +214,6 @@ fn properties<'a>(name: &'a UnitName, command: &'a Command, deadline: Ms) -> Res
     let exec = vec![(program, argv.clone(), vec!["no-env-expand"])];
     let mut settings = vec![
         ("Description", Variant::from(format!("Hostward: {description}"))),
-        ("Type", Variant::from("oneshot")),
-        ("RemainAfterExit", Variant::from(true)),
-        ("TimeoutStartUSec", Variant::from(deadline.0.saturating_mul(1000))),
-        ("TimeoutStopUSec", Variant::from(STOP_TIMEOUT.0 * 1000)),
         ("SyslogIdentifier", Variant::from(identifier)),
         ("Environment", Variant::from(vec!["LC_ALL=C"])),
         ("ExecStartEx", Variant::new(exec)),
@@ -211,9 +221,14 @@ fn properties<'a>(name: &'a UnitName, command: &'a Command, deadline: Ms) -> Res
     if let Some(user) = &command.user {
         settings.push(("User", Variant::from(&**user)));
     }
+    let utf8 =
+        |what: &str, path: &'a Path| path.to_str().ok_or_else(|| format!("{what} '{}' is not UTF-8", path.display()));
     if let Some(dir) = &command.dir {
-        let dir = dir.to_str().ok_or_else(|| format!("directory '{}' is not UTF-8", dir.display()))?;
-        settings.push(("WorkingDirectory", Variant::from(dir)));
+        settings.push(("WorkingDirectory", Variant::from(utf8("directory", dir)?)));
+    }
+    if let Some(env) = &command.env {
+        // Each with whether it may be missing.
+        settings.push(("EnvironmentFiles", Variant::new(vec![(utf8("environment file", env)?, false)])));
     }
     Ok(settings)
 }

@@ -45,6 +45,23 @@ impl Systemd {
         Ok(Reading::Unit(Box::new(reading)))
     }
 
+    /// What a service last said of itself: sd_notify(3), STATUS=. Empty: nothing, or there is no such unit.
+    pub async fn status_text(&self, name: &UnitName) -> Result<String, Fault> {
+        let Some(row) = self.row(name).await? else { return Ok(String::new()) };
+        match self.property(row.path.as_str(), "org.freedesktop.systemd1.Service", "StatusText").await {
+            Err(e) if e.is_absent() => Ok(String::new()),
+            text => Ok(text?),
+        }
+    }
+
+    /// The units that are loaded and whose names match, as a shell's pattern does.
+    pub async fn units_like(&self, pattern: &str) -> Result<Vec<(UnitName, Active)>, Fault> {
+        let states: Vec<&str> = Vec::new();
+        let rows: Vec<RawRow> = self.manager("ListUnitsByPatterns", &(states, vec![pattern])).await?;
+        let loaded = rows.into_iter().filter(|(_, _, load, ..)| load != "not-found");
+        loaded.map(|(name, _, _, state, ..)| Ok((UnitName::new(name), active(&state)?))).collect()
+    }
+
     /// None: systemd holds the name for impossible, or knows nothing of it.
     pub(super) async fn listed(&self, name: &UnitName) -> Result<Option<Row>, CallError> {
         Ok(self.rows(&[name.as_str()]).await?.pop())

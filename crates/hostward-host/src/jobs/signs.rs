@@ -1,0 +1,174 @@
+//! Processes, as /proc tells of them: whether one lives, the unit in whose control group it is, and who has an argument.
+//!
+//! Only in a child: the command line of a process that hangs is read as long as that hangs.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use hostward_core::ask::{Fault, Process};
+use hostward_core::id::{Str, UnitName};
+use rustix::io::Errno;
+
+use crate::files;
+
+/// Of a command line: what names a job stands in front.
+const COMMAND_MAX: u64 = 32 << 10;
+/// Steps of ours that are about a job do not run it.
+const OUR_STEPS: &str = "hostward-step-";
+
+/// Those that live.
+pub(crate) fn processes(proc: &Path, pids: &[u32]) -> Vec<Process> {
+    pids.iter().filter(|pid| lives(proc, **pid)).map(|pid| Process { pid: *pid, unit: unit(proc, *pid) }).collect()
+}
+
+/// For each argument, the first process that has it, alone and whole.
+pub(crate) fn mentions(proc: &Path, arguments: &[Str]) -> Result<Vec<Option<Process>>, Fault> {
+    let mut wanted: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
+    for (n, argument) in arguments.iter().enumerate() {
+        wanted.entry(argument.as_bytes()).or_default().push(n);
+    }
+    let mut found: Vec<Option<Process>> = vec![None; arguments.len()];
+    let failed = |e| files::fault("process table", proc, e);
+    for entry in fs::read_dir(proc).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // It may end while we look.
+        let Ok(command) = command(proc, pid) else { continue };
+        for n in command.split(|b| *b == 0).filter_map(|argument| wanted.get(argument)).flatten() {
+            let process = Process { pid, unit: unit(proc, pid) };
+            let ours = process.unit.as_ref().is_some_and(|unit| unit.as_str().starts_with(OUR_STEPS));
+            if !ours && found[*n].as_ref().is_none_or(|first| pid < first.pid) {
+                found[*n] = Some(process);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn command(proc: &Path, pid: u32) -> io::Result<Vec<u8>> {
+    let mut command = Vec::new();
+    File::open(proc.join(pid.to_string()).join("cmdline"))?.take(COMMAND_MAX).read_to_end(&mut command)?;
+    Ok(command)
+}
+
+/// A process that only waits to be reaped does nothing any more.
+fn lives(proc: &Path, pid: u32) -> bool {
+    match fs::read_to_string(proc.join(pid.to_string()).join("stat")) {
+        // proc_pid_stat(5): the command may hold spaces and parentheses, so the last parenthesis ends it.
+        Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X'])),
+        // What cannot be told is not taken for dead.
+        Err(e) => !matches!(Errno::from_io_error(&e), Some(Errno::NOENT | Errno::SRCH | Errno::NOTDIR)),
+    }
+}
+
+fn unit(proc: &Path, pid: u32) -> Option<UnitName> {
+    unit_of(&fs::read_to_string(proc.join(pid.to_string()).join("cgroup")).ok()?)
+}
+
+fn kind(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(_, kind)| kind)
+}
+
+/// The system's unit of a control group: the first part of its path that is no slice (systemd's `cg_path_get_unit`). Where
+/// systemd keeps a hierarchy of its own beside the unified one, that is the one that tells.
+fn unit_of(groups: &str) -> Option<UnitName> {
+    let path = |wanted: &str| {
+        groups.lines().find_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            (controllers == wanted).then_some(path)
+        })
+    };
+    let path = path("name=systemd").or_else(|| path(""))?;
+    // cgroupfs has files of its own, and a name that is like one of them is escaped.
+    let mut parts =
+        path.split('/').filter(|part| !part.is_empty()).map(|part| part.strip_prefix('_').unwrap_or(part));
+    let unit = parts.find(|part| kind(part) != "slice")?;
+    ["service", "scope", "socket", "mount", "swap"].contains(&kind(unit)).then(|| UnitName::new(unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn control_groups_name_units() {
+        for (groups, expected) in [
+            ("0::/system.slice/api.service\n", Some("api.service")),
+            ("0::/system.slice/system-crawl.slice/crawl@7.service/payload\n", Some("crawl@7.service")),
+            ("0::/user.slice/user-1000.slice/session-3.scope\n", Some("session-3.scope")),
+            ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/a.service\n", Some("user@1000.service")),
+            ("12:cpu:/\n1:name=systemd:/system.slice/api.service\n0::/\n", Some("api.service")),
+            ("0::/system.slice/_cgroup.service\n", Some("cgroup.service")),
+            ("0::/init.scope\n", Some("init.scope")),
+            ("0::/docker/abc\n", None),
+            ("0::/\n", None),
+            ("", None),
+        ] {
+            assert_eq!(unit_of(groups).as_ref().map(UnitName::as_str), expected, "{groups}");
+        }
+    }
+
+    /// A /proc with these processes: arguments, state, control group.
+    fn table(processes: &[(u32, &[&str], char, &str)]) -> tempfile::TempDir {
+        let proc = tempfile::tempdir().unwrap();
+        fs::write(proc.path().join("uptime"), "1 1").unwrap();
+        for (pid, argv, state, group) in processes {
+            let dir = proc.path().join(pid.to_string());
+            fs::create_dir(&dir).unwrap();
+            let command: String = argv.iter().flat_map(|argument| [*argument, "\0"]).collect();
+            fs::write(dir.join("cmdline"), command).unwrap();
+            fs::write(dir.join("stat"), format!("{pid} (odd ) name) {state} 1 1")).unwrap();
+            fs::write(dir.join("cgroup"), format!("0::/system.slice/{group}\n")).unwrap();
+        }
+        proc
+    }
+
+    #[test]
+    fn an_argument_is_mentioned_whole_and_by_nobody_of_ours() {
+        let proc = table(&[
+            (30, &["crawl", "--job=7"], 'S', "late.service"),
+            (20, &["crawl", "--job=7"], 'S', "early.service"),
+            (40, &["crawl", "--job=77"], 'S', "other.service"),
+            (50, &["crawl", "x--job=8"], 'S', "other.service"),
+            (10, &["recover", "--job=9"], 'S', "hostward-step-1-0-1.service"),
+        ]);
+        let found = mentions(proc.path(), &["--job=7".into(), "--job=8".into(), "--job=9".into()]).unwrap();
+        let early = Process { pid: 20, unit: Some(UnitName::new("early.service")) };
+        assert_eq!(found, [Some(early), None, None]);
+    }
+
+    #[test]
+    fn the_dead_are_left_out() {
+        let proc = table(&[(20, &["a"], 'S', "a.service"), (30, &["b"], 'Z', "b.service")]);
+        let found: Vec<u32> = processes(proc.path(), &[20, 30, 40]).iter().map(|process| process.pid).collect();
+        assert_eq!(found, [20]);
+    }
+
+    #[test]
+    fn a_real_process_is_found_in_the_real_table() {
+        let argument = format!("--job=of-test-{}", std::process::id());
+        let mut child = Command::new("sh")
+            .args(["-c", "echo here; read line", "sh", &argument])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It says that it runs: in the middle of an exec a process has no arguments yet.
+        let mut said = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+        let proc = Path::new("/proc");
+        let found = mentions(proc, &[argument.as_str().into()]);
+        let alive = processes(proc, &[child.id()]);
+        writeln!(child.stdin.take().unwrap()).unwrap();
+        let found = found.unwrap().remove(0).map(|process| process.pid);
+        assert_eq!((found, alive.len()), (Some(child.id()), 1));
+        child.wait().unwrap();
+        assert_eq!(processes(proc, &[child.id()]), []);
+    }
+}
