@@ -11,7 +11,7 @@ use toml::de::DeTable;
 use crate::finding::{Finding, Findings, Place, Said};
 use crate::notify::{self, Notify};
 use crate::reader::{Context, Reader};
-use crate::{Export, baseline, cross, host, service, storage};
+use crate::{Export, baseline, cross, host, job, service, storage};
 
 /// Everything that was declared. A watch that could not be read is there by name, so that nothing that mentions it is
 /// called wrong as well.
@@ -101,6 +101,7 @@ impl Draft {
         self.watches("service", &mut file, service::read);
         self.watches("baseline", &mut file, baseline::read);
         self.watches("storage", &mut file, storage::read);
+        self.watches("job", &mut file, job::read);
         notify::read(&mut file, self);
         file.finish();
     }

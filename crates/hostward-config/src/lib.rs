@@ -18,6 +18,7 @@ mod cross;
 mod draft;
 mod finding;
 mod host;
+mod job;
 mod notify;
 mod probe;
 mod reader;

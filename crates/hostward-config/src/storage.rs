@@ -126,7 +126,7 @@ const WRITE: Scalar<Write> = Scalar {
 };
 
 /// Who looks, and whether writing is tried.
-fn writing(table: &mut Reader<'_>) -> (Option<Str>, Write) {
+pub(crate) fn writing(table: &mut Reader<'_>) -> (Option<Str>, Write) {
     let user = table.get("user", &scalar::USER).map(|said| said.value);
     (user, table.or("write", &WRITE, Write::Never))
 }

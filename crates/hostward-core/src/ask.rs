@@ -249,6 +249,9 @@ pub struct UnitReading {
     /// order, and no need.
     #[serde(default)]
     pub needs: Vec<UnitName>,
+    /// Processor time that the processes in its cgroup, and children of theirs that have ended, have had; none: not known.
+    #[serde(default)]
+    pub busy: Option<Ms>,
 }
 
 impl UnitReading {
@@ -275,11 +278,18 @@ impl UnitReading {
             starting_since: started,
             stop_timeout: Ms::secs(90),
             needs: Vec::new(),
+            busy: None,
         }
     }
 
     pub fn running(&self) -> bool {
         matches!(self.active, Active::Active | Active::Reloading)
+    }
+
+    /// It ran and does not: its last end was clean, and no failed Condition explains it.
+    pub fn stopped_cleanly(&self) -> bool {
+        let clean = self.active == Active::Inactive && self.result.as_ref() == "success" && self.condition;
+        clean && !self.invocation.is_empty()
     }
 }
 

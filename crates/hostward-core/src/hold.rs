@@ -66,11 +66,13 @@ pub enum Hold {
     BasisMoved,
     GateUnknown,
     UnitsHealthy,
+    SiblingActive,
+    DiskFull,
     NoRemedy,
 }
 
 impl Hold {
-    pub const ALL: [Hold; 29] = [
+    pub const ALL: [Hold; 31] = [
         Hold::NoSentinel,
         Hold::ObserveOnly,
         Hold::ProposeOnly,
@@ -99,6 +101,8 @@ impl Hold {
         Hold::BasisMoved,
         Hold::GateUnknown,
         Hold::UnitsHealthy,
+        Hold::SiblingActive,
+        Hold::DiskFull,
         Hold::NoRemedy,
     ];
 
@@ -132,6 +136,8 @@ impl Hold {
             Hold::BasisMoved => "basis_moved",
             Hold::GateUnknown => "gate_unknown",
             Hold::UnitsHealthy => "units_healthy",
+            Hold::SiblingActive => "sibling_active",
+            Hold::DiskFull => "disk_full",
             Hold::NoRemedy => "no_remedy",
         }
     }

@@ -58,6 +58,20 @@ pub enum Code {
     DiskSpace,
     DiskInodes,
     DiskFilling,
+    /// A job that runs and gets nowhere.
+    Stalled,
+    /// It progresses, and far too slowly.
+    Degraded,
+    /// Its record says that it runs, and nobody runs it.
+    Orphaned,
+    /// Somebody runs it, and its record does not say so.
+    Unrecorded,
+    /// What it lies on does not answer: no fault of the job's.
+    Infrastructure,
+    /// Work waits, and fewer run than should.
+    Underfilled,
+    /// Work waits, and who takes it up stands still.
+    Idle,
 }
 
 impl Code {
@@ -94,6 +108,13 @@ impl Code {
             Code::DiskSpace => "disk_space",
             Code::DiskInodes => "disk_inodes",
             Code::DiskFilling => "disk_filling",
+            Code::Stalled => "stalled",
+            Code::Degraded => "degraded",
+            Code::Orphaned => "orphaned",
+            Code::Unrecorded => "unrecorded",
+            Code::Infrastructure => "infrastructure",
+            Code::Underfilled => "underfilled",
+            Code::Idle => "idle",
         }
     }
 }

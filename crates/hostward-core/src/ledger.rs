@@ -218,8 +218,8 @@ pub struct Attempt {
     #[serde(default)]
     pub fell: Option<Now>,
     /// As the plan said ([`Heal`]).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub about: Option<Str>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub about: Vec<Str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<u64>,
 }

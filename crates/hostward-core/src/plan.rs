@@ -50,9 +50,9 @@ pub struct Heal {
     /// The code of what is wrong with it: a rung's worth is counted for each reason by itself.
     #[serde(default = "no_text", skip_serializing_if = "str::is_empty")]
     pub reason: Str,
-    /// What of the target it is for, where that has parts: of a queue, the job that is started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub about: Option<Str>,
+    /// What of the target it is for, where that has parts: of a queue, the jobs that are started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub about: Vec<Str>,
     /// How far the target had come by then: what the remedy gained is told by the next one's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<u64>,
@@ -60,7 +60,7 @@ pub struct Heal {
 
 impl Heal {
     pub fn new(target: TargetId, rung: Rung, reason: impl Into<Str>) -> Heal {
-        Heal { target, rung, reason: reason.into(), about: None, mark: None }
+        Heal { target, rung, reason: reason.into(), about: Vec::new(), mark: None }
     }
 }
 

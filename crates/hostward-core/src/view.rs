@@ -14,6 +14,7 @@ use crate::plan::{Plan, PlanHash};
 use crate::policy::{Mode, Watch};
 use crate::run::OpenRun;
 use crate::time::{Ms, Now};
+use crate::watch::job::JobView;
 use crate::watch::storage::Room;
 use crate::watch::{Memo, Spec};
 use crate::world::{Start, World};
@@ -110,6 +111,9 @@ pub struct TargetView {
     /// Of a hot path: errno(3) of the call that failed at the last look; 0: none did. None: it did not come back.
     #[serde(default)]
     pub errno: Option<i32>,
+    /// Of a job: how far it has come.
+    #[serde(default)]
+    pub job: Option<JobView>,
     /// Whose fault it is.
     pub blame: Option<TargetId>,
     pub incident: Option<u64>,
@@ -210,7 +214,7 @@ fn watch_view(world: &World, id: &WatchId, watch: &Watch) -> WatchView {
     });
     let python = live.and_then(|live| match &live.memo {
         Memo::Baseline(memo) => memo.last.as_ref(),
-        Memo::Service(_) | Memo::Storage(_) => None,
+        Memo::Service(_) | Memo::Storage(_) | Memo::Job(_) => None,
         #[cfg(feature = "toy")]
         Memo::Toy(_) => None,
     });
@@ -264,7 +268,7 @@ fn target_view(world: &World, spec: &Spec, probes: &[Probe], id: TargetId, targe
     let brake = world.state.targets.get(&id);
     let excerpts = world.live.get(&id.watch).and_then(|live| match &live.memo {
         Memo::Service(memo) => Some(&memo.excerpts),
-        Memo::Baseline(_) | Memo::Storage(_) => None,
+        Memo::Baseline(_) | Memo::Storage(_) | Memo::Job(_) => None,
         #[cfg(feature = "toy")]
         Memo::Toy(_) => None,
     });
@@ -274,6 +278,10 @@ fn target_view(world: &World, spec: &Spec, probes: &[Probe], id: TargetId, targe
     });
     let errno = world.live.get(&id.watch).and_then(|live| match &live.memo {
         Memo::Storage(memo) => memo.errno(&id.key),
+        _ => None,
+    });
+    let job = world.live.get(&id.watch).and_then(|live| match &live.memo {
+        Memo::Job(memo) => memo.job(&id.key, world.now),
         _ => None,
     });
     let looks = target.aspects.iter().filter_map(|(n, aspect)| {
@@ -296,6 +304,7 @@ fn target_view(world: &World, spec: &Spec, probes: &[Probe], id: TargetId, targe
         suspect: target.suspect().cloned(),
         room,
         errno,
+        job,
         blame: target.suspect().and_then(|_| world.blame(&id)),
         incident: brake.and_then(|brake| brake.incident),
         plan: plan.map(|plan| (plan.hash(), plan)),

@@ -3,6 +3,7 @@
 //! A kind says how its observations are judged and how its plans are made, and nothing else.
 
 pub mod baseline;
+pub mod job;
 pub mod service;
 mod steps;
 pub mod storage;
@@ -30,6 +31,7 @@ pub enum Spec {
     Service(service::Spec),
     Baseline(baseline::Spec),
     Storage(storage::Spec),
+    Job(job::Spec),
     #[cfg(feature = "toy")]
     Toy(toy::Spec),
 }
@@ -41,6 +43,7 @@ pub enum Memo {
     Service(service::Memo),
     Baseline(baseline::Memo),
     Storage(storage::Memo),
+    Job(job::Memo),
     #[cfg(feature = "toy")]
     Toy(toy::Memo),
 }
@@ -94,11 +97,19 @@ impl Memo {
         }
     }
 
+    /// Since when a target waits, where its kind knows better than the verdict does.
+    pub(crate) fn waits_since(&self, key: &str) -> Option<Now> {
+        match self {
+            Memo::Job(memo) => memo.waits_since(key),
+            _ => None,
+        }
+    }
+
     /// Units that systemd says its unit cannot do without.
     pub fn told_needs(&self) -> &[UnitName] {
         match self {
             Memo::Service(memo) => memo.last.as_ref().map_or(&[], |unit| &unit.needs),
-            Memo::Baseline(_) | Memo::Storage(_) => &[],
+            Memo::Baseline(_) | Memo::Storage(_) | Memo::Job(_) => &[],
             #[cfg(feature = "toy")]
             Memo::Toy(_) => &[],
         }
@@ -112,6 +123,7 @@ impl Spec {
             Spec::Service(spec) => spec.probes(),
             Spec::Baseline(spec) => spec.probes(),
             Spec::Storage(spec) => spec.probes(),
+            Spec::Job(spec) => spec.probes(),
             #[cfg(feature = "toy")]
             Spec::Toy(spec) => spec.probes(),
         }
@@ -122,7 +134,7 @@ impl Spec {
         let count = match self {
             Spec::Service(spec) => spec.probes_count(),
             Spec::Baseline(spec) => spec.probes().len(),
-            Spec::Storage(_) => 1,
+            Spec::Storage(_) | Spec::Job(_) => 1,
             #[cfg(feature = "toy")]
             Spec::Toy(spec) => spec.probes().len(),
         };
@@ -135,6 +147,7 @@ impl Spec {
             Spec::Service(spec) => spec.pace(n),
             Spec::Baseline(spec) => spec.probes().get(usize::from(n)).map(|probe| probe.pace),
             Spec::Storage(spec) => (n == 0).then(|| spec.pace()),
+            Spec::Job(spec) => (n == 0).then(|| spec.pace()),
             #[cfg(feature = "toy")]
             Spec::Toy(spec) => spec.probes().get(usize::from(n)).map(|probe| probe.pace),
         }
@@ -145,6 +158,7 @@ impl Spec {
             Spec::Service(_) => Memo::Service(service::Memo::default()),
             Spec::Baseline(_) => Memo::Baseline(baseline::Memo::default()),
             Spec::Storage(_) => Memo::Storage(storage::Memo::default()),
+            Spec::Job(_) => Memo::Job(job::Memo::default()),
             #[cfg(feature = "toy")]
             Spec::Toy(_) => Memo::Toy(toy::Memo::default()),
         }
@@ -156,6 +170,7 @@ impl Spec {
             (Spec::Service(spec), Memo::Service(memo)) => spec.read(memo, n, asked, answer, starvation),
             (Spec::Baseline(spec), Memo::Baseline(memo)) => spec.read(memo, n, answer),
             (Spec::Storage(spec), Memo::Storage(memo)) => spec.read(memo, asked, answer, starvation),
+            (Spec::Job(spec), Memo::Job(memo)) => spec.read(memo, asked, answer),
             #[cfg(feature = "toy")]
             (Spec::Toy(spec), Memo::Toy(memo)) => spec.read(memo, answer),
             // A memo of another kind: the watch was redefined under the same name. It is begun anew at reload.
@@ -169,6 +184,7 @@ impl Spec {
             (Spec::Service(spec), Memo::Service(memo)) => spec.draft(world, target, live, memo),
             (Spec::Baseline(spec), Memo::Baseline(memo)) => spec.draft(world, target, live, memo),
             (Spec::Storage(spec), Memo::Storage(memo)) => spec.draft(world, target, live, memo),
+            (Spec::Job(spec), Memo::Job(memo)) => spec.draft(world, target, live, memo),
             #[cfg(feature = "toy")]
             (Spec::Toy(spec), Memo::Toy(memo)) => spec.draft(world, target, live, memo),
             _ => Draft::none("not looked at yet"),
@@ -181,6 +197,7 @@ impl Spec {
             Spec::Service(spec) => matches!(act, Act::Restart(unit) if *unit == spec.unit),
             Spec::Baseline(spec) => spec.allows(act),
             Spec::Storage(spec) => spec.allows(act),
+            Spec::Job(spec) => spec.allows(act),
             #[cfg(feature = "toy")]
             Spec::Toy(spec) => spec.allows(act),
         }
@@ -207,7 +224,7 @@ impl Spec {
     pub fn rests_on(&self) -> Option<u16> {
         match self {
             Spec::Baseline(_) => Some(0),
-            Spec::Service(_) | Spec::Storage(_) => None,
+            Spec::Service(_) | Spec::Storage(_) | Spec::Job(_) => None,
             #[cfg(feature = "toy")]
             Spec::Toy(_) => None,
         }
@@ -218,6 +235,7 @@ impl Spec {
             Spec::Service(_) => service::needs(policy, watch),
             Spec::Baseline(_) => Vec::new(),
             Spec::Storage(spec) => spec.needs(),
+            Spec::Job(spec) => spec.needs(),
             #[cfg(feature = "toy")]
             Spec::Toy(_) => Vec::new(),
         }
@@ -228,6 +246,8 @@ impl Spec {
             Spec::Service(spec) => vec![Resource::Unit(spec.unit.clone())],
             Spec::Baseline(spec) => vec![Resource::Path(spec.python.venv.clone())],
             Spec::Storage(spec) => spec.provides(),
+            // Each job is its own: what a plan for one touches says nothing of the others.
+            Spec::Job(_) => Vec::new(),
             #[cfg(feature = "toy")]
             Spec::Toy(spec) => spec.provides(),
         }
@@ -239,6 +259,7 @@ impl Spec {
             Spec::Service(spec) => spec.is_part(key),
             Spec::Baseline(_) => false,
             Spec::Storage(_) => storage::is_part(key),
+            Spec::Job(_) => job::is_part(key),
             #[cfg(feature = "toy")]
             Spec::Toy(_) => false,
         }
@@ -248,7 +269,7 @@ impl Spec {
     pub fn cause(&self, key: &str) -> Option<&WatchId> {
         match self {
             Spec::Service(spec) => spec.cause(key),
-            Spec::Baseline(_) | Spec::Storage(_) => None,
+            Spec::Baseline(_) | Spec::Storage(_) | Spec::Job(_) => None,
             #[cfg(feature = "toy")]
             Spec::Toy(_) => None,
         }
@@ -260,6 +281,7 @@ impl Spec {
             Spec::Service(spec) => spec.ladder.iter().filter_map(service::Step::rung).collect(),
             Spec::Baseline(_) => vec![Rung::new("reconcile")],
             Spec::Storage(_) => storage::Spec::rungs(),
+            Spec::Job(_) => job::Spec::rungs(),
             #[cfg(feature = "toy")]
             Spec::Toy(_) => vec![Rung::new("mend"), Rung::new("replace")],
         }
@@ -269,7 +291,7 @@ impl Spec {
     pub fn unit(&self) -> Option<&UnitName> {
         match self {
             Spec::Service(spec) => Some(&spec.unit),
-            Spec::Baseline(_) | Spec::Storage(_) => None,
+            Spec::Baseline(_) | Spec::Storage(_) | Spec::Job(_) => None,
             #[cfg(feature = "toy")]
             Spec::Toy(_) => None,
         }
@@ -281,6 +303,7 @@ impl Spec {
             Spec::Service(spec) => (spec.interval * 2).max(Ms::mins(2)),
             Spec::Baseline(spec) => spec.interval * 2,
             Spec::Storage(spec) => spec.stale_after(),
+            Spec::Job(spec) => spec.stale_after(),
             #[cfg(feature = "toy")]
             Spec::Toy(spec) => spec.interval * 4,
         }
@@ -290,7 +313,7 @@ impl Spec {
     pub fn trees(&self) -> Vec<PathBuf> {
         match self {
             Spec::Baseline(spec) => spec.trees(),
-            Spec::Service(_) | Spec::Storage(_) => Vec::new(),
+            Spec::Service(_) | Spec::Storage(_) | Spec::Job(_) => Vec::new(),
             #[cfg(feature = "toy")]
             Spec::Toy(_) => Vec::new(),
         }

@@ -79,6 +79,10 @@ impl World {
         Some((self.policy.watches.get(id)?, self.live.get(id)?))
     }
 
+    pub(crate) fn waits_since(&self, id: &TargetId) -> Option<Now> {
+        self.live.get(&id.watch)?.memo.waits_since(&id.key)
+    }
+
     pub fn gate(&self, id: &WatchId) -> Option<(Now, &Answer)> {
         self.live.get(id)?.gate.as_ref().map(|(asked, answer)| (*asked, answer))
     }

@@ -21,6 +21,7 @@ pub mod secret;
 pub mod systemd;
 pub mod tcp;
 pub mod veil;
+pub mod work;
 
 /// Threads of the process that names, secrets and authorities may hold, each for as long as it hangs.
 pub const HANGING_THREADS: usize = names::PLACES + secret::PLACES + http::tls::PLACES;

@@ -11,7 +11,7 @@ use hostward_host::child::Children;
 use hostward_host::jobs::Jobs;
 use hostward_host::paths::Lookers;
 use hostward_host::systemd::shown;
-use hostward_host::{gate, http, mounts, python, reach, tcp};
+use hostward_host::{gate, http, mounts, python, reach, tcp, work};
 use tokio::time::Instant;
 
 use crate::bus::Bus;
@@ -116,13 +116,14 @@ impl Eyes {
 
     /// Over the bus; by `systemctl`, whose socket is systemd's own, where there is none or it hangs.
     async fn unit(&self, key: &AskKey, unit: &UnitName, deadline: Duration) -> (Answer, Duration) {
-        let asked = timed(deadline, async { self.bus.link().await?.unit(unit).await }).await;
-        match &asked.0 {
-            Err(Fault::BusAway(_) | Fault::Timeout) => {
-                Box::pin(self.check_places.ask(key, deadline, shown(unit, deadline))).await
-            }
-            _ => asked,
+        let (mut answer, took) = timed(deadline, async { self.bus.link().await?.unit(unit).await }).await;
+        if let Err(Fault::BusAway(_) | Fault::Timeout) = answer {
+            return Box::pin(self.check_places.ask(key, deadline, shown(unit, deadline))).await;
         }
+        if let Ok(Reading::Unit(reading)) = &mut answer {
+            reading.busy = reading.main_pid.and_then(work::busy);
+        }
+        (answer, took)
     }
 
     /// Another policy is in force.

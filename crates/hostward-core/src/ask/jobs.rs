@@ -196,7 +196,8 @@ pub struct JobReading {
 pub struct RunnerReading {
     /// Its own unit.
     pub unit: Option<(UnitName, Result<Box<UnitReading>, Fault>)>,
-    /// The process that the provider names, while it lives.
+    /// The process that the provider names, and the same while it lives.
+    pub pid: Option<u32>,
     pub process: Option<Process>,
     pub lock: Option<LockState>,
     /// The process that holds the lock, when it is known.
@@ -273,6 +274,28 @@ impl Place<'_> {
         filled.push_str(rest);
         Ok(filled)
     }
+
+    /// The text may be filled so that it reads as this word does: what stands between the names is there, in its order.
+    pub fn fits(text: &str, word: &str) -> bool {
+        let mut fixed = vec![text.to_owned()];
+        for name in Place::NAMES {
+            let brace = format!("{{{name}}}");
+            fixed = fixed.iter().flat_map(|part| part.split(&brace)).map(str::to_owned).collect();
+        }
+        let Some((first, rest)) = fixed.split_first() else { return false };
+        let Some((last, between)) = rest.split_last() else { return first == word };
+        let Some(mut left) = word.strip_prefix(first.as_str()).and_then(|left| left.strip_suffix(last.as_str()))
+        else {
+            return false;
+        };
+        between.iter().all(|part| match left.split_once(part.as_str()) {
+            Some((_, after)) => {
+                left = after;
+                true
+            }
+            None => false,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -292,6 +315,25 @@ mod tests {
         ];
         for (text, filled) in table {
             assert_eq!(place.fill(text), filled.map(str::to_owned), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_word_fits_what_it_may_have_been_filled_from() {
+        let table = [
+            ("retry", "retry", true),
+            ("retry", "retry7", false),
+            ("crawl@{id}.service", "crawl@7.service", true),
+            ("crawl@{id}.service", "ssh.service", false),
+            ("crawl@{id}.service", "crawl@.service", true),
+            ("crawl@{id}.service", "crawl@.servic", false),
+            ("{id}", "anything", true),
+            ("{output}/x/{id}.lock", "/srv/a/x/7.lock", true),
+            ("{output}/x/{id}.lock", "/srv/a/7.lock", false),
+            ("a{id}a", "a", false),
+        ];
+        for (text, word, fits) in table {
+            assert_eq!(Place::fits(text, word), fits, "{text} {word}");
         }
     }
 }

@@ -69,7 +69,11 @@ impl Doubts {
         let from = self.last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let after = self.waiting.range((from, Bound::Unbounded));
         let most = self.allowed.min(self.waiting.len());
-        let taken: Vec<TargetId> = after.chain(&self.waiting).take(most).cloned().collect();
+        let before = self.waiting.len() - after.clone().count();
+        let mut waiting: Vec<&TargetId> = after.chain(self.waiting.iter().take(before)).collect();
+        // What is left of caps and budget is for those of a kind that wait longest.
+        waiting.sort_by_key(|id| world.waits_since(id));
+        let taken: Vec<TargetId> = waiting.into_iter().take(most).cloned().collect();
         for id in &taken {
             self.waiting.remove(id);
         }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use super::{Effect, Engine};
 use crate::ask::{AskKey, Question, Reading};
 use crate::hold::{self, Held, Hold, Lift, Permit};
-use crate::id::{RunId, Str, UnitName, WatchId};
+use crate::id::{RunId, Str, TargetId, UnitName, WatchId};
 use crate::ledger::{Body, Closing};
 use crate::plan::{Act, Check, Proof};
 use crate::planted::{Bug, planted};
@@ -414,6 +414,14 @@ impl Engine {
             }
         }
         let now = self.world.now;
+        let healed: Vec<TargetId> = run.plan.heals.iter().map(|heal| heal.target.clone()).collect();
+        for TargetId { watch, key } in healed.iter().filter(|id| !ours.contains(&id.watch)) {
+            let live = self.world.live.get_mut(watch);
+            if let Some(target) = live.and_then(|live| live.targets.get_mut(key)) {
+                target.touch(now);
+            }
+            self.world.reckon(watch);
+        }
         for watch in ours {
             if let Some(live) = self.world.live.get_mut(&watch) {
                 live.targets.values_mut().for_each(|target| target.touch(now));

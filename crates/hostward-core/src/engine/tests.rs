@@ -16,4 +16,6 @@ mod quiesce;
 mod reckoning;
 mod replay;
 mod s1;
+mod stage;
+mod work;
 mod world;

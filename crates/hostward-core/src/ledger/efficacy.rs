@@ -90,7 +90,7 @@ mod tests {
             settled: None,
             reason,
             fell,
-            about: None,
+            about: Vec::new(),
             mark: None,
         }
     }

@@ -98,7 +98,7 @@ fn a_state_later_than_itself_or_than_now_is_no_state_of_ours() {
         settled: None,
         reason: "failed".into(),
         fell: None,
-        about: Some("7".into()),
+        about: vec!["7".into()],
         mark: Some(3),
     };
     let mut run = state.clone();

@@ -283,7 +283,7 @@ fn stop_timeout(world: &World, unit: &UnitName) -> Option<Ms> {
             let here = live.targets.keys().any(|key| **key == *unit.as_str());
             here.then_some(last.stop_timeout)
         }
-        super::Memo::Baseline(_) | super::Memo::Storage(_) => None,
+        super::Memo::Baseline(_) | super::Memo::Storage(_) | super::Memo::Job(_) => None,
         #[cfg(feature = "toy")]
         super::Memo::Toy(_) => None,
     })

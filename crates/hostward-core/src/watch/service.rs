@@ -5,6 +5,7 @@
 
 mod component;
 mod probe;
+mod starved;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,10 +13,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::steps::{prove_step, restart_step};
+use super::steps::{self, prove_step, restart_step};
 use super::{Draft, storage};
 use crate::ask::{Active, Answer, Fault, Load, Pace, Probe, Question, Reading, UnitReading};
-use crate::hold::{Circuit, Held, Hold, Lift, circuit, tried};
+use crate::hold::{Circuit, Held, circuit, tried};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
 use crate::judge::{Code, Confirm, Reason, Seen, Shown, Sight};
 use crate::plan::{Basis, COST_RESTART, Check, Heal, Plan};
@@ -88,8 +89,6 @@ const LOOP_WINDOW: Ms = Ms::secs(60);
 const STARTING_MAX: Ms = Ms::mins(10);
 /// A run longer than this, and than twice what a start takes, is no part of a loop.
 const LOOP_RUN: Ms = Ms::secs(30);
-/// So long a time-out on a starved host is nobody's fault.
-const STARVED_PATIENCE: Ms = Ms::mins(5);
 /// Restarts remembered: more than the fastest loop shows between two looks.
 const RESTARTS_KEPT: usize = 32;
 
@@ -124,6 +123,9 @@ pub struct Memo {
     /// Probes whose newest look ran out of time, and of how much.
     #[serde(default)]
     timed_out: BTreeMap<u16, Ms>,
+    /// When the processor time that its processes have had was last seen to change.
+    #[serde(default)]
+    worked: Option<Now>,
     /// The parts that each probe spoke of.
     #[serde(default)]
     parts: BTreeMap<u16, BTreeSet<Str>>,
@@ -334,21 +336,7 @@ impl Spec {
 
     /// A state that somebody chose is respected: a mask and a disabled unit until it is changed, a clean stop for a while.
     pub(super) fn by_hand(&self, memo: &Memo, now: Now) -> Option<Held> {
-        let unit = memo.last.as_ref()?;
-        let enable = |verb: &str| Lift::Operator(format!("systemctl {verb} {}", self.unit).into());
-        if unit.load == Load::Masked {
-            return Some(Held::new(Hold::OperatorActive, "masked", "not masked", enable("unmask")));
-        }
-        if unit.active == Active::Inactive && unit.disabled && !unit.wanted {
-            return Some(Held::new(Hold::OperatorActive, "disabled and stopped", "enabled", enable("enable --now")));
-        }
-        let stopped = memo.stopped?;
-        let age = now.since(stopped);
-        (age < self.respect_stop).then(|| {
-            let value = format!("stopped by somebody {age} ago");
-            let threshold = format!("respected for {}", self.respect_stop);
-            Held::new(Hold::OperatorActive, value, threshold, Lift::At(now.reach(stopped, self.respect_stop)))
-        })
+        steps::by_hand(&self.unit, memo.last.as_ref()?, memo.stopped, self.respect_stop, now)
     }
 }
 
@@ -359,7 +347,9 @@ pub(super) fn needs(policy: &Policy, watch: &Watch) -> Vec<Resource> {
     let needed = |other: &Watch| match &other.spec {
         super::Spec::Baseline(spec) if same_app(other) => vec![Resource::Path(spec.python.venv.clone())],
         super::Spec::Storage(spec) if holds(spec) => spec.provides(),
-        super::Spec::Service(_) | super::Spec::Baseline(_) | super::Spec::Storage(_) => Vec::new(),
+        super::Spec::Service(_) | super::Spec::Baseline(_) | super::Spec::Storage(_) | super::Spec::Job(_) => {
+            Vec::new()
+        }
         #[cfg(feature = "toy")]
         super::Spec::Toy(_) => Vec::new(),
     };
@@ -367,45 +357,11 @@ pub(super) fn needs(policy: &Policy, watch: &Watch) -> Vec<Resource> {
 }
 
 impl Memo {
-    /// A probe that ran out of time on a starved host says nothing of the service. It counts after five minutes without
-    /// one answer, if our own listener does answer: then it is not the host.
-    fn starved(&mut self, n: u16, asked: Now, timeout: Ms, judged: &Judged, starvation: &Starvation) -> bool {
-        if judged.waited.is_none() {
-            // A fault of our own is no answer.
-            if !matches!(judged.service, Some(Seen::Unknown(_))) {
-                self.answered.insert(n, asked);
-                self.timed_out.remove(&n);
-            }
-            return false;
-        }
-        self.answered.entry(n).or_insert(asked);
-        self.timed_out.insert(n, timeout);
-        starvation.starved(asked).is_some() && self.patient(n, asked, starvation)
-    }
-
-    /// The time-outs of this probe may still be the host's own.
-    fn patient(&self, n: u16, now: Now, starvation: &Starvation) -> bool {
-        let recent = self.answered.get(&n).is_none_or(|last| now.since(*last) < STARVED_PATIENCE);
-        self.timed_out.get(&n).is_some_and(|timeout| recent || !starvation.echoes(*timeout))
-    }
-
-    /// Starvation is measured a moment after it began: what was judged by time-outs alone until then is no evidence.
-    fn perhaps_ours(&self, world: &World, target: &TargetId) -> Option<Held> {
-        let (late, until) = world.starvation.starved(world.now)?;
-        let aspects = &world.target(target)?.aspects;
-        let mut down = aspects.iter().filter(|(_, aspect)| matches!(aspect.raw, Some(Seen::Down(_)))).peekable();
-        down.peek()?;
-        down.all(|(n, _)| self.patient(*n, world.now, &world.starvation)).then(|| {
-            let value = format!("only time-outs, and our own timers are {late} late");
-            let threshold = format!("an answer, or none for {STARVED_PATIENCE}");
-            Held::new(Hold::Pressure, value, threshold, Lift::At(until))
-        })
-    }
-
     /// Takes a look at the unit in; says what happened, when something did.
     fn remember(&mut self, now: Now, unit: &UnitReading) -> Option<Str> {
         let last = self.last.replace(Box::new(unit.clone()));
         let since_last = now.since(std::mem::replace(&mut self.last_at, now));
+        self.note_work(now, last.as_deref().and_then(|last| last.busy), unit.busy);
         let Some(last) = last else {
             self.told = unit.main_exited;
             self.episode = (unit.main_started > Ms::ZERO).then_some(Now { up: unit.main_started, ..now });
@@ -487,9 +443,7 @@ impl Memo {
 
     /// Inactive with a clean result that no failed Condition explains: somebody stopped it.
     fn note_stop(&mut self, now: Now, unit: &UnitReading, run: Run) {
-        let clean = unit.active == Active::Inactive && unit.result.as_ref() == "success" && unit.condition;
-        let by_somebody = clean && !unit.invocation.is_empty();
-        match (by_somebody, self.stopped) {
+        match (unit.stopped_cleanly(), self.stopped) {
             (true, None) => self.stopped = Some(now),
             // Started and stopped once more while nobody looked: it is the last stop that is respected.
             (true, Some(_)) if run == Run::Another => self.stopped = Some(now),

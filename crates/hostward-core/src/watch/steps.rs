@@ -1,11 +1,13 @@
-//! Steps that more than one kind takes: restart a unit, stop one for a while, wait for a proof.
+//! What more than one kind needs for a plan: restart a unit, stop one for a while, wait for a proof, leave alone what
+//! somebody chose.
 
 use std::sync::Arc;
 
-use crate::ask::Question;
+use crate::ask::{Active, Load, Question, UnitReading};
+use crate::hold::{Held, Hold, Lift};
 use crate::id::UnitName;
 use crate::plan::{Act, Back, Check, OnCrash, OnFail, Proof, Step, Stop, Want, When};
-use crate::time::Ms;
+use crate::time::{Ms, Now};
 
 /// A stop takes up to TimeoutStopSec and its SIGKILL, four times over, and 10 s (safety.md, "Undo").
 const STOP_FACTOR: u64 = 4;
@@ -63,6 +65,31 @@ pub(super) fn stop_step(stop: Stop, stop_timeout: Option<Ms>, when: When) -> Ste
         back: Some(back),
         fail: OnFail::Unwind,
     }
+}
+
+/// A state of a unit that somebody chose: a mask and a disabled unit until it is changed, a clean stop, first seen then, for
+/// as long as it is respected.
+pub(super) fn by_hand(
+    unit: &UnitName,
+    seen: &UnitReading,
+    stopped: Option<Now>,
+    respect: Ms,
+    now: Now,
+) -> Option<Held> {
+    let enable = |verb: &str| Lift::Operator(format!("systemctl {verb} {unit}").into());
+    if seen.load == Load::Masked {
+        return Some(Held::new(Hold::OperatorActive, "masked", "not masked", enable("unmask")));
+    }
+    if seen.active == Active::Inactive && seen.disabled && !seen.wanted {
+        return Some(Held::new(Hold::OperatorActive, "disabled and stopped", "enabled", enable("enable --now")));
+    }
+    let stopped = stopped?;
+    let age = now.since(stopped);
+    (age < respect).then(|| {
+        let value = format!("stopped by somebody {age} ago");
+        let threshold = format!("respected for {respect}");
+        Held::new(Hold::OperatorActive, value, threshold, Lift::At(now.reach(stopped, respect)))
+    })
 }
 
 /// systemd says `infinity` as the largest number; no step waits for ever.

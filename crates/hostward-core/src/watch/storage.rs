@@ -29,6 +29,7 @@ use crate::time::{Ms, Now};
 use crate::world::{Live, World};
 
 pub use disk::{Disk, Room};
+pub(super) use path::is_lost;
 pub use path::{Expected, Lies};
 pub use remedy::{Dependent, Remedy};
 

@@ -63,7 +63,7 @@ impl Signs {
         let live = |pid: u32| self.live.get(&pid).cloned();
         let holder = lock.as_ref().and_then(holder).and_then(live);
         let mentioned = self.mentioned.get(&entry.id).cloned();
-        RunnerReading { unit, process: entry.pid.and_then(live), lock, holder, mentioned }
+        RunnerReading { unit, pid: entry.pid, process: entry.pid.and_then(live), lock, holder, mentioned }
     }
 }
 

@@ -221,6 +221,7 @@ pub(super) fn fold(row: &Row, properties: &Properties<'_>) -> Result<UnitReading
         starting_since: properties.moment("InactiveExitTimestampMonotonic", ahead),
         stop_timeout: properties.span("TimeoutStopUSec"),
         needs: ["Requires", "Requisite", "BindsTo"].iter().flat_map(|name| properties.units(name)).collect(),
+        busy: None,
     })
 }
 
@@ -270,6 +271,7 @@ fn not_found() -> UnitReading {
         starting_since: Ms::ZERO,
         stop_timeout: Ms::ZERO,
         needs: Vec::new(),
+        busy: None,
     }
 }
 

@@ -188,6 +188,7 @@ impl Unit {
             starting_since: if self.starting_since == Ms::ZERO { Ms::ZERO } else { up(self.starting_since) },
             stop_timeout: STOP_TIMEOUT,
             needs: self.plan.requires.iter().chain(&self.plan.binds_to).map(|name| policy::unit(name)).collect(),
+            busy: None,
         }
     }
 }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use super::policy::{HOST_SENTINEL, REVISION, UNIT, WATCH_SENTINEL};
 use crate::ask::{
-    Active, Answer, Fault, GateQ, GateReading, HttpAnswer, HttpReading, Interpreter, Load, LockState, Operator,
-    Picked, PythonReading, Question, Reading, SentinelState, SystemState, UnitReading, Unmet,
+    Active, Answer, Fault, GateQ, GateReading, HttpAnswer, HttpReading, Interpreter, LockState, Operator, Picked,
+    PythonReading, Question, Reading, SentinelState, SystemState, UnitReading, Unmet,
 };
 use crate::engine::Hint;
 use crate::id::{Str, UnitName};
@@ -93,26 +93,9 @@ impl Host {
         Host {
             now,
             unit: UnitReading {
-                load: Load::Loaded,
-                active: Active::Active,
-                sub: "running".into(),
-                result: "success".into(),
-                restarts: 0,
                 invocation: "0000".into(),
-                job: None,
-                wanted: true,
-                disabled: false,
-                condition: true,
-                needs_reload: false,
                 restart_every: Some(restart_every),
-                main_pid: Some(100),
-                main_started: began,
-                main_exited: Ms::ZERO,
-                main_end: "".into(),
-                active_since: began,
-                starting_since: began,
-                stop_timeout: Ms::secs(90),
-                needs: Vec::new(),
+                ..UnitReading::service(began)
             },
             http: Http::Well,
             components: Vec::new(),

@@ -19,7 +19,7 @@ fn attempt(ago: Ms, settled: Option<Settlement>) -> Attempt {
         settled,
         reason: "failed".into(),
         fell: None,
-        about: None,
+        about: Vec::new(),
         mark: None,
     }
 }

@@ -39,7 +39,7 @@ fn tried(world: &mut World, name: &str, ago: Ms) {
         settled: Some(Settlement::NotCleared),
         reason: "failed".into(),
         fell: None,
-        about: None,
+        about: Vec::new(),
         mark: None,
     };
     world.state.targets.entry(target(name)).or_default().attempts.push_back(attempt);

@@ -101,7 +101,7 @@ fn damage_leaves_one_trial_a_plateau_to_each_that_is_healed() {
                 settled: None,
                 reason: "it".into(),
                 fell: None,
-                about: None,
+                about: Vec::new(),
                 mark: None,
             };
             world.state.targets.entry(target("a")).or_default().attempts.push_back(attempt);
@@ -124,7 +124,7 @@ fn damage_leaves_one_trial_a_plateau_to_each_that_is_healed() {
         settled: None,
         reason: "it".into(),
         fell: None,
-        about: None,
+        about: Vec::new(),
         mark: None,
     };
     asked.state.targets.entry(target("a")).or_default().attempts.push_back(tried);

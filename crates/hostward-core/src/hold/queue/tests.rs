@@ -25,7 +25,7 @@ fn attempt(span: Ms) -> Attempt {
         settled: Some(Settlement::NotCleared),
         reason: "failed".into(),
         fell: None,
-        about: None,
+        about: Vec::new(),
         mark: None,
     }
 }

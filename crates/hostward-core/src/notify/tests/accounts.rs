@@ -35,7 +35,7 @@ impl Table {
                 settled: *settled,
                 reason: "failed".into(),
                 fell: None,
-                about: None,
+                about: Vec::new(),
                 mark: None,
             })
             .collect();

@@ -192,7 +192,7 @@ fn a_service_takes_the_least_tried_rung_that_still_works() {
         settled: Some(Settlement::NotCleared),
         reason: "failed".into(),
         fell: None,
-        about: None,
+        about: Vec::new(),
         mark: None,
     };
     let attempts = |world: &mut World, tried: Vec<Attempt>| {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fixture::{self, at, falls, runs, target, watch};
+use crate::hold::{Hold, Lift};
 use crate::starvation::Lag;
 
 fn spec() -> Spec {
@@ -326,6 +327,34 @@ fn a_time_out_on_a_starved_host_is_nobodys_fault() {
         assert!(!memo.starved(1, at(Ms::secs(now)), WAITS, &judged(None, ours), &starving(now, well)));
     }
     assert!(!memo.starved(1, at(Ms::secs(400)), WAITS, &judged(Some(WAITS), false), &starving(400, well)));
+}
+
+/// Five minutes without an answer: of one that gets processor time they are the host's, of one that gets none its own.
+#[test]
+fn who_is_at_work_on_a_starved_host_waits_his_turn() {
+    /// When, and how much processor time by then.
+    type Looks<'a> = &'a [(u64, Option<u64>)];
+    let looks: [(Looks<'_>, bool); 7] = [
+        (&[(340, None), (400, None)], false),
+        (&[(340, Some(10)), (400, Some(20))], true),
+        (&[(340, Some(10)), (400, Some(10))], false),
+        // A process of it has ended.
+        (&[(340, Some(10)), (400, Some(5))], true),
+        // Looked at again at once: that shows nothing yet.
+        (&[(280, Some(5)), (340, Some(10)), (384, Some(10))], true),
+        (&[(280, Some(5)), (340, Some(10)), (385, Some(10))], false),
+        (&[(340, Some(10)), (400, None)], false),
+    ];
+    let well = Some(WAITS);
+    for (looks, waits) in looks {
+        let mut memo = Memo::default();
+        memo.starved(1, at(Ms::secs(100)), WAITS, &judged(None, false), &starving(100, well));
+        for (now, busy) in looks {
+            memo.remember(at(Ms::secs(*now)), &UnitReading { busy: busy.map(Ms), ..runs(Ms::secs(1)) });
+        }
+        let late = memo.starved(1, at(Ms::secs(400)), WAITS, &judged(Some(WAITS), false), &starving(400, well));
+        assert_eq!(late, waits, "{looks:?}");
+    }
 }
 
 /// systemd was told to wait for ever, or it would have ended it.

@@ -74,6 +74,11 @@ fn elsewhere(look: &Look) -> bool {
     matches!(look, Look::Failed { call: Call::Open, errno: ELOOP | ENOTDIR, .. })
 }
 
+/// What answers so answers for nobody any more.
+pub(in crate::watch) fn is_lost(errno: i32) -> bool {
+    matches!(errno, ENOTCONN | ESTALE | EIO | EHOSTDOWN)
+}
+
 /// It does not answer, or what was mounted answers for nobody any more.
 pub(super) fn dead(seen: &PathReading) -> Option<Reason> {
     match &seen.look {
@@ -83,7 +88,7 @@ pub(super) fn dead(seen: &PathReading) -> Option<Reason> {
             let whose = if *at == seen.path { String::new() } else { format!(" from {}", at.display()) };
             Some(Reason::new(Code::Hung, format!("no answer{whose} for {age}{}{waiting}", of(seen))))
         }
-        Look::Failed { call, errno: ENOTCONN | ESTALE | EIO | EHOSTDOWN, why } => {
+        Look::Failed { call, errno, why } if is_lost(*errno) => {
             Some(Reason::new(Code::Stale, format!("{call}: {why}{}", of(seen))))
         }
         _ => None,

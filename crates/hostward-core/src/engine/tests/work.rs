@@ -1,0 +1,308 @@
+//! Jobs that stall, thrash, starve or lie about their state, and what is done for each.
+
+mod host;
+
+use host::{By, Job, Jobs, WORKER, job, of_watch, policy, queue, spec};
+
+use super::stage::Stage;
+use crate::ask::{Active, Fault, JobState};
+use crate::hold::Hold;
+use crate::id::{Str, UnitName};
+use crate::judge::{Code, Verdict};
+use crate::ledger::Closing;
+use crate::policy::Budget;
+use crate::time::Ms;
+use crate::watch::job::Spec;
+
+const ENOTCONN: i32 = 107;
+const EROFS: i32 = 30;
+
+/// Counts of the job rise by this a minute: it is well.
+const WELL: u64 = 60;
+
+fn is_down(stage: &Stage<Jobs>, name: &str, code: Code) -> bool {
+    let target = stage.target(&job(name));
+    target.is_some_and(|target| target.verdict.down().is_some_and(|reason| reason.code == code))
+}
+
+fn falls(stage: &mut Stage<Jobs>, name: &str, code: Code) {
+    assert!(stage.run_until(Ms::hours(3), |stage| is_down(stage, name, code)), "{:?}", stage.target(&job(name)));
+}
+
+/// S4: the job's own runner is stopped, and nobody else.
+#[test]
+fn a_stalled_job_with_a_runner_of_its_own_is_recovered_alone() {
+    let stalled = Job { then: Some(WELL), ..Job::runs(By::Own, 0) };
+    let mut stage = Jobs::new(&[("a", stalled), ("b", Job::runs(By::Worker, WELL))]).on_stage(spec());
+    assert!(stage.run_until(Ms::hours(2), |stage| !stage.closings().is_empty()));
+    assert_eq!(*stage.closings()[0], Closing::Proved);
+    let did = ["keep the evidence", "stop crawl@a.service", "run `/opt/jobs recover a`", "start crawl@a.service"];
+    assert_eq!(stage.did, did);
+    assert_eq!(stage.armed.first().map(|arm| arm.units.clone()), Some(vec![UnitName::new("crawl@a.service")]));
+    assert_eq!(stage.plans()[0].heals[0].mark, Some(100));
+    stage.run_for(Ms::hours(12));
+    assert_eq!(stage.plans().len(), 1, "it progresses");
+}
+
+/// S4: no runner, so nobody is stopped.
+#[test]
+fn a_job_that_nobody_runs_is_marked_to_be_taken_up_again() {
+    let orphan = Job { then: Some(WELL), ..Job::runs(By::Nobody, 0) };
+    let mut stage = Jobs::new(&[("a", orphan), ("b", Job::runs(By::Worker, WELL))]).on_stage(spec());
+    falls(&mut stage, "a", Code::Orphaned);
+    assert!(stage.run_until(Ms::hours(1), |stage| !stage.closings().is_empty()));
+    assert_eq!(
+        (stage.did.clone(), stage.closings()[0]),
+        (vec!["run `/opt/jobs retry a`".to_owned()], &Closing::Proved)
+    );
+    stage.run_for(Ms::hours(12));
+    assert_eq!(stage.plans().len(), 1);
+    assert_eq!(stage.scene.jobs["a"].by, By::Worker);
+}
+
+/// S4: only the worker could be stopped, and a sibling progresses.
+#[test]
+fn who_progresses_is_not_stopped_for_another_one() {
+    let jobs = [("a", Job::runs(By::Worker, 0)), ("b", Job::runs(By::Worker, WELL))];
+    let mut stage = Jobs::new(&jobs).on_stage(spec());
+    falls(&mut stage, "a", Code::Stalled);
+    stage.run_for(Ms::hours(24));
+    assert_eq!(stage.did, Vec::<String>::new());
+    let (holds, said) = stage.holds(&job("a"));
+    assert_eq!(holds, [Hold::SiblingActive]);
+    assert!(said.starts_with("job/b would be stopped with it, and progressed "), "{said}");
+    // The sibling stands still as well: nobody is hurt any more.
+    stage.scene.jobs.get_mut("b").unwrap().rate = 0;
+    stage.scene.jobs.get_mut("a").unwrap().then = Some(WELL);
+    assert!(stage.run_until(Ms::hours(2), |stage| !stage.closings().is_empty()));
+    let worker = [format!("stop {WORKER}"), format!("start {WORKER}")];
+    assert_eq!((&stage.did[1], &stage.did[3]), (&worker[0], &worker[1]));
+}
+
+/// S9: a lock that is held is a runner, whoever holds it.
+#[test]
+fn who_holds_its_lock_runs_it() {
+    let mut stage = Jobs::new(&[("a", Job::runs(By::Stranger, 0))]).on_stage(spec());
+    stage.run_for(Ms::mins(40));
+    assert!(!is_down(&stage, "a", Code::Orphaned));
+    falls(&mut stage, "a", Code::Stalled);
+    stage.run_for(Ms::hours(3));
+    assert_eq!(stage.did, Vec::<String>::new());
+    assert_eq!(stage.holds(&job("a")).1, "process 7 runs it, and is in no unit that is declared");
+}
+
+/// S11: no statistics at all for a window is a stall; three times without gain open the circuit; then a person is told.
+#[test]
+fn a_cure_that_gains_nothing_is_not_repeated() {
+    let mut stage = Jobs::new(&[("a", Job { count: None, ..Job::runs(By::Own, 0) })]).on_stage(spec());
+    assert!(stage.run_until(Ms::days(30), |stage| stage.plans().len() == 3));
+    stage.run_for(Ms::days(30));
+    assert_eq!(stage.plans().len(), 3);
+    let (holds, said) = stage.holds(&job("a"));
+    assert!(holds.contains(&Hold::CircuitOpen), "{holds:?}");
+    assert!(said.contains("gained 0, 0, 0"), "{said}");
+    // It gains by itself: the next stall is another one.
+    stage.scene.jobs.get_mut("a").unwrap().rate = WELL;
+    stage.run_for(Ms::hours(1));
+    stage.scene.jobs.get_mut("a").unwrap().rate = 0;
+    assert!(stage.run_until(Ms::days(2), |stage| stage.plans().len() == 4), "{:?}", stage.holds(&job("a")));
+}
+
+/// What helps for a while each time is tried no more often than the day's cap allows.
+#[test]
+fn a_job_is_taken_up_three_times_a_day() {
+    let mut stage = Jobs::new(&[("a", Job::runs(By::Own, 0))]).on_stage(spec());
+    let began = stage.now;
+    while stage.now.since(began) < Ms::hours(23) {
+        // It gains a little after each recovery, and stalls.
+        let gained = 50 * stage.plans().len() as u64;
+        stage.scene.jobs.get_mut("a").unwrap().count = Some(100 + gained);
+        stage.run_for(Ms::mins(5));
+    }
+    assert_eq!(stage.plans().len(), 3);
+    assert!(stage.holds(&job("a")).0.contains(&Hold::TargetCap), "{:?}", stage.holds(&job("a")));
+}
+
+/// D3 and D9: a job whose remedy never works is tried a few times, and is in nobody's way.
+#[test]
+fn one_that_is_capped_blocks_nobody() {
+    let a = Job::runs(By::Own, 0);
+    let mut stage = Jobs::new(&[("a", a.clone()), ("b", Job::waits())]).on_stage(spec());
+    stage.scene.broken = Some("recover");
+    assert!(stage.run_until(Ms::days(3), |stage| stage.closings().len() == 3));
+    assert!(stage.closings().iter().all(|closing| **closing != Closing::Proved));
+    let stops = stage.did.iter().filter(|act| **act == "stop crawl@a.service").count();
+    let starts = stage.did.iter().filter(|act| **act == "start crawl@a.service").count();
+    assert_eq!((stops, starts), (3, 3), "its runner is resumed whatever happened");
+    stage.scene.broken = None;
+    stage.scene.jobs.insert("b", Job { then: Some(WELL), ..a });
+    assert!(stage.run_until(Ms::hours(3), |stage| stage.did.contains(&"run `/opt/jobs recover b`".to_owned())));
+    stage.run_for(Ms::days(3));
+    assert!(stage.plans().len() < 12, "{}", stage.plans().len());
+}
+
+/// P7: killed before every effect of a recovery: the runner is up in the end, and each try was counted.
+#[test]
+fn whenever_it_dies_the_runner_is_resumed() {
+    let begun = || {
+        let stalled = Job { then: Some(WELL), ..Job::runs(By::Own, 0) };
+        let mut stage = Jobs::new(&[("a", stalled)]).on_stage(spec());
+        assert!(stage.run_until(Ms::hours(2), |stage| !stage.plans().is_empty()));
+        stage
+    };
+    let mut whole = begun();
+    let first = whole.effects;
+    assert!(whole.run_until(Ms::hours(1), |stage| !stage.closings().is_empty()));
+    for effect in first..whole.effects {
+        let mut stage = begun();
+        stage.dies_after = Some(effect);
+        stage.run_for(Ms::hours(6));
+        assert_eq!(stage.scene.jobs["a"].by, By::Own, "killed before effect {effect}");
+        assert!(stage.plans().len() <= 2, "killed before effect {effect}: {:?}", stage.did);
+        assert_eq!(stage.closings().len(), stage.plans().len(), "killed before effect {effect}");
+    }
+}
+
+/// S7: the storage is the cause: nobody recovers the job, nor starts the worker; then the worker is started, once.
+#[test]
+fn a_job_on_lost_storage_is_not_the_one_that_is_broken() {
+    let lost = Job { errno: Some(ENOTCONN), ..Job::runs(By::Worker, 0) };
+    let mut stage = Jobs::new(&[("a", lost), ("b", Job::waits())]).on_stage(spec());
+    falls(&mut stage, "a", Code::Infrastructure);
+    stage.run_for(Ms::hours(6));
+    assert_eq!(stage.did, Vec::<String>::new());
+    stage.scene.jobs.get_mut("a").unwrap().errno = Some(EROFS);
+    falls(&mut stage, "a", Code::Unwritable);
+    stage.run_for(Ms::hours(6));
+    assert_eq!(stage.did, Vec::<String>::new());
+}
+
+/// S7: a worker that took the same job up again and again and then stopped is started once work waits.
+#[test]
+fn an_idle_worker_with_work_is_started_and_somebodys_stop_respected() {
+    let mut scene = Jobs::new(&[("a", Job::waits())]);
+    scene.worker = Active::Failed;
+    let mut stage = scene.on_stage(spec());
+    assert!(stage.run_until(Ms::mins(30), |stage| !stage.closings().is_empty()));
+    assert_eq!((stage.did.clone(), stage.closings()[0]), (vec![format!("restart {WORKER}")], &Closing::Proved));
+
+    let mut scene = Jobs::new(&[("a", Job::waits())]);
+    (scene.worker, scene.by_hand) = (Active::Inactive, true);
+    let mut stage = scene.on_stage(spec());
+    stage.run_for(Ms::mins(20));
+    assert_eq!((stage.holds(&of_watch("worker")).0, stage.did.len()), (vec![Hold::OperatorActive], 0));
+    assert!(stage.run_until(Ms::mins(30), |stage| !stage.did.is_empty()));
+
+    let mut scene = Jobs::new(&[]);
+    scene.worker = Active::Inactive;
+    let mut stage = scene.on_stage(spec());
+    stage.run_for(Ms::hours(6));
+    assert_eq!(stage.did, Vec::<String>::new(), "nothing waits");
+}
+
+/// Each re-pick looks like a new run: it is found all the same.
+#[test]
+fn a_job_that_is_taken_up_again_and_again_is_stalled() {
+    let mut stage = Jobs::new(&[("a", Job { count: None, ..Job::runs(By::Worker, 0) })]).on_stage(spec());
+    let began = stage.now;
+    while stage.now.since(began) < Ms::hours(2) {
+        stage.scene.jobs.get_mut("a").unwrap().started = stage.now.up;
+        stage.run_for(Ms::mins(1));
+    }
+    assert!(is_down(&stage, "a", Code::Stalled), "{:?}", stage.target(&job("a")));
+}
+
+/// A list that fails says nothing of any job.
+#[test]
+fn a_provider_that_fails_is_not_no_jobs() {
+    let mut stage = Jobs::new(&[("a", Job::runs(By::Own, WELL)), ("b", Job::waits())]).on_stage(spec());
+    stage.scene.failing = Some(Fault::Unreadable("half a JSON".into()));
+    stage.run_for(Ms::mins(30));
+    for name in ["a", "b"] {
+        let verdict = stage.target(&job(name)).map(|target| target.verdict);
+        assert!(matches!(verdict, Some(Verdict::Unknown(_))), "{name}: {verdict:?}");
+    }
+    stage.scene.failing = None;
+    stage.scene.jobs.remove("b");
+    stage.run_for(Ms::mins(15));
+    assert_eq!(stage.target(&job("b")).map(|target| target.id), None, "it is not listed any more");
+    assert_eq!(stage.target(&job("a")).map(|target| target.verdict), Some(Verdict::Up));
+}
+
+#[test]
+fn a_job_whose_record_does_not_say_that_it_runs_is_recorded() {
+    let ran = Job { state: JobState::Retryable, ..Job::runs(By::Own, WELL) };
+    let mut scene = Jobs::new(&[("a", ran)]);
+    scene.takes_up = false;
+    let mut stage = scene.on_stage(spec());
+    assert!(stage.run_until(Ms::mins(30), |stage| !stage.closings().is_empty()));
+    assert_eq!(
+        (stage.did.clone(), stage.closings()[0]),
+        (vec!["run `/opt/jobs record a`".to_owned()], &Closing::Proved)
+    );
+}
+
+#[test]
+fn a_slow_job_is_told_of_and_left_alone() {
+    let mut stage = Jobs::new(&[("a", Job::runs(By::Own, 1))]).on_stage(spec());
+    falls(&mut stage, "a", Code::Degraded);
+    stage.run_for(Ms::days(1));
+    assert_eq!(stage.did, Vec::<String>::new());
+}
+
+fn filling() -> Spec {
+    let mut spec = Spec { queue: Some(queue()), ..spec() };
+    spec.asked.worker = None;
+    spec.asked.runner.unit = Some("hostward-job-crawl-{id}.service".into());
+    spec
+}
+
+#[test]
+fn a_queue_is_filled_up_to_what_is_wanted() {
+    let jobs = ["a", "b", "c"].map(|name| (name, Job { then: Some(WELL), ..Job::waits() }));
+    let mut stage = Jobs::new(&jobs).on_stage(filling());
+    assert!(stage.run_until(Ms::mins(30), |stage| !stage.closings().is_empty()));
+    let did = ["a", "b"].map(|id| format!("start `/opt/jobs run {id}` as hostward-job-crawl-{id}.service"));
+    assert_eq!((stage.did.clone(), stage.closings()[0]), (did.to_vec(), &Closing::Proved));
+    let about = &stage.plans()[0].heals[0].about;
+    assert_eq!(*about, ["a", "b"].map(Str::from));
+    stage.run_for(Ms::hours(12));
+    assert_eq!(stage.plans().len(), 1);
+
+    let mut scene = Jobs::new(&jobs);
+    scene.disk_used = 88;
+    let mut stage = scene.on_stage(filling());
+    stage.run_for(Ms::hours(1));
+    assert_eq!((stage.holds(&of_watch("queue")).0, stage.did.len()), (vec![Hold::DiskFull], 0));
+}
+
+/// A third of them stall: the budget goes to those that wait longest, and the others say why they wait.
+#[test]
+fn what_there_is_goes_to_those_that_wait_longest() {
+    let names: Vec<&'static str> = (0..60).map(|n| &*format!("{n:02}").leak()).collect();
+    let run = Job { then: Some(WELL), ..Job::runs(By::Own, WELL) };
+    let jobs: Vec<(&'static str, Job)> = names.iter().map(|name| (*name, run.clone())).collect();
+    let mut policy = policy(spec());
+    policy.host.budget = Budget { cost: 12, per: Ms::hours(1) };
+    let mut stage = Jobs::new(&jobs).under(policy);
+    stage.scene.permitted = false;
+    // The higher its number, the earlier it stood still.
+    for name in names.iter().rev().take(20) {
+        stage.scene.jobs.get_mut(name).unwrap().rate = 0;
+        stage.run_for(Ms::mins(6));
+    }
+    stage.run_for(Ms::hours(1));
+    stage.scene.permitted = true;
+    let healed = |stage: &Stage<Jobs>| -> Vec<Str> {
+        stage.plans().iter().map(|plan| plan.heals[0].target.key.clone()).collect()
+    };
+    stage.run_for(Ms::mins(30));
+    let (first, last) = names.split_at(48);
+    let oldest: Vec<Str> = last.iter().rev().map(|name| job(name).key).collect();
+    assert_eq!(healed(&stage), oldest);
+    for name in first.iter().rev().take(8) {
+        assert_eq!(stage.holds(&job(name)).0, [Hold::BudgetSpent], "{name}");
+    }
+    stage.run_for(Ms::hours(2));
+    assert_eq!(healed(&stage).len(), 20, "each once");
+}

@@ -1,0 +1,353 @@
+//! The remedy of one job: taken up again by whoever should run it, at the cost of nobody else who progresses.
+//!
+//! `retry` marks a job that nobody runs. `recover` stops the unit that runs it, lets the operator's command put its record
+//! right, and starts the same unit again whatever happened. `record` writes down that a job runs.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Memo, Runner, Spec, key};
+use crate::ask::{JobReading, JobsReading, Place};
+use crate::hold::{Circuit, Held, Hold, Lift, circuit, tried};
+use crate::id::{Resource, Rung, Str, TargetId, UnitName};
+use crate::judge::Code;
+use crate::ledger::Attempt;
+use crate::plan::{Act, Basis, COST_RESTART, Check, Command, Gather, Heal, OnCrash, OnFail, Plan, Step, Stop, When};
+use crate::time::{Ms, Now};
+use crate::watch::steps::{prove_step, restart_step, stop_step};
+use crate::watch::{Draft, Spec as Kinds};
+use crate::world::{Live, World};
+
+/// What the operator says of remedies. Commands are argument vectors, filled for each job ([`Place::fill`]); each must
+/// bear to be run again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remedy {
+    /// Marks a job that nobody runs, so that it is taken up again.
+    pub retry: Option<Vec<Str>>,
+    /// Puts a job's record right while its runner stands still.
+    pub recover: Option<Vec<Str>>,
+    /// Writes down that a job runs.
+    pub record: Option<Vec<Str>>,
+    /// Whom they run as.
+    pub user: Option<Str>,
+    /// `NAME=VALUE` lines.
+    pub env: Option<PathBuf>,
+    /// Who progressed within this is not stopped for another one's sake. Default 10 min.
+    pub guard: Ms,
+    /// Times a job is taken up in a day, whatever came of it. Default 3.
+    pub per_day: u32,
+    /// The last three that gained less than this each were no remedy. Default 10.
+    pub gain: u64,
+}
+
+/// What a rung does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Retry,
+    Recover,
+    Record,
+    /// Of the worker.
+    Start,
+    /// Of the queue.
+    Fill,
+}
+
+impl Kind {
+    pub(super) const ALL: [Kind; 5] = [Kind::Retry, Kind::Recover, Kind::Record, Kind::Start, Kind::Fill];
+
+    pub(super) fn rung(self) -> Rung {
+        Rung::new(match self {
+            Kind::Retry => "retry",
+            Kind::Recover => "recover",
+            Kind::Record => "record",
+            Kind::Start => "start",
+            Kind::Fill => "fill",
+        })
+    }
+}
+
+/// The operator's own command.
+const COMMAND_WITHIN: Ms = Ms::mins(5);
+const GATHER_WITHIN: Ms = Ms::secs(10);
+/// Until the list shows what was done: its command may take as long as a minute.
+pub(super) const PROVE_WITHIN: Ms = Ms::mins(5);
+/// So many in a row that gained nothing are no remedy.
+const CIRCUIT: usize = 3;
+pub(super) const DAY: Ms = Ms::hours(24);
+
+/// One job, and all that its remedy is made of.
+struct Case<'a> {
+    world: &'a World,
+    target: &'a TargetId,
+    live: &'a Live,
+    memo: &'a Memo,
+    last: &'a JobsReading,
+    job: &'a JobReading,
+    code: Code,
+}
+
+impl Spec {
+    pub(super) fn remedy_for(
+        &self,
+        world: &World,
+        target: &TargetId,
+        live: &Live,
+        memo: &Memo,
+        last: &JobsReading,
+        job: &JobReading,
+    ) -> Draft {
+        let reason = world.target(target).and_then(|t| t.verdict.down().or(t.suspect()));
+        let Some(code) = reason.map(|reason| reason.code) else { return Draft::none("nothing is wrong") };
+        let case = Case { world, target, live, memo, last, job, code };
+        match code {
+            Code::Stalled | Code::Orphaned => self.take_up(&case),
+            Code::Unrecorded => self.marked(&case, Kind::Record),
+            Code::Infrastructure => Draft::none("what it lies on is lost: that is no fault of the job's"),
+            Code::Unwritable => Draft::none("what keeps its folder from being written to is its owner's to mend"),
+            Code::Degraded => Draft::none("it is slow and progresses: that is watched, and left alone"),
+            _ => Draft::none(format!("nothing is known against {}", code.label())),
+        }
+    }
+
+    /// By whoever runs it; when nobody does, it is marked, or in the end the worker is made to look again.
+    fn take_up(&self, case: &Case<'_>) -> Draft {
+        let draft = match Runner::of(self, case.job, case.last.worker.as_ref()) {
+            Runner::Own(unit) => self.through(case, &unit),
+            Runner::Worker => match &self.asked.worker {
+                Some(worker) => self.through(case, worker),
+                None => Draft::none("nobody says which unit runs it"),
+            },
+            Runner::Nobody => self.without_runner(case),
+            Runner::Stranger(process) => {
+                Draft::none(format!("process {} runs it, and is in no unit that is declared", process.pid))
+            }
+            Runner::Hidden => Draft::none("somebody holds its lock, and nobody can tell who"),
+            Runner::Unknown(why) => Draft::unready(format!("who runs it is not known: {why}")),
+        };
+        draft
+            .held(self.capped(case))
+            .held(self.useless(case))
+            .held(storage_lost(case.world, case.job.output.as_deref()))
+    }
+
+    fn without_runner(&self, case: &Case<'_>) -> Draft {
+        let worker = self.asked.worker.as_ref().filter(|_| self.remedy.recover.is_some());
+        match (&self.remedy.retry, worker) {
+            (Some(_), Some(worker)) if worn(case, Kind::Recover) < worn(case, Kind::Retry) => {
+                self.through(case, worker)
+            }
+            (Some(_), _) => self.marked(case, Kind::Retry),
+            (None, Some(worker)) => self.through(case, worker),
+            (None, None) => Draft::none("nobody runs it: declare `retry`, which marks it to be taken up again"),
+        }
+    }
+
+    /// A command, and the list that shows what came of it.
+    fn marked(&self, case: &Case<'_>, kind: Kind) -> Draft {
+        let command = if kind == Kind::Record { &self.remedy.record } else { &self.remedy.retry };
+        let Some(command) = command else {
+            return Draft::none("somebody runs it, and its record does not say so: declare `record`, or mend it");
+        };
+        match self.command(command, case.job) {
+            Ok(step) => {
+                let steps = vec![step, prove_step(vec![Check::Target(case.target.clone())], PROVE_WITHIN)];
+                Draft::plan(self.plan(case, kind, Vec::new(), steps))
+            }
+            Err(why) => Draft::none(why),
+        }
+    }
+
+    /// The unit that runs it stands still while its record is put right.
+    fn through(&self, case: &Case<'_>, unit: &UnitName) -> Draft {
+        let found = case.last.closures.iter().find(|(of, _)| of == unit);
+        let Some((_, Ok(closure))) = found else {
+            return Draft::unready(format!("what stops with {unit} is not known yet"));
+        };
+        if let Some(lost) = closure.one_way.first() {
+            return Draft::none(format!("to stop {unit} would end {lost}, which no start brings back"));
+        }
+        let recover = match self.remedy.recover.as_ref().map(|command| self.command(command, case.job)).transpose() {
+            Ok(recover) => recover,
+            Err(why) => return Draft::none(why),
+        };
+        let stop = Stop { unit: unit.clone(), closure: closure.members.clone() };
+        let stopped: Vec<UnitName> = stop.units().cloned().collect();
+        let mut steps = vec![gather(unit)];
+        match recover {
+            Some(recover) if closure.active => {
+                // As soon as the command after it has ended, whatever it came to.
+                let after = When::After(u16::try_from(steps.len() + 1).unwrap_or(u16::MAX));
+                steps.extend([stop_step(stop, Some(closure.stop_timeout), after), recover]);
+            }
+            Some(recover) => steps.push(recover),
+            None => steps.push(restart_step(unit, Some(closure.stop_timeout))),
+        }
+        steps.push(prove_step(vec![Check::Target(case.target.clone())], PROVE_WITHIN));
+        let hurt = self.hurt(case, &stopped);
+        Draft::plan(self.plan(case, Kind::Recover, stopped, steps)).held(hurt)
+    }
+
+    fn plan(&self, case: &Case<'_>, kind: Kind, units: Vec<UnitName>, steps: Vec<Step>) -> Plan {
+        let mark = self.marks(kind).then(|| case.memo.tracks.get(&case.job.id)?.count()).flatten();
+        let heal = Heal::new(case.target.clone(), kind.rung(), case.code.label());
+        let path = case.job.output.iter().cloned().map(Resource::Path);
+        let what = match case.code {
+            Code::Stalled => "it gets nowhere",
+            Code::Orphaned => "nobody runs it",
+            _ => "its record does not say that it runs",
+        };
+        Plan {
+            watch: case.target.watch.clone(),
+            rung: kind.rung(),
+            heals: vec![Heal { mark, ..heal }],
+            touches: units.into_iter().map(Resource::Unit).chain(path).collect(),
+            cost: COST_RESTART,
+            basis: vec![Basis { what: "policy".into(), value: case.live.digest.clone() }],
+            why: format!("job {} is {}: {what}", case.job.id, case.code.label()).into(),
+            steps,
+        }
+    }
+
+    /// Its worth is told by what the job gained.
+    fn marks(&self, kind: Kind) -> bool {
+        matches!(kind, Kind::Retry | Kind::Recover)
+    }
+
+    pub(super) fn command(&self, template: &[Str], job: &JobReading) -> Result<Step, String> {
+        Ok(Step {
+            act: Some(Act::Command(self.filled(template, job)?)),
+            deadline: COMMAND_WITHIN,
+            proof: None,
+            crash: OnCrash::Again,
+            back: None,
+            fail: OnFail::Unwind,
+        })
+    }
+
+    pub(super) fn filled(&self, template: &[Str], job: &JobReading) -> Result<Command, String> {
+        let place = Place { id: &job.id, group: job.group.as_deref(), output: job.output.as_deref() };
+        let word = |word: &Str| {
+            let filled = place.fill(word).map(Str::from);
+            filled.map_err(|name| format!("'{word}' needs `{name}`, which the provider does not give for this job"))
+        };
+        let argv = template.iter().map(word).collect::<Result<_, _>>()?;
+        Ok(Command { argv, user: self.remedy.user.clone(), dir: None, env: self.remedy.env.clone() })
+    }
+
+    /// Who else would be stopped, and progressed or began a moment ago.
+    fn hurt(&self, case: &Case<'_>, stopped: &[UnitName]) -> Option<Held> {
+        let now = case.world.now;
+        let in_it = |job: &&JobReading| match Runner::of(self, job, case.last.worker.as_ref()) {
+            Runner::Own(unit) => stopped.contains(&unit),
+            Runner::Worker => self.asked.worker.as_ref().is_some_and(|worker| stopped.contains(worker)),
+            _ => false,
+        };
+        let others = case.last.jobs.iter().filter(|job| job.id != case.job.id).filter(in_it);
+        let busy = others.filter_map(|job| Some((job, case.memo.tracks.get(&job.id)?.anchor())));
+        let (job, at) = busy.filter(|(_, at)| now.since(*at) < self.remedy.guard).max_by_key(|(_, at)| *at)?;
+        let value = format!("{} would be stopped with it, and progressed {} ago", key(&job.id), now.since(at));
+        let threshold = format!("nobody within {}", self.remedy.guard);
+        Some(Held::new(Hold::SiblingActive, value, threshold, Lift::At(now.reach(at, self.remedy.guard))))
+    }
+
+    /// Every time counts, whatever came of it: what helps for an hour, again and again, is no remedy.
+    fn capped(&self, case: &Case<'_>) -> Option<Held> {
+        let now = case.world.now;
+        let taken: Vec<Now> = taken_up(case).map(|a| a.at).filter(|at| now.since(*at) < DAY).collect();
+        let limit = self.remedy.per_day as usize;
+        let first = taken.len().checked_sub(limit).and_then(|n| taken.get(n))?;
+        let value = format!("taken up {} times within a day", taken.len());
+        Some(Held::new(Hold::TargetCap, value, format!("{limit} a day"), Lift::At(now.reach(*first, DAY))))
+    }
+
+    fn useless(&self, case: &Case<'_>) -> Option<Held> {
+        let marks: Vec<u64> = taken_up(case).map(|attempt| attempt.mark.unwrap_or(0)).collect();
+        let count = case.memo.tracks.get(&case.job.id)?.count().unwrap_or(0);
+        let last = marks.len().checked_sub(CIRCUIT).and_then(|n| marks.get(n..))?;
+        // A counter that fell counts from nothing: a new phase.
+        let ends = last.iter().skip(1).chain([&count]);
+        let gains: Vec<u64> = last.iter().zip(ends).map(|(from, to)| to.checked_sub(*from).unwrap_or(*to)).collect();
+        let gain = self.remedy.gain;
+        gains.iter().all(|gained| *gained < gain).then(|| {
+            let gained = gains.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+            let value = format!("the last {CIRCUIT} times gained {gained}");
+            Held::new(
+                Hold::CircuitOpen,
+                value,
+                format!("{gain} by one of them"),
+                Lift::Fact(format!("it gains {gain}").into()),
+            )
+        })
+    }
+
+    /// The operator wrote this act down.
+    pub(super) fn permits(&self, act: &Act) -> bool {
+        let remedy = &self.remedy;
+        let is_worker = |unit: &UnitName| self.asked.worker.as_ref() == Some(unit);
+        match act {
+            Act::Command(command) => {
+                let own = [&remedy.retry, &remedy.recover, &remedy.record];
+                own.into_iter().flatten().any(|template| self.is_of(template, command))
+            }
+            Act::Stop(stop) => is_worker(&stop.unit) || self.is_runner(&stop.unit),
+            Act::Restart(unit) => is_worker(unit) || self.is_runner(unit),
+            Act::Gather(gather) => gather.paths.is_empty(),
+            Act::Launch(launch) => self.launches(launch),
+            _ => false,
+        }
+    }
+
+    pub(super) fn is_of(&self, template: &[Str], command: &Command) -> bool {
+        let words = template.len() == command.argv.len();
+        let fit = template.iter().zip(&command.argv).all(|(text, word)| Place::fits(text, word));
+        words && fit && command.user == self.remedy.user && command.env == self.remedy.env && command.dir.is_none()
+    }
+}
+
+/// Times that this job was taken up, in their order.
+fn taken_up<'a>(case: &Case<'a>) -> impl Iterator<Item = &'a Attempt> {
+    let attempts = case.world.state.targets.get(case.target).map(|brake| &brake.attempts);
+    let rungs = [Kind::Retry.rung(), Kind::Recover.rung()];
+    attempts.into_iter().flatten().filter(move |attempt| rungs.contains(&attempt.rung))
+}
+
+fn worn(case: &Case<'_>, kind: Kind) -> (Ms, usize) {
+    let world = case.world;
+    let brake = world.state.targets.get(case.target);
+    let limits = world.policy.watches.get(&case.target.watch).map(|watch| watch.brakes);
+    let (Some(brake), Some(limits)) = (brake, limits) else { return (Ms::ZERO, 0) };
+    let open = match circuit(world.now, brake, &kind.rung(), case.code.label(), limits, COST_RESTART) {
+        Circuit::Closed => Ms::ZERO,
+        Circuit::Open(until) => until,
+    };
+    (open, tried(world.now, brake, &kind.rung()))
+}
+
+fn gather(unit: &UnitName) -> Step {
+    Step {
+        act: Some(Act::Gather(Gather { paths: Vec::new(), units: vec![unit.clone()] })),
+        deadline: GATHER_WITHIN,
+        proof: None,
+        crash: OnCrash::Again,
+        back: None,
+        fail: OnFail::GoOn,
+    }
+}
+
+/// A hot path that another watch judges lost, at or above one of these, or below it: nobody is sent to write there.
+pub(super) fn storage_lost<'a>(world: &World, paths: impl IntoIterator<Item = &'a Path>) -> Option<Held> {
+    let paths: Vec<&Path> = paths.into_iter().collect();
+    let storage = world.policy.watches.iter().filter(|(_, watch)| matches!(watch.spec, Kinds::Storage(_)));
+    let targets = storage.filter_map(|(id, _)| Some((id, world.live.get(id)?)));
+    let down = targets.flat_map(|(id, live)| {
+        let down =
+            live.targets.iter().filter(|(key, target)| key.starts_with('/') && target.verdict.down().is_some());
+        down.map(move |(key, _)| (id, Path::new(&**key)))
+    });
+    let (watch, lost) =
+        { down }.find(|(_, lost)| paths.iter().any(|path| path.starts_with(lost) || lost.starts_with(path)))?;
+    let value = format!("{} of {watch} is lost", lost.display());
+    let lift = Lift::Fact(format!("{} is up", lost.display()).into());
+    Some(Held::new(Hold::DependencyDown, value, "its storage first", lift))
+}

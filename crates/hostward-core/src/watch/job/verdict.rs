@@ -1,0 +1,97 @@
+//! One job: what its list, its runner, its counters and its folder come to. What it lies on is told before what it does:
+//! a job on storage that is lost is not the one that is broken.
+
+use super::{Runner, Spec, Track};
+use crate::ask::{Fault, Found, JobReading, JobState, Look};
+use crate::judge::{Code, Reason, Seen};
+use crate::time::Now;
+use crate::watch::storage::is_lost;
+
+pub(super) fn judge(spec: &Spec, job: &JobReading, runner: &Runner, track: &Track, now: Now) -> Seen {
+    let down = |code, detail: String| Seen::Down(Reason::new(code, detail));
+    if let Some(why) = infrastructure(job) {
+        return down(Code::Infrastructure, why);
+    }
+    if job.state != JobState::Running {
+        return match runner {
+            _ if runner.runs() => {
+                down(Code::Unrecorded, format!("{} runs it, and its record says {}", who(runner), job.state.label()))
+            }
+            _ => unwritable(job).map_or(Seen::Up, |why| down(Code::Unwritable, why)),
+        };
+    }
+    let still = now.since(track.anchor());
+    if *runner == Runner::Nobody {
+        return down(Code::Orphaned, "its record says that it runs, and nobody runs it".into());
+    }
+    if let Some(why) = unwritable(job) {
+        return down(Code::Unwritable, why);
+    }
+    // Without one counter that could be looked at nothing is known of its progress, however long that is.
+    if let Some(fault) = unseen(job) {
+        return Seen::Unknown(fault);
+    }
+    if still >= spec.stalled_after {
+        let so_far = track.count().map_or_else(|| "and no number yet".to_owned(), |count| format!("at {count}"));
+        return down(Code::Stalled, format!("no progress for {}, {so_far}", spec.stalled_after));
+    }
+    if let Some(degraded) = spec.degraded.filter(|degraded| track.slow() >= degraded.runs) {
+        let detail = format!("less than {} a minute in {} looks", degraded.per_minute, degraded.runs);
+        return down(Code::Degraded, detail);
+    }
+    Seen::Up
+}
+
+fn who(runner: &Runner) -> String {
+    match runner {
+        Runner::Own(unit) => unit.to_string(),
+        Runner::Worker => "the worker".into(),
+        Runner::Stranger(process) => format!("process {}", process.pid),
+        Runner::Hidden | Runner::Nobody | Runner::Unknown(_) => "somebody".into(),
+    }
+}
+
+/// A call on its folder or its files came back as from storage that is gone, or does not come back.
+fn infrastructure(job: &JobReading) -> Option<String> {
+    let folder = match &job.look {
+        Some(Look::Stuck { .. }) => Some("its folder hangs".to_owned()),
+        Some(Look::Failed { errno, why, call }) if is_lost(*errno) => Some(format!("its folder: {call}: {why}")),
+        _ => None,
+    };
+    let file = || {
+        job.progress.iter().find_map(|found| match found {
+            Found::Stuck => Some("a look at its progress hangs".to_owned()),
+            Found::Failed { errno, why } if is_lost(*errno) => Some(format!("its progress: {why}")),
+            _ => None,
+        })
+    };
+    folder.or_else(file)
+}
+
+/// As the user whom the jobs run as.
+fn unwritable(job: &JobReading) -> Option<String> {
+    match &job.look {
+        Some(Look::Failed { call, why, .. }) => Some(format!("its folder: {call}: {why}")),
+        _ => None,
+    }
+}
+
+fn unseen(job: &JobReading) -> Option<Fault> {
+    let mut faults = job.progress.iter().map(|found| match found {
+        Found::Count(_) | Found::Nothing(_) => None,
+        Found::Unasked(fault) => Some(fault.clone()),
+        Found::Failed { why, .. } => Some(Fault::Unreadable(why.clone())),
+        Found::Stuck => Some(Fault::Timeout),
+    });
+    let first = faults.next()?;
+    faults.fold(first, |all, one| all.and(one))
+}
+
+/// Of the last look at its folder.
+pub(super) fn errno(job: &JobReading) -> Option<i32> {
+    match job.look.as_ref()? {
+        Look::Answered(_) => Some(0),
+        Look::Failed { errno, .. } => Some(*errno),
+        Look::Stuck { .. } | Look::Unasked(_) => None,
+    }
+}
