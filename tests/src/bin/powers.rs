@@ -2,22 +2,40 @@
 //! which run it inside a sandbox; it is in no package.
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use hostward_core::ask::JobsQ;
 use hostward_core::id::UnitName;
+use hostward_core::plan::{Command, Launch};
 use hostward_core::run::Outcome;
 use hostward_core::time::Ms;
+use hostward_host::child::{self, Children};
+use hostward_host::http;
+use hostward_host::jobs::Jobs;
 use hostward_host::mounts::mount_at;
+use hostward_host::paths::{self, Lookers};
 use hostward_host::systemd::{Systemd, Undo, UndoState};
 use serde_json::{Value, json};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let (systemd, _events) = Systemd::connect().await?;
-    println!("{}", call(&systemd, &words).await?);
-    Ok(())
+    // What the powers start of themselves.
+    match words.first() {
+        Some(&paths::SUBCOMMAND) => return Ok(paths::answer_stdin()),
+        Some(&child::SUBCOMMAND) => return Ok(child::answer_stdin()),
+        _ => {}
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let said = runtime.block_on(async {
+        let (systemd, _events) = Systemd::connect().await?;
+        call(&systemd, &words).await
+    });
+    // A child that hangs is not waited for.
+    runtime.shutdown_background();
+    println!("{}", said?);
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn call(systemd: &Systemd, words: &[&str]) -> Result<Value> {
@@ -62,6 +80,25 @@ async fn call(systemd: &Systemd, words: &[&str]) -> Result<Value> {
         ["mount-at", path] => mount_at(Path::new(path))?
             .map(|mount| json!({ "fstype": mount.fstype, "source": mount.source, "options": mount.options }))
             .into(),
+        ["launch", unit, user, env, argv @ ..] => {
+            let argv = argv.iter().map(|word| (*word).into()).collect();
+            let given = |word: &str| (word != "-").then(|| word.to_owned());
+            let command =
+                Command { argv, user: given(user).map(Into::into), dir: None, env: given(env).map(Into::into) };
+            json!(shown(&systemd.launch(&Launch { unit: UnitName::new(*unit), command }, Ms::secs(20)).await))
+        }
+        // Questions of one list, one after the other: what is kept between two looks is kept.
+        ["jobs", file] => {
+            let ourselves = || "/proc/self/exe".into();
+            let (children, lookers) = (Children::new(ourselves()), Lookers::new(ourselves()));
+            let jobs = Jobs::new(children, lookers, http::Client::default());
+            let questions: Vec<JobsQ> = serde_json::from_slice(&std::fs::read(file)?)?;
+            let mut answers = Vec::new();
+            for q in questions {
+                answers.push(jobs.ask(&q, q.deadline().into(), Ok(systemd.clone())).await);
+            }
+            json!(answers)
+        }
         _ => bail!("no such power: {}", words.join(" ")),
     })
 }

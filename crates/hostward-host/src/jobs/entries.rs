@@ -202,8 +202,8 @@ fn group(raw: &RawValue) -> Result<Str, String> {
 
 fn started(raw: &RawValue, now: Ms) -> Result<Ms, String> {
     let at = if let Ok(text) = string(raw) {
-        let stamp: jiff::Timestamp =
-            text.parse().map_err(|_| format!("'{}' is no time as RFC 3339 writes it", shown(&text)))?;
+        let stamp: Option<jiff::Timestamp> = text.parse().ok().filter(|_| is_rfc_3339(&text));
+        let stamp = stamp.ok_or_else(|| format!("'{}' is no time as RFC 3339 writes it", shown(&text)))?;
         u64::try_from(stamp.as_millisecond()).map_err(|_| "is before 1970".to_owned())?
     } else {
         let seconds: f64 = serde_json::from_str(raw.get()).map_err(|_| "is no time".to_owned())?;
@@ -213,6 +213,15 @@ fn started(raw: &RawValue, now: Ms) -> Result<Ms, String> {
         return Err("is in the future".to_owned());
     }
     Ok(Ms(at))
+}
+
+/// jiff reads more than that: ISO 8601 without seconds or marks, and names of zones.
+fn is_rfc_3339(text: &str) -> bool {
+    let marks = [(4, "-"), (7, "-"), (10, "Tt "), (13, ":"), (16, ":")];
+    let marked = marks.iter().all(|(at, of)| text.as_bytes().get(*at).is_some_and(|b| of.contains(char::from(*b))));
+    let zone = text.get(19..).unwrap_or_default().trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+    let offset = || zone.len() == 6 && zone.starts_with(['+', '-']) && zone.as_bytes()[3] == b':';
+    marked && (zone.eq_ignore_ascii_case("z") || offset())
 }
 
 fn path(raw: &RawValue) -> Result<PathBuf, String> {

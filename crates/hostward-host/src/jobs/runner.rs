@@ -191,14 +191,16 @@ impl Pass<'_> {
         let mut signs = Signs::default();
         for (ask, heard) in asks.clone().into_iter().zip(self.hear(asks).await) {
             match (ask, heard) {
-                (_, Heard::Said(Said::Processes(live))) => {
+                (_, Heard::Said(Said::Processes(Ok(live)))) => {
                     signs.live = live.into_iter().map(|process| (process.pid, process)).collect();
                 }
                 (_, Heard::Said(Said::Mentions(Ok(found)))) => {
                     let found = ids.iter().cloned().zip(found);
                     signs.mentioned = found.filter_map(|(id, process)| Some((id, process?))).collect();
                 }
-                (Ask::Processes(_), Heard::Unasked(fault)) => return Err(fault),
+                (_, Heard::Said(Said::Processes(Err(fault)))) | (Ask::Processes(_), Heard::Unasked(fault)) => {
+                    return Err(fault);
+                }
                 (Ask::Processes(_), Heard::Stuck { .. }) => return Err(Fault::Timeout),
                 (Ask::Processes(_), Heard::Said(_)) => return Err(other_answer()),
                 // It only ever counts beside another sign.

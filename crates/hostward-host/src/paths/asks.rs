@@ -2,7 +2,7 @@
 //! hangs here hangs nobody else.
 
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,6 +10,7 @@ use hostward_core::ask::{Fault, Found, LockState, Look, ManifestQ, PathQ, Proces
 use hostward_core::id::Str;
 use nix::unistd::{Gid, Uid, User, initgroups, setegid, seteuid};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::look;
@@ -53,7 +54,7 @@ pub(crate) enum Said {
     /// With where the next look goes on.
     Count(Found, Option<Mark>),
     Folder(Result<Jobs, Fault>),
-    Processes(Vec<Process>),
+    Processes(Result<Vec<Process>, Fault>),
     Mentions(Result<Vec<Option<Process>>, Fault>),
 }
 
@@ -89,14 +90,23 @@ impl Ask {
             Ask::Lock { .. } => Said::Lock(Err(fault)),
             Ask::Count(_) => Said::Count(Found::Unasked(fault), None),
             Ask::Folder(_) => Said::Folder(Err(fault)),
-            Ask::Processes(_) => Said::Processes(Vec::new()),
+            Ask::Processes(_) => Said::Processes(Err(fault)),
             Ask::Mentions(_) => Said::Mentions(Err(fault)),
         }
     }
 
-    fn answer(&self, root: BorrowedFd<'_>, known: &Known) -> Said {
+    fn answer(&self, known: &Known) -> Said {
+        match (self, &known.root) {
+            (Ask::Manifest(q, declared), _) => Said::Manifest(manifest::read(q, declared)),
+            (Ask::Processes(pids), _) => Said::Processes(Ok(processes(Path::new(PROC), pids))),
+            (Ask::Mentions(arguments), _) => Said::Mentions(mentions(Path::new(PROC), arguments)),
+            (_, Err(e)) => self.unasked(Fault::Denied(format!("open {ROOT}: {e}").into())),
+            (_, Ok(root)) => self.answer_below(root.as_fd(), known),
+        }
+    }
+
+    fn answer_below(&self, root: BorrowedFd<'_>, known: &Known) -> Said {
         match self {
-            Ask::Manifest(q, declared) => Said::Manifest(manifest::read(q, declared)),
             Ask::Path(q) => Said::Path(look::look(root, q)),
             Ask::Lock { path, .. } => Said::Lock(lock::probe(root, &known.locks, path)),
             Ask::Count(asked) => {
@@ -104,8 +114,9 @@ impl Ask {
                 Said::Count(found, mark)
             }
             Ask::Folder(asked) => Said::Folder(list_folder(root, asked)),
-            Ask::Processes(pids) => Said::Processes(processes(Path::new(PROC), pids)),
-            Ask::Mentions(arguments) => Said::Mentions(mentions(Path::new(PROC), arguments)),
+            Ask::Manifest(..) | Ask::Processes(_) | Ask::Mentions(_) => {
+                self.unasked(Fault::Probe("it is no question about what lies below the root".into()))
+            }
         }
     }
 }
@@ -124,14 +135,17 @@ pub fn answer_stdin() -> ExitCode {
 
 fn answer() -> io::Result<()> {
     let asks: Vec<Ask> = serde_json::from_reader(io::stdin().lock().take(TASK_MAX))?;
-    let root = rustix::fs::open(ROOT, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let known = Known { locks: Table::of(Path::new(PROC)), patterns: Patterns::default() };
+    let known = Known {
+        // Before anybody else is become: it is root's alone.
+        root: rustix::fs::open(ROOT, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()),
+        locks: Table::of(Path::new(PROC)),
+        patterns: Patterns::default(),
+    };
     let mut whom = Whom::default();
     asks.iter().try_for_each(|ask| {
-        let said = match (&root, whom.become_user(ask.user())) {
-            (_, Err(fault)) => ask.unasked(fault),
-            (Ok(root), Ok(())) => ask.answer(root.as_fd(), &known),
-            (Err(e), Ok(())) => ask.unasked(Fault::Denied(format!("open {ROOT}: {e}").into())),
+        let said = match whom.become_user(ask.user()) {
+            Ok(()) => ask.answer(&known),
+            Err(fault) => ask.unasked(fault),
         };
         let mut out = io::stdout().lock();
         serde_json::to_writer(&mut out, &said)?;
@@ -142,6 +156,7 @@ fn answer() -> io::Result<()> {
 
 /// What is read or made once for all that is asked.
 struct Known {
+    root: Result<OwnedFd, Errno>,
     /// It says who holds locks, and each read of it waits for every processor.
     locks: Table,
     patterns: Patterns,
