@@ -71,17 +71,20 @@ fn kind(name: &str) -> &str {
     name.rsplit_once('.').map_or("", |(_, kind)| kind)
 }
 
-/// The system's unit of a control group: the first part of its path that is no slice (systemd's `cg_path_get_unit`). Where
-/// systemd keeps a hierarchy of its own beside the unified one, that is the one that tells.
+/// The system's unit of a process, by its control groups: in the unified hierarchy, or, where systemd keeps none there, in
+/// one of its own. A hierarchy that somebody else left behind names no unit.
 fn unit_of(groups: &str) -> Option<UnitName> {
-    let path = |wanted: &str| {
-        groups.lines().find_map(|line| {
-            let (_, rest) = line.split_once(':')?;
-            let (controllers, path) = rest.split_once(':')?;
-            (controllers == wanted).then_some(path)
-        })
-    };
-    let path = path("name=systemd").or_else(|| path(""))?;
+    ["", "name=systemd"].iter().find_map(|wanted| {
+        let path = groups.lines().find_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            (controllers == *wanted).then_some(path)
+        });
+        unit_in(path?)
+    })
+}
+
+/// The first part of the path that is no slice: systemd's `cg_path_get_unit`.
+fn unit_in(path: &str) -> Option<UnitName> {
     // cgroupfs has files of its own, and a name that is like one of them is escaped.
     let mut parts =
         path.split('/').filter(|part| !part.is_empty()).map(|part| part.strip_prefix('_').unwrap_or(part));
@@ -104,6 +107,7 @@ mod tests {
             ("0::/user.slice/user-1000.slice/session-3.scope\n", Some("session-3.scope")),
             ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/a.service\n", Some("user@1000.service")),
             ("12:cpu:/\n1:name=systemd:/system.slice/api.service\n0::/\n", Some("api.service")),
+            ("9:name=systemd:/\n1:cpu:/\n0::/system.slice/api.service\n", Some("api.service")),
             ("0::/system.slice/_cgroup.service\n", Some("cgroup.service")),
             ("0::/init.scope\n", Some("init.scope")),
             ("0::/docker/abc\n", None),
