@@ -22,10 +22,14 @@ fn power(sandbox: &Sandbox, words: &str) -> Result<Value> {
     serde_json::from_str(&printed).with_context(|| format!("read what `powers {words}` printed: {printed}"))
 }
 
-/// One look; its readings of jobs, and all of it.
+/// One look; its readings of jobs, and all of it. Into files: a child that hangs keeps what it was given open.
 fn look(sandbox: &Sandbox, question: &Value) -> Result<Value> {
     sandbox.write("/run/question", "0644", json!([question]).to_string())?;
-    let answers = power(sandbox, "jobs /run/question")?;
+    // As a unit, below systemd's own root of control groups, as a daemon sees them.
+    let look = "powers jobs /run/question >/run/answer 2>/run/errors";
+    sandbox.sh(&format!("systemd-run --quiet --wait --collect --property=KillMode=process sh -c '{look}'"))?;
+    let answer = sandbox.read("/run/answer")?;
+    let answers: Value = serde_json::from_str(&answer).with_context(|| format!("read the answer '{answer}'"))?;
     let reading = answers.pointer("/0/Ok/jobs").with_context(|| format!("a reading: {answers}"))?;
     Ok(reading.clone())
 }
