@@ -23,7 +23,8 @@ fn a_stalled_job_is_recovered_and_its_sibling_left_alone() -> Result<()> {
     jobs.start("healthy")?;
     jobs.start("stuck")?;
     jobs.start_own("own")?;
-    let guard = start(&sandbox, &Jobs::config())?;
+    let compat = "[job.crawl]\nmetrics.compat = \"fleet_crawl_auto_recover\"\n";
+    let guard = start(&sandbox, &Jobs::config().replace("[job.crawl]\n", compat))?;
     for key in ["job/healthy", "job/stuck", "job/own", "worker"] {
         guard.wait_job(key, "up")?;
     }
@@ -31,6 +32,17 @@ fn a_stalled_job_is_recovered_and_its_sibling_left_alone() -> Result<()> {
 
     jobs.does("own", "stall")?;
     guard.wait_job("job/own", "stalled")?;
+    for line in [
+        "hostward_job_condition{job=\"own\",reason=\"stalled\",watch=\"job.crawl\"} 1",
+        "hostward_jobs{state=\"running\",watch=\"job.crawl\"} 3",
+        "fleet_crawl_running_job_stalled{job_id=\"own\",source=\"crawl\"} 1",
+        "fleet_crawl_running_job_stalled{job_id=\"healthy\",source=\"crawl\"} 0",
+        "fleet_crawl_auto_recover_running_jobs 3",
+        "fleet_worker_auto_start_worker_active 1",
+        "fleet_worker_should_be_running 1",
+    ] {
+        ensure!(guard.has_metric(line)?, "{line} is not in\n{}", guard.metrics()?);
+    }
     guard.wait_job_closed(1)?;
     jobs.progresses("own")?;
     let plans = guard.job_plans("job/own")?;

@@ -48,17 +48,13 @@ pub(crate) fn read(table: &mut Reader<'_>, id: &WatchId, draft: &mut Draft, brak
 
 /// Each family is filled by the kind that it speaks of.
 fn fits(table: &mut Reader<'_>, id: &WatchId, compat: &Said<Str>) {
-    let storage = id.as_str().starts_with("storage.");
-    if storage == compat.value.ends_with(scalar::COMPAT_STORAGE) {
+    let families = [("storage", scalar::COMPAT_STORAGE), ("job", scalar::COMPAT_JOBS)];
+    let own = families.iter().find(|(kind, _)| *kind == id.kind()).map_or(scalar::COMPAT_DRIFT, |(_, family)| family);
+    if compat.value.ends_with(own) {
         return;
     }
-    let (family, whose) = if storage {
-        (scalar::COMPAT_STORAGE, "a storage watch fills")
-    } else {
-        (scalar::COMPAT_DRIFT, "only a storage watch fills the other; this one fills")
-    };
     let finding = Finding::error(format!("{} is no family of {id}", shown(&compat.value)));
-    table.push(&compat.at, finding.help(format!("{whose} PREFIX{family}")));
+    table.push(&compat.at, finding.help(format!("this watch fills PREFIX{own}")));
 }
 
 /// More attempts than this are not remembered, so no cap may be above it.

@@ -313,9 +313,10 @@ fn requirement(text: &str) -> Result<Str, Complaint> {
     Ok(text.trim().into())
 }
 
-/// The families of an existing fleet that a watch can fill: storage's own, and any watch's.
+/// The families of an existing fleet that a watch can fill: storage's own, those of jobs, and any other watch's.
 pub(crate) const COMPAT_STORAGE: &str = "_storage_hotpath_auto_recover";
 pub(crate) const COMPAT_DRIFT: &str = "_drift_auto_reconcile";
+pub(crate) const COMPAT_JOBS: &str = "_crawl_auto_recover";
 
 fn compat(text: &str) -> Result<Str, Complaint> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -323,12 +324,14 @@ fn compat(text: &str) -> Result<Str, Complaint> {
         let help = "letters, digits and _, as in example_drift_auto_reconcile";
         return Err(Complaint::new(format!("{} cannot begin a metric's name", shown(text)), help));
     }
-    match [COMPAT_DRIFT, COMPAT_STORAGE].iter().find_map(|family| text.strip_suffix(family)) {
+    match [COMPAT_DRIFT, COMPAT_STORAGE, COMPAT_JOBS].iter().find_map(|family| text.strip_suffix(family)) {
         Some("hostward") => Err(Complaint::new("`hostward_` is the prefix of our own metrics", "name your fleet's")),
         Some(fleet) if !fleet.is_empty() => Ok(text.into()),
         _ => {
             let fleet = text.trim_end_matches('_');
-            let help = format!("write {fleet}{COMPAT_DRIFT}, or for storage {fleet}{COMPAT_STORAGE}");
+            let help = format!(
+                "write {fleet}{COMPAT_DRIFT}, for storage {fleet}{COMPAT_STORAGE}, for jobs {fleet}{COMPAT_JOBS}"
+            );
             Err(Complaint::new(format!("{} is no family that Hostward can fill", shown(text)), help))
         }
     }

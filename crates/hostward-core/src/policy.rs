@@ -106,10 +106,13 @@ impl Watch {
     /// What the names begin with that it exports for an existing fleet: nobody else may export them.
     fn families(&self) -> Vec<Str> {
         let Some(compat) = &self.compat else { return Vec::new() };
-        let fleet = compat.strip_suffix("_storage_hotpath_auto_recover");
-        let beside = ["tiering", "storagebox_mount", "systemd_unit"];
-        let beside = fleet.into_iter().flat_map(|fleet| beside.map(|rest| Str::from(format!("{fleet}_{rest}"))));
-        std::iter::once(compat.clone()).chain(beside).collect()
+        let beside = |suffix: &str, names: &[&str]| -> Vec<Str> {
+            let fleet = compat.strip_suffix(suffix).into_iter();
+            fleet.flat_map(|fleet| names.iter().map(move |rest| format!("{fleet}_{rest}").into())).collect()
+        };
+        let storage = beside("_storage_hotpath_auto_recover", &["tiering", "storagebox_mount", "systemd_unit"]);
+        let jobs = beside("_crawl_auto_recover", &["worker", "crawl", "jobs_pending_crawl"]);
+        std::iter::once(compat.clone()).chain(storage).chain(jobs).collect()
     }
 }
 

@@ -86,7 +86,7 @@ pub struct WatchView {
     /// When each run of the last day that was to heal something of it began.
     #[serde(default)]
     pub runs: Vec<(RunId, Now)>,
-    /// Storage: the units that keep its mounts, as they were last seen.
+    /// Units that it rests on, as they were last seen: those that keep a storage watch's mounts, a job watch's worker.
     #[serde(default)]
     pub bases: Vec<(UnitName, Active)>,
 }
@@ -238,7 +238,7 @@ fn watch_view(world: &World, id: &WatchId, watch: &Watch) -> WatchView {
         stuck: of_runs(world, id).any(|run| run.stuck().is_some())
             || world.state.stuck.iter().any(|s| s.watch == *id),
         runs: runs_of_the_day(world, id),
-        bases: live.map(|live| live.memo.bases()).unwrap_or_default(),
+        bases: live.map(|live| watch.spec.bases(live)).unwrap_or_default(),
         targets: targets
             .into_iter()
             .map(|(key, target)| {
@@ -281,7 +281,10 @@ fn target_view(world: &World, spec: &Spec, probes: &[Probe], id: TargetId, targe
         _ => None,
     });
     let job = world.live.get(&id.watch).and_then(|live| match &live.memo {
-        Memo::Job(memo) => memo.job(&id.key, world.now),
+        Memo::Job(memo) => match spec {
+            Spec::Job(spec) => memo.job(spec, &id.key, world.now),
+            _ => None,
+        },
         _ => None,
     });
     let looks = target.aspects.iter().filter_map(|(n, aspect)| {

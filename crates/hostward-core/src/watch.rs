@@ -89,14 +89,6 @@ pub(crate) fn lent(world: &World, of: &WatchId) -> Option<Draft> {
 }
 
 impl Memo {
-    /// Units that keep what it watches, of which it is known whether they run.
-    pub fn bases(&self) -> Vec<(UnitName, Active)> {
-        match self {
-            Memo::Storage(memo) => memo.bases(),
-            _ => Vec::new(),
-        }
-    }
-
     /// Since when a target waits, where its kind knows better than the verdict does.
     pub(crate) fn waits_since(&self, key: &str) -> Option<Now> {
         match self {
@@ -117,6 +109,15 @@ impl Memo {
 }
 
 impl Spec {
+    /// Units that it rests on, of which it is known whether they run.
+    pub fn bases(&self, live: &Live) -> Vec<(UnitName, Active)> {
+        match (self, &live.memo) {
+            (Spec::Storage(_), Memo::Storage(memo)) => memo.bases(),
+            (Spec::Job(spec), Memo::Job(memo)) => spec.asked.worker.clone().zip(memo.worker()).into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// What is asked, in order; an answer comes back under its number.
     pub fn probes(&self) -> Vec<Probe> {
         match self {

@@ -2,6 +2,7 @@
 //! from closed enums, never from what was observed. docs/metrics.md lists every family.
 
 mod compat;
+mod job;
 mod storage;
 
 use std::collections::BTreeMap;
@@ -177,7 +178,11 @@ fn of_watch(out: &Families, watch: &WatchView) -> Result<(), prometheus::Error> 
             Some(part) => of_part(out, watch, part, target)?,
         }
     }
-    if watch.id.kind() == "storage" { storage::of_watch(out, watch) } else { Ok(()) }
+    match watch.id.kind() {
+        "storage" => storage::of_watch(out, watch),
+        "job" => job::of_watch(out, watch),
+        _ => Ok(()),
+    }
 }
 
 /// What the watch keeps, its parts aside.

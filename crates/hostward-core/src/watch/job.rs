@@ -17,7 +17,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Draft;
-use crate::ask::{Answer, Fault, JobState, JobsQ, JobsReading, Pace, Probe, Provider, Question, Reading};
+use crate::ask::{Active, Answer, Fault, JobState, JobsQ, JobsReading, Pace, Probe, Provider, Question, Reading};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName};
 use crate::judge::{Code, Confirm, Reason, Seen, Shown, Sight};
 use crate::plan::Act;
@@ -86,7 +86,20 @@ pub struct JobView {
     pub slow: u32,
     /// errno(3) of the last look at its output folder; 0: none. None: it did not come back, or none is asked for.
     pub errno: Option<i32>,
+    /// Each counter, in the order in which they are declared.
+    pub sources: Vec<SourceView>,
     pub numbers: BTreeMap<Str, serde_json::Number>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SourceView {
+    pub label: Str,
+    /// It has a number.
+    pub known: bool,
+    /// errno(3) of what failed; 0: nothing. None: it did not come back, or was not asked.
+    pub errno: Option<i32>,
+    /// mtime of the file that said so: wall clock.
+    pub touched: Option<Ms>,
 }
 
 fn key(id: &str) -> Str {
@@ -214,7 +227,7 @@ impl Memo {
         }
     }
 
-    pub fn job(&self, key: &str, now: Now) -> Option<JobView> {
+    pub(crate) fn job(&self, spec: &Spec, key: &str, now: Now) -> Option<JobView> {
         let id = id_of(key)?;
         let job = self.last.as_ref()?.jobs.iter().find(|job| &*job.id == id)?;
         let track = self.tracks.get(id)?;
@@ -228,12 +241,20 @@ impl Memo {
             rate: track.rate(),
             slow: track.slow(),
             errno: verdict::errno(job),
+            sources: spec
+                .asked
+                .progress
+                .iter()
+                .zip(&job.progress)
+                .map(|(source, found)| verdict::source(source, found))
+                .collect(),
             numbers: job.numbers.clone(),
         })
     }
 
-    pub fn last(&self) -> Option<&JobsReading> {
-        self.last.as_deref()
+    /// Whether the worker runs, where that is known.
+    pub(crate) fn worker(&self) -> Option<Active> {
+        Some(self.last.as_ref()?.worker.as_ref()?.as_ref().ok()?.active)
     }
 }
 

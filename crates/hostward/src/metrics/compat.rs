@@ -1,5 +1,7 @@
 //! The names that an existing fleet's rules and dashboards read, beside our own. What is not known is absent, never 0.
 
+mod crawl;
+
 use hostward_core::ask::Active;
 use hostward_core::hold::Hold;
 use hostward_core::judge::{Code, Verdict};
@@ -12,12 +14,13 @@ use super::{Families, count, flag, kept, wall};
 type Done = Result<(), prometheus::Error>;
 
 pub(super) fn of_watch(out: &Families, view: &View, prefix: &str, watch: &WatchView) -> Done {
-    match prefix.strip_suffix("_storage_hotpath_auto_recover") {
-        Some(fleet) => {
-            common(out, prefix, watch)?;
-            hot_paths(out, view, prefix, watch)?;
-            tiering(out, fleet, watch)
-        }
+    if let Some(fleet) = prefix.strip_suffix("_storage_hotpath_auto_recover") {
+        common(out, prefix, watch)?;
+        hot_paths(out, view, prefix, watch)?;
+        return tiering(out, fleet, watch);
+    }
+    match prefix.strip_suffix("_crawl_auto_recover") {
+        Some(fleet) => crawl::of_watch(out, fleet, watch),
         None => drift(out, prefix, watch),
     }
 }

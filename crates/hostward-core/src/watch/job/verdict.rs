@@ -1,8 +1,8 @@
 //! One job: what its list, its runner, its counters and its folder come to. What it lies on is told before what it does:
 //! a job on storage that is lost is not the one that is broken.
 
-use super::{Runner, Spec, Track};
-use crate::ask::{Fault, Found, JobReading, JobState, Look};
+use super::{Runner, SourceView, Spec, Track};
+use crate::ask::{Fault, Found, JobReading, JobState, Look, Source};
 use crate::judge::{Code, Reason, Seen};
 use crate::time::Now;
 use crate::watch::storage::is_lost;
@@ -94,4 +94,14 @@ pub(super) fn errno(job: &JobReading) -> Option<i32> {
         Look::Failed { errno, .. } => Some(*errno),
         Look::Stuck { .. } | Look::Unasked(_) => None,
     }
+}
+
+pub(super) fn source(source: &Source, found: &Found) -> SourceView {
+    let (known, errno, touched) = match found {
+        Found::Count(measure) => (true, Some(0), measure.touched),
+        Found::Nothing(_) => (false, Some(0), None),
+        Found::Failed { errno, .. } => (false, Some(*errno), None),
+        Found::Stuck | Found::Unasked(_) => (false, None, None),
+    };
+    SourceView { label: source.label().into(), known, errno, touched }
 }
