@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hostward_tests::{Guard, HotPaths, Sandbox};
+use hostward_tests::{Guard, HotPaths, Sandbox, side_by_side};
 use serde_json::Value;
 
 const fn secs(seconds: u64) -> Duration {
@@ -92,14 +92,20 @@ fn armed(listed: &str) -> Result<()> {
     Ok(())
 }
 
+/// So many boundaries to a sandbox.
+const IN_ONE: usize = 3;
+
 fn killed_after_each(name: &str, boundaries: &[(&str, &str)]) -> Result<()> {
-    let sandbox = Sandbox::boot(name)?;
-    let host = Host::install(&sandbox)?;
-    for ((kind, step), microseconds) in boundaries.iter().zip(MICROSECONDS.into_iter().cycle()) {
-        let at = || format!("killed {microseconds} us after '{kind}' of step {step}");
-        host.killed_after(kind, step, microseconds).with_context(at)?;
-    }
-    Ok(())
+    let deaths: Vec<_> = boundaries.iter().zip(MICROSECONDS.into_iter().cycle()).collect();
+    side_by_side(deaths.chunks(IN_ONE), |deaths| {
+        let sandbox = Sandbox::boot(name)?;
+        let host = Host::install(&sandbox)?;
+        for ((kind, step), microseconds) in deaths {
+            let at = || format!("killed {microseconds} us after '{kind}' of step {step}");
+            host.killed_after(kind, step, *microseconds).with_context(at)?;
+        }
+        Ok(())
+    })
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hostward_tests::{Guard, Sandbox, Worker, worker_config};
+use hostward_tests::{Guard, Sandbox, Worker, side_by_side, worker_config};
 use serde_json::Value;
 
 const fn secs(seconds: u64) -> Duration {
@@ -106,16 +106,17 @@ fn decided_soon(ledger: &[Value]) -> Result<()> {
     Ok(())
 }
 
+/// Each boundary in a sandbox of its own.
 fn killed_after_each(name: &str, boundaries: &[(&str, &str)]) -> Result<()> {
-    let sandbox = Sandbox::boot(name)?;
-    let host = Host::install(&sandbox)?;
-    for (kind, step) in boundaries {
+    side_by_side(boundaries, |(kind, step)| {
+        let sandbox = Sandbox::boot(name)?;
+        let host = Host::install(&sandbox)?;
         for microseconds in MICROSECONDS {
             let at = || format!("killed {microseconds} us after '{kind}' of step {step}");
             host.killed_after(kind, step, microseconds).with_context(at)?;
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 #[test]

@@ -35,7 +35,9 @@ pub(crate) fn read(mut table: Reader<'_>, id: &WatchId, draft: &mut Draft) -> Op
     let declared: Vec<Said<HotPath>> = paths.filter_map(|path| hot_path(path, id, draft, &mut bases)).collect();
     let mut disks: Vec<Said<Disk>> = table.tables("disks", DISKS_MAX).into_iter().filter_map(disk).collect();
     let asks_nothing = !["paths", "disks", "manifest"].iter().any(|key| table.has(key));
-    let manifest = table.table("manifest").and_then(|table| manifest(table, roots.as_deref(), &mut bases));
+    let manifest = table.table("manifest");
+    let manifest_at = manifest.as_ref().map(|table| table.at().clone());
+    let manifest = manifest.and_then(|table| manifest_of(table, roots.as_deref(), &mut bases));
     let remedy = remedy::read(&mut table);
     if asks_nothing {
         let finding = Finding::error(format!("[{}] watches nothing", table.path()));
@@ -49,15 +51,58 @@ pub(crate) fn read(mut table: Reader<'_>, id: &WatchId, draft: &mut Draft) -> Op
     }
     nested(&table, &declared);
     twice(&table, &mut disks);
-    let paths = values(declared);
+    let (paths, places): (Vec<HotPath>, Vec<Place>) = declared.into_iter().map(|said| (said.value, said.at)).unzip();
     let disks = values(disks);
     let spec = Spec { paths, manifest, disks, interval, deadline, confirm_runs, confirm_age, remedy };
     for base in bases.iter().filter(|base| spec.mounts_at(&base.value).is_none()) {
         let finding = Finding::error(format!("where does {} mount?", base.value));
         table.push(&base.at, finding.help("add a path with this `base` and without `bind`: the mount that it makes"));
     }
+    for (path, at) in spec.paths.iter().zip(&places) {
+        rests(&table, &spec, path, at);
+    }
+    if let Some((manifest, at)) = spec.manifest.as_ref().zip(manifest_at) {
+        // Where its cold folders lie stands in the file.
+        let may_lie_on_one = spec.paths.iter().any(|path| path.asked.bind.is_none());
+        if !may_lie_on_one && bare(&manifest.expected) {
+            table.push(&at, unguarded("what its paths are bound to"));
+        }
+    }
     table.finish();
     Some(common.watch(watch::Spec::Storage(spec)))
+}
+
+/// Whether what a path is bound to, or lies on, can be told from the disk beneath, and be made anew by its unit.
+fn rests(table: &Reader<'_>, spec: &Spec, path: &HotPath, at: &Place) {
+    let Some(cold) = &path.asked.bind else {
+        let base = path.expected.base.as_ref();
+        let elsewhere =
+            base.and_then(|base| Some((base, spec.mounts_at(base)?))).filter(|(_, at)| at != path.point());
+        if let Some((base, mounts_at)) = elsewhere.filter(|_| spec.remedy.rebind.is_empty()) {
+            let [point, mounts_at] = [path.point(), &mounts_at].map(|path| shown(&path.to_string_lossy()));
+            let finding = Finding::error(format!("{base} mounts at {mounts_at}, and this path lies on {point}"));
+            let help = format!("name the unit that mounts {point}, or the `rebind` commands that do");
+            table.push(at, finding.help(help));
+        }
+        return;
+    };
+    let below = |other: &HotPath| other.asked.bind.is_none() && cold.starts_with(other.point());
+    if bare(&path.expected) && !spec.paths.iter().any(below) {
+        table.push(at, unguarded(&shown(&cold.to_string_lossy())));
+    }
+}
+
+/// Nothing says what must be mounted there.
+fn bare(expected: &Expected) -> bool {
+    expected.base.is_none() && expected.source.is_none() && expected.fstype.is_none()
+}
+
+fn unguarded(what: &str) -> Finding {
+    let finding = Finding::warning(format!("nothing says which mount {what} lies on"));
+    finding.help(
+        "add `base`, `source` or `fstype`, or declare that mount as a path: while it is lost, \
+         a folder of the disk beneath may be bound",
+    )
 }
 
 fn confirm(table: &mut Reader<'_>) -> (u32, Ms) {
@@ -132,7 +177,7 @@ pub(crate) fn writing(table: &mut Reader<'_>) -> (Option<Str>, Write) {
 }
 
 /// `[storage.NAME.manifest]`
-fn manifest(
+fn manifest_of(
     mut table: Reader<'_>,
     roots: Option<&[Said<PathBuf>]>,
     bases: &mut Vec<Said<UnitName>>,

@@ -136,6 +136,12 @@ impl Table {
         mounts
     }
 
+    /// Every mount point in a folder, hidden ones included; the folder itself, too, should it be one.
+    pub fn points_in(&self, folder: &Path) -> Vec<&Path> {
+        let points = self.lines.iter().map(|line| &*line.mount.point);
+        points.filter(|point| point.starts_with(folder)).collect()
+    }
+
     /// Goes down from the root as the kernel does: at each folder onto what is mounted there on the mount that we are in,
     /// and again onto what is mounted on that.
     fn walk(&self, path: &Path) -> (Vec<&MountInfo>, Option<&MountInfo>) {
@@ -265,6 +271,8 @@ not a line
         }
         let points: Vec<&Path> = table.points_of("0:56").iter().map(|mount| mount.point.as_path()).collect();
         assert_eq!(points, [Path::new("/srv/again"), Path::new("/srv/ex")]);
+        let inside = |folder: &str| table.points_in(Path::new(folder)).len();
+        assert_eq!(["/srv/ex", "/srv/e", "/srv"].map(inside), [2, 0, 4]);
     }
 
     #[test]

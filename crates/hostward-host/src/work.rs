@@ -10,6 +10,8 @@ use hostward_core::time::Ms;
 
 /// Where systemd's own hierarchy may be mounted: cgroup v2; a hybrid; v1. cgroups(7).
 const HIERARCHIES: [&str; 3] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"];
+/// Before the path in a line of /proc/PID/cgroup: the unified hierarchy, and systemd's own beside it.
+const KEPT_BY_SYSTEMD: [&str; 2] = ["0::/", ":name=systemd:/"];
 /// A unit with more processes is told of by so many of them.
 const PROCESSES_MAX: usize = 256;
 /// USER_HZ, the unit of /proc/PID/stat's times: 100 on every architecture that systemd runs on (proc_pid_stat(5)).
@@ -25,20 +27,13 @@ pub fn busy(pid: u32) -> Option<Ms> {
 }
 
 fn fellows(pid: u32) -> Vec<u32> {
-    let Some(group) = group(pid) else { return Vec::new() };
-    let listed = HIERARCHIES.iter().find_map(|root| {
-        let listed = fs::read_to_string(PathBuf::from(root).join(&group).join("cgroup.procs")).ok()?;
-        listed.lines().any(|line| line.parse() == Ok(pid)).then_some(listed)
-    });
+    let Ok(table) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { return Vec::new() };
+    let groups = KEPT_BY_SYSTEMD.iter().filter_map(|name| table.lines().find_map(|line| line.split_once(name)));
+    let files =
+        groups.flat_map(|(_, group)| HIERARCHIES.map(|root| PathBuf::from(root).join(group).join("cgroup.procs")));
+    let lists = files.filter_map(|file| fs::read_to_string(file).ok());
+    let listed = { lists }.find(|listed| listed.lines().any(|line| line.parse() == Ok(pid)));
     listed.iter().flat_map(|listed| listed.lines()).filter_map(|line| line.parse().ok()).take(PROCESSES_MAX).collect()
-}
-
-/// Its cgroup below the hierarchy that systemd keeps: `0::/system.slice/a.service`, or `1:name=systemd:/...`.
-fn group(pid: u32) -> Option<String> {
-    let table = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let path = table.lines().find_map(|line| line.split_once(":name=systemd:/"));
-    let path = path.or_else(|| table.lines().find_map(|line| line.split_once("0::/")))?.1;
-    Some(path.to_owned())
 }
 
 fn of_process(pid: u32) -> Option<Ms> {

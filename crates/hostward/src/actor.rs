@@ -24,6 +24,16 @@ pub(crate) struct Actor {
     policy: Arc<RwLock<Arc<Policy>>>,
     /// Where evidence is kept.
     evidence: PathBuf,
+    whose: Whose,
+}
+
+/// Whose the steps and undos are that no run of ours knows.
+#[derive(Clone, Copy, Debug)]
+enum Whose {
+    /// An engine's of this ledger before us: ours to end.
+    Ours,
+    /// The host's own engine's.
+    Theirs,
 }
 
 /// The same program, also when the one on disk was replaced meanwhile.
@@ -31,7 +41,12 @@ const OURSELVES: &str = "/proc/self/exe";
 
 impl Actor {
     pub(crate) fn new(bus: Bus, policy: Arc<Policy>, evidence: PathBuf) -> Actor {
-        Actor { bus, policy: Arc::new(RwLock::new(policy)), evidence }
+        Actor { bus, policy: Arc::new(RwLock::new(policy)), evidence, whose: Whose::Ours }
+    }
+
+    /// Of an engine with a ledger of its own, beside the host's: it ends nothing that it did not begin.
+    pub(crate) fn beside(bus: Bus, policy: Arc<Policy>, evidence: PathBuf) -> Actor {
+        Actor { whose: Whose::Theirs, ..Actor::new(bus, policy, evidence) }
     }
 
     pub(crate) fn adopt_policy(&self, policy: Arc<Policy>) {
@@ -101,6 +116,7 @@ impl Actor {
 
     /// Drops every undo but those of open runs: left behind by an engine that is no more.
     pub(crate) async fn disarm_others(&self, open: &[RunId]) {
+        let Whose::Ours = self.whose else { return };
         let Ok(systemd) = self.bus.link().await else { return };
         let open: Vec<String> = open.iter().map(ToString::to_string).collect();
         for undo in systemd.armed().await.unwrap_or_default() {
@@ -138,6 +154,7 @@ impl Actor {
 
     /// Ends every step of ours that is not among `kept`: left behind by an engine that is no more.
     pub(crate) async fn release_others(&self, kept: &[Ticket]) {
+        let Whose::Ours = self.whose else { return };
         let kept: Vec<UnitName> = kept.iter().map(Ticket::unit).collect();
         let Ok(systemd) = self.bus.link().await else { return };
         for unit in systemd.list_steps().await.unwrap_or_default() {

@@ -145,7 +145,7 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "DIR")]
         under: Option<PathBuf>,
     },
-    /// Play an incident to its end, over one look at this host: what would be seen, done and proved; touches nothing
+    /// Play an incident to its end: what would be seen, done and proved; touches nothing, or with --live only its own
     #[command(subcommand)]
     Drill(DrillVerb),
     /// Say what would keep Hostward from working here
@@ -179,9 +179,15 @@ pub(crate) enum ConfigVerb {
 pub(crate) enum DrillVerb {
     /// A hot path of a storage watch is lost
     #[command(after_help = "Examples:\n  hostward drill storage /srv/jobs/7 --stale\n  \
-                            hostward drill storage /srv/box --hung --json")]
+                            hostward drill storage /srv/box --hung --json\n  \
+                            hostward drill storage --live --missing")]
     Storage {
-        path: PathBuf,
+        /// The hot path that is taken to be lost, over one look at this host
+        #[arg(required_unless_present = "live", conflicts_with = "live")]
+        path: Option<PathBuf>,
+        /// Really: a mount and a writer are made for it below /run/hostward-drill, broken, repaired and taken away
+        #[arg(long)]
+        live: bool,
         #[command(flatten)]
         wounds: Wounds,
     },
@@ -236,6 +242,7 @@ impl Verb {
                 | Verb::Resume { .. }
                 | Verb::Apply { .. }
                 | Verb::Reload
+                | Verb::Drill(DrillVerb::Storage { live: true, .. })
         )
     }
 }

@@ -111,8 +111,11 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Verb::Reload => verb::ask::reload(&paths).await,
             Verb::Config(which) => verb::config::config(&paths, out, &which),
             Verb::Replay { file, under } => verb::replay::replay(out, &file, under.as_deref()),
-            Verb::Drill(cli::DrillVerb::Storage { path, wounds }) => {
+            Verb::Drill(cli::DrillVerb::Storage { path: Some(path), wounds, .. }) => {
                 verb::drill::storage(&paths, out, &path, &wounds).await
+            }
+            Verb::Drill(cli::DrillVerb::Storage { path: None, wounds, .. }) => {
+                verb::drill::live::storage(out, &wounds).await
             }
             Verb::Doctor => verb::doctor::doctor(&paths, out).await,
             Verb::Notify(cli::NotifyVerb::Test { name }) => verb::notify::test(&paths, out, name.as_deref()).await,

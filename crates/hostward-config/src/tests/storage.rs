@@ -97,7 +97,7 @@ const HOT: &str = "[[storage.x.paths]]\npath = \"/srv/hot\"\n";
 
 #[test]
 fn refusals() {
-    let table: [(String, &str); 22] = [
+    let table: [(String, &str); 24] = [
         (
             "[storage.x]\ninterval = \"60s\"".into(),
             "1:10 [storage.x] watches nothing | add [[storage.x.paths]], [storage.x.manifest] or [[storage.x.disks]]",
@@ -128,6 +128,16 @@ fn refusals() {
         (
             format!("{HOT}bind = \"/a\"\nbase = \"box.service\""),
             "4:8 where does box.service mount? | add a path with this `base`",
+        ),
+        (
+            format!("{HOT}base = \"srv-box.mount\""),
+            "2:8 srv-box.mount mounts at `/srv/box`, and this path lies on `/srv/hot` | name the unit that mounts `/srv/hot`",
+        ),
+        (
+            format!(
+                "{HOT}base = \"b.service\"\n[[storage.x.paths]]\npath = \"/srv/b/7\"\nbelow = \"/srv/b\"\nbase = \"b.service\""
+            ),
+            "5:8 b.service mounts at `/srv/hot`, and this path lies on `/srv/b` | name the unit that mounts `/srv/b`",
         ),
         (
             format!("[storage.x]\nlazy = \"yes\"\n{HOT}"),
@@ -174,4 +184,32 @@ fn disks_twice() {
     let text = "[[storage.x.disks]]\npath = \"/\"\n[[storage.x.disks]]\npath = \"//\"";
     let said: Vec<String> = bad(text).errors.iter().map(line).collect();
     assert_eq!(said, ["4:8 this disk is declared twice | keep one of them"]);
+}
+
+/// Its own commands may mount it from whatever they like; what is bound may come from a mount elsewhere.
+#[test]
+fn a_base_may_mount_elsewhere_where_something_else_makes_the_mount() {
+    let commands = format!("[storage.x]\nrebind = [[\"/opt/rebind\"]]\n{HOT}base = \"srv-box.mount\"");
+    assert!(good(&commands).warnings.is_empty());
+    assert!(good(&format!("{HOT}bind = \"/srv/box/hot\"\nbase = \"srv-box.mount\"")).warnings.is_empty());
+}
+
+#[test]
+fn a_bind_of_anything_is_doubted() {
+    let list = "[storage.x]\nroots = [\"/srv\"]\n[storage.x.manifest]\nfile = \"/etc/hot\"";
+    let help = "add `base`, `source` or `fstype`, or declare that mount as a path: while it is lost, \
+                a folder of the disk beneath may be bound";
+    let table = [
+        (format!("{HOT}bind = \"/box/7\""), "2:8 nothing says which mount `/box/7` lies on"),
+        (list.to_owned(), "3:12 nothing says which mount what its paths are bound to lies on"),
+    ];
+    for (text, wanted) in table {
+        let said: Vec<String> = good(&text).warnings.iter().map(line).collect();
+        assert_eq!(said, [format!("{wanted} | {help}")], "{text}");
+        let box_too =
+            format!("{text}\n[[storage.x.paths]]\npath = \"/box\"").replace("\"/srv\"]", "\"/srv\", \"/box\"]");
+        for mended in [format!("{text}\nsource = \"me@box:/\""), format!("{text}\nfstype = \"nfs4\""), box_too] {
+            assert!(good(&mended).warnings.is_empty(), "{mended}");
+        }
+    }
 }

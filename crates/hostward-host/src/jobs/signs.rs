@@ -64,32 +64,39 @@ fn lives(proc: &Path, pid: u32) -> bool {
 }
 
 fn unit(proc: &Path, pid: u32) -> Option<UnitName> {
-    unit_of(&fs::read_to_string(proc.join(pid.to_string()).join("cgroup")).ok()?)
+    let groups = |pid: &str| fs::read_to_string(proc.join(pid).join("cgroup"));
+    unit_of(&groups(&pid.to_string()).ok()?, &groups("1").unwrap_or_default())
 }
 
 fn kind(name: &str) -> &str {
     name.rsplit_once('.').map_or("", |(_, kind)| kind)
 }
 
-/// The system's unit of a process, by its control groups: in the unified hierarchy, or, where systemd keeps none there, in
-/// one of its own. A hierarchy that somebody else left behind names no unit.
-fn unit_of(groups: &str) -> Option<UnitName> {
-    ["", "name=systemd"].iter().find_map(|wanted| {
-        let path = groups.lines().find_map(|line| {
-            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-            (controllers == *wanted).then_some(path)
-        });
-        unit_in(path?)
-    })
-}
-
-/// The first part of the path that is no slice: systemd's `cg_path_get_unit`.
-fn unit_in(path: &str) -> Option<UnitName> {
+/// The system's unit of a control group: the first part of its path, below that of systemd's own, that is no slice
+/// (systemd's `cg_path_get_unit`). In a container without a namespace for them, systemd's own is not the root.
+fn unit_of(groups: &str, of_systemd: &str) -> Option<UnitName> {
+    let below = |hierarchy| {
+        let root = path(of_systemd, hierarchy)?.strip_suffix("/init.scope")?;
+        path(groups, hierarchy)?.strip_prefix(root)
+    };
+    // Another systemd's hierarchy may be seen as well: systemd's own is the one that it has its scope in.
+    let path = HIERARCHIES.into_iter().find_map(below)?;
     // cgroupfs has files of its own, and a name that is like one of them is escaped.
     let mut parts =
         path.split('/').filter(|part| !part.is_empty()).map(|part| part.strip_prefix('_').unwrap_or(part));
     let unit = parts.find(|part| kind(part) != "slice")?;
     ["service", "scope", "socket", "mount", "swap"].contains(&kind(unit)).then(|| UnitName::new(unit))
+}
+
+/// cgroups(7): the unified hierarchy, and the one that systemd keeps beside it on v1.
+const HIERARCHIES: [&str; 2] = ["", "name=systemd"];
+
+fn path<'a>(groups: &'a str, hierarchy: &str) -> Option<&'a str> {
+    groups.lines().find_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        (controllers == hierarchy).then_some(path)
+    })
 }
 
 #[cfg(test)]
@@ -106,16 +113,20 @@ mod tests {
             ("0::/system.slice/system-crawl.slice/crawl@7.service/payload\n", Some("crawl@7.service")),
             ("0::/user.slice/user-1000.slice/session-3.scope\n", Some("session-3.scope")),
             ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/a.service\n", Some("user@1000.service")),
-            ("12:cpu:/\n1:name=systemd:/system.slice/api.service\n0::/\n", Some("api.service")),
-            ("9:name=systemd:/\n1:cpu:/\n0::/system.slice/api.service\n", Some("api.service")),
             ("0::/system.slice/_cgroup.service\n", Some("cgroup.service")),
             ("0::/init.scope\n", Some("init.scope")),
             ("0::/docker/abc\n", None),
             ("0::/\n", None),
             ("", None),
         ] {
-            assert_eq!(unit_of(groups).as_ref().map(UnitName::as_str), expected, "{groups}");
+            assert_eq!(unit_of(groups, "0::/init.scope\n").as_ref().map(UnitName::as_str), expected, "{groups}");
         }
+        let inner = "0::/outer.service/box/system.slice/api.service\n";
+        let unit = unit_of(inner, "0::/outer.service/box/init.scope\n");
+        assert_eq!(unit.as_ref().map(UnitName::as_str), Some("api.service"));
+        let beside = "12:cpu:/\n1:name=systemd:/system.slice/api.service\n0::/\n";
+        let unit = unit_of(beside, "1:name=systemd:/init.scope\n0::/\n");
+        assert_eq!(unit.as_ref().map(UnitName::as_str), Some("api.service"));
     }
 
     /// A /proc with these processes: arguments, state, control group.
@@ -130,6 +141,8 @@ mod tests {
             fs::write(dir.join("stat"), format!("{pid} (odd ) name) {state} 1 1")).unwrap();
             fs::write(dir.join("cgroup"), format!("0::/system.slice/{group}\n")).unwrap();
         }
+        fs::create_dir(proc.path().join("1")).unwrap();
+        fs::write(proc.path().join("1/cgroup"), "0::/init.scope\n").unwrap();
         proc
     }
 

@@ -60,13 +60,12 @@ fn parse(text: &str, roots: &[PathBuf], declared: &[PathBuf]) -> Listed {
     let mut listed = Listed::default();
     let mut lines: BTreeMap<PathBuf, u32> = BTreeMap::new();
     for (line, said) in (1u32..).zip(text.lines()) {
-        let said = said.split('#').next().unwrap_or_default();
+        let said = without_comment(said);
         if said.trim().is_empty() {
             continue;
         }
-        let pair = pair(said, roots).and_then(|pair| match nested(&lines, &pair.1) {
+        let pair = pair(said, roots).and_then(|pair| match nested(&lines, &pair.1).or(clash(declared, &pair.1)) {
             Some(why) => Err(why),
-            None if declared.contains(&pair.1) => Err(format!("{} is declared already", pair.1.display())),
             None if listed.pairs.len() == PATHS_MAX => Err(format!("more than {PATHS_MAX} paths are not watched")),
             None => Ok(pair),
         });
@@ -85,6 +84,13 @@ fn parse(text: &str, roots: &[PathBuf], declared: &[PathBuf]) -> Listed {
     }
     listed.reading.entries = u32::try_from(listed.pairs.len()).unwrap_or(u32::MAX);
     listed
+}
+
+/// A `#` within a word is a part of its path: what stands before it may be a path as well, and another one.
+fn without_comment(line: &str) -> &str {
+    let begins = |at: usize| line[..at].chars().next_back().is_none_or(char::is_whitespace);
+    let comment = line.match_indices('#').map(|(at, _)| at).find(|at| begins(*at));
+    comment.map_or(line, |at| &line[..at])
 }
 
 fn pair(line: &str, roots: &[PathBuf]) -> Result<(PathBuf, PathBuf), String> {
@@ -124,6 +130,21 @@ fn nested(lines: &BTreeMap<PathBuf, u32>, hot: &Path) -> Option<String> {
         .or_else(|| inner.map(|(other, line)| format!("{} of line {line} lies in {shown}", other.display())))
 }
 
+/// A path that the configuration declares, or that lies in it, or that it lies in: one of two nested mounts is lost with
+/// the other, and told of with it.
+fn clash(declared: &[PathBuf], hot: &Path) -> Option<String> {
+    let shown = hot.display();
+    declared.iter().find_map(|other| {
+        if hot == other {
+            Some(format!("{shown} is declared already"))
+        } else if hot.starts_with(other) {
+            Some(format!("{shown} lies in {}, which is declared", other.display()))
+        } else {
+            other.starts_with(hot).then(|| format!("{}, which is declared, lies in {shown}", other.display()))
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,10 +172,21 @@ box/5 /srv/jobs/5
 /box/12 /srv/jobs-old/12
 /box/13 /srv/jobs/1-b
 /box/14 /srv/x/declared
+/box/15 /srv/x/declared/deep
+/box/16 /srv/x
+/box/17 /srv/x/declared-not
+/box#18 /srv/jobs/#18#b\t#c
+/box/19 # /srv/jobs/19
 ";
-        let listed = parse(text, &roots(), &["/srv/x/declared".into()]);
-        let pair = |n: &str, hot: &str| (PathBuf::from(format!("/box/{n}")), PathBuf::from(hot));
-        let pairs = [pair("1", "/srv/jobs/1"), pair("2", "/srv/jobs/2"), pair("13", "/srv/jobs/1-b")];
+        let listed = parse(text, &roots(), &["/srv/other".into(), "/srv/x/declared".into()]);
+        let pair = |n: &str, hot: &str| (PathBuf::from(format!("/box{n}")), PathBuf::from(hot));
+        let pairs = [
+            pair("/1", "/srv/jobs/1"),
+            pair("/2", "/srv/jobs/2"),
+            pair("/13", "/srv/jobs/1-b"),
+            pair("/17", "/srv/x/declared-not"),
+            pair("#18", "/srv/jobs/#18#b"),
+        ];
         assert_eq!(listed.pairs, pairs);
         let refused: Vec<String> =
             listed.reading.refused.iter().map(|refused| format!("{}: {}", refused.line, refused.why)).collect();
@@ -172,9 +204,12 @@ box/5 /srv/jobs/5
                 "13: /srv/jobs/1 of line 2 lies in /srv/jobs",
                 "14: /srv/jobs-old/12 lies outside the declared roots",
                 "16: /srv/x/declared is declared already",
+                "17: /srv/x/declared/deep lies in /srv/x/declared, which is declared",
+                "18: /srv/x/declared, which is declared, lies in /srv/x",
+                "21: 1 columns, where two are wanted: the cold path and the hot one",
             ]
         );
-        assert_eq!((listed.reading.entries, listed.reading.refused_total), (3, 11));
+        assert_eq!((listed.reading.entries, listed.reading.refused_total), (5, 14));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! `drill`: what would be done if a storage path were lost, played to its end over one look at the real host. It touches
 //! nothing, asks no daemon and writes nowhere: on a production host it is as safe as `check`.
 
+mod ground;
+pub(crate) mod live;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -65,21 +68,34 @@ pub(crate) async fn storage(paths: &Paths, out: Out, path: &Path, wounds: &Wound
         NoDrill::Unwell { .. } => exit::error(Exit::Refused, why.to_string()),
         _ => exit::error(Exit::Usage, why.to_string()),
     })?;
-    let timeline = timeline(&played);
+    let head = format!(
+        "{path} of {watch}, as if it were {wound}. Nothing is touched: each act is taken to succeed, within a second."
+    );
+    print(out, (&watch, &path, wound), &head, &played, &now)?;
+    Ok(if played.closing == Some(Closing::Proved) { Exit::Ok } else { Exit::Held })
+}
+
+fn print(
+    out: Out,
+    (watch, path, wound): (&WatchId, &str, Wound),
+    head: &str,
+    played: &Played,
+    now: &[String],
+) -> Result<()> {
+    let timeline = timeline(played);
     let plan = played.plan.as_ref();
     let shown = Shown {
-        watch: &watch,
-        path: &path,
+        watch,
+        path,
         wound,
         hash: plan.map(|(hash, _)| hash),
         plan: plan.map(|(_, plan)| &**plan),
         timeline: &timeline,
         closing: played.closing.as_ref(),
         holds: &played.holds,
-        now: &now,
+        now,
     };
-    out.print(&shown, || text(&shown, &played))?;
-    Ok(if played.closing == Some(Closing::Proved) { Exit::Ok } else { Exit::Held })
+    out.print(&shown, || text(head, &shown, played))
 }
 
 /// The watch whose path it is, and one look at all that it watches: one that declares it, else one whose manifest may.
@@ -152,11 +168,8 @@ fn timeline(played: &Played) -> Vec<Moment> {
     played.records.iter().map(moment).collect()
 }
 
-fn text(shown: &Shown<'_>, played: &Played) -> String {
-    let mut out = format!(
-        "{} of {}, as if it were {}. Nothing is touched: each act is taken to succeed, within a second.\n\n",
-        shown.path, shown.watch, shown.wound
-    );
+fn text(head: &str, shown: &Shown<'_>, played: &Played) -> String {
+    let mut out = format!("{head}\n\n");
     if let Some((hash, plan)) = &played.plan {
         let _ = writeln!(out, "{}", render::plan(played.began, hash, plan, &[]));
     }

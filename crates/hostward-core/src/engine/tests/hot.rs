@@ -8,11 +8,12 @@ use std::path::Path;
 use host::{A, B, BOX, Host, Mounted, Server, hot_id, lost, policy, spec};
 
 use super::world::refold;
-use crate::ask::{ManifestQ, Write};
+use crate::ask::{AskKey, ManifestQ, Write};
 use crate::fixture;
 use crate::hold::Hold;
-use crate::id::{Str, TargetId, UnitName};
+use crate::id::{Str, TargetId, UnitName, WatchId};
 use crate::ledger::Closing;
+use crate::policy::Mode;
 use crate::time::Ms;
 use crate::watch::storage::{self, Dependent, Expected, Manifest};
 use crate::watch::{Spec, service};
@@ -452,4 +453,39 @@ fn a_restart_of_a_base_that_is_mounted_owes_its_fence() {
     let owed = plan.steps.iter().any(|step| step.back.as_ref().is_some_and(|back| back.act == fence));
     let acts: Vec<String> = plan.steps.iter().filter_map(|s| s.act.as_ref()).map(ToString::to_string).collect();
     assert!(owed, "{acts:#?}");
+}
+
+/// D6, for an hour: nobody may free the mount that hangs. It is looked at, and nothing of that adds up.
+#[test]
+fn an_hour_of_a_hung_mount_costs_its_looks_and_nothing_more() {
+    let mut policy = policy(spec());
+    policy.watches.get_mut(&hot_id()).expect("it is declared").mode = Mode::Observe;
+    policy.watches.insert(fixture::watch("api"), fixture::service("api"));
+    let mut host = Host::of(policy);
+    host.units.insert("api.service");
+    host.run_until(Ms::mins(3), |_| false);
+    host.servers.insert(1, Server::Hangs);
+    host.run_until(Ms::mins(10), |_| false);
+    let asked = |host: &Host, watch: &WatchId| -> usize {
+        let of = |key: &AskKey| matches!(key, AskKey::Probe(id, _) if id == watch);
+        host.asked.iter().filter(|(key, _)| of(key)).map(|(_, n)| n).sum()
+    };
+    let kept = |host: &Host| serde_json::to_string(&host.engine.memory()).expect("it is kept").len();
+    let watches = [hot_id(), fixture::watch("api")];
+    let before = watches.clone().map(|watch| asked(&host, &watch));
+    let (records, memory) = (host.records.len(), kept(&host));
+    host.run_until(Ms::hours(1), |_| false);
+    let looks = [0, 1].map(|n| asked(&host, &watches[n]) - before[n]);
+    // Each quarter of a minute, for as long as something is wrong; the other at its own pace.
+    assert!((235..=241).contains(&looks[0]), "{looks:?}");
+    assert!((59..=61).contains(&looks[1]), "{looks:?}");
+    assert_eq!(host.records.len(), records, "{:#?}", &host.records[records..]);
+    // Stamps have more digits by now.
+    assert!(kept(&host) < memory + 200, "{memory} bytes before, {} now", kept(&host));
+    assert!([BOX, A, B].iter().all(|path| host.holds(path).0 == [Hold::ObserveOnly]), "{:?}", host.holds(A));
+    assert!(host.plans().is_empty());
+
+    host.servers.insert(1, Server::Serves);
+    let up = |host: &Host| host.engine.view().watch(&hot_id()).is_some_and(|watch| watch.up() == Some(true));
+    assert!(host.run_until(Ms::mins(2), up), "it is well as soon as it answers");
 }

@@ -122,7 +122,7 @@ impl Spec {
             Runner::Stranger(process) => {
                 Draft::none(format!("process {} runs it, and is in no unit that is declared", process.pid))
             }
-            Runner::Hidden => Draft::none("somebody holds its lock, and nobody can tell who"),
+            Runner::Hidden => Draft::none("its lock is held or may not be probed, and nobody can tell by whom"),
             Runner::Unknown(why) => Draft::unready(format!("who runs it is not known: {why}")),
         };
         draft

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::super::world::refold;
 use crate::ask::{
-    Active, Answer, Call, ClosureReading, Connection, Fault, GateReading, Look, ManifestReading, Mount, On, PathQ,
-    PathReading, PathsQ, PathsReading, Question, Reading, SentinelState, Space, UnitReading, Write,
+    Active, Answer, AskKey, Call, ClosureReading, Connection, Fault, GateReading, Look, ManifestReading, Mount, On,
+    PathQ, PathReading, PathsQ, PathsReading, Question, Reading, SentinelState, Space, UnitReading, Write,
 };
 use crate::engine::{Begin, Effect, Engine, Event, Memory};
 use crate::fixture::{self, at};
@@ -103,6 +103,8 @@ pub(super) struct Host {
     pub(super) ids: u64,
     pub(super) did: Vec<String>,
     pub(super) armed: Vec<Arm>,
+    /// How often each question was asked.
+    pub(super) asked: BTreeMap<AskKey, usize>,
 }
 
 impl Host {
@@ -130,6 +132,7 @@ impl Host {
             ids: 0,
             did: Vec::new(),
             armed: Vec::new(),
+            asked: BTreeMap::new(),
         };
         host.stack(BOX, Mounted::Box(1, "/".into()));
         host.stack(A, Mounted::Box(1, "/a".into()));
@@ -275,6 +278,7 @@ impl Host {
         for effect in effects {
             match effect {
                 Effect::Ask { key, asked, question, .. } => {
+                    *self.asked.entry(key.clone()).or_default() += 1;
                     let answer = self.answer(&question);
                     self.later(Ms(5), Event::Answered { key, asked, answer });
                 }
