@@ -96,7 +96,7 @@ fn log(
     let found = matching(root, files)?;
     let newest = found.into_iter().max_by_key(|found| (found.stat.st_mtime, found.stat.st_mtime_nsec));
     let newest = newest.ok_or_else(|| no_file(files))?;
-    let (file, stat) = open(root, &newest.path).map_err(failed)?;
+    let (file, stat) = open(root, &newest.path).map_err(|e| unopened(&newest.path, e))?;
     let (count, mark) = tail::read(&file, &stat, &pattern, mark).map_err(|e| failed_io(&e))?;
     let found = match count {
         Some(count) => measured(count, newest.path, &stat),
@@ -108,8 +108,7 @@ fn log(
 fn state(root: BorrowedFd<'_>, path: &Path, pointer: &str) -> Result<Found, Found> {
     let (file, stat) = match open(root, path) {
         Ok(opened) => opened,
-        Err(Errno::NOENT | Errno::NOTDIR) => return Err(no_file(path)),
-        Err(e) => return Err(failed(e)),
+        Err(e) => return Err(unopened(path, e)),
     };
     let count = pointed(&file, pointer).map_err(|unread| unread.found(path))?;
     Ok(measured(
@@ -194,6 +193,15 @@ fn touched(stat: &Stat) -> Ms {
 
 fn nothing(path: &Path, why: &str) -> Found {
     Found::Nothing(format!("'{}': {why}", path.display()).into())
+}
+
+/// EINVAL is [`open`]'s own word for what is no regular file.
+fn unopened(path: &Path, errno: Errno) -> Found {
+    match errno {
+        Errno::NOENT | Errno::NOTDIR => no_file(path),
+        Errno::INVAL => nothing(path, "it is no regular file"),
+        errno => failed(errno),
+    }
 }
 
 fn no_file(path: &Path) -> Found {
@@ -303,6 +311,6 @@ mod tests {
         let fifo = dir.path().join("job/fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
         let state = Counter::State { file: "/job/fifo".into(), pointer: "".into() };
-        assert!(matches!(counted(&dir, &state).0, Found::Failed { .. }));
+        assert!(matches!(counted(&dir, &state).0, Found::Nothing(why) if why.contains("no regular file")));
     }
 }

@@ -208,13 +208,13 @@ mod tests {
         log.add("done 1999999\n");
         log.add(&format!("{}\n", "y".repeat(first - 5)));
         assert_eq!(log.look(), None, "999 is no number of this log's");
-        let mut long = Log::new();
-        long.add(&"done 7 ".repeat(first));
-        assert_eq!(long.look(), Some(7), "a line that is longer than what is read is taken as it comes");
-        long.add("done 8 ");
-        assert_eq!(long.look(), Some(7), "and then waits for its end");
-        long.add("\n");
-        assert_eq!(long.look(), Some(8));
+        let mut endless = Log::new();
+        endless.add(&"done 7 ".repeat(first));
+        assert_eq!(endless.look(), Some(7), "a line that is longer than what is read is taken as it comes");
+        endless.add("done 8 ");
+        assert_eq!(endless.look(), Some(7), "and then waits for its end");
+        endless.add("\n");
+        assert_eq!(endless.look(), Some(8));
     }
 
     #[test]

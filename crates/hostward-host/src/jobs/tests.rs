@@ -75,7 +75,7 @@ fn an_entry_is_read_with_all_that_it_says() {
 #[test]
 fn one_bad_entry_is_refused_with_why_and_the_others_are_told() {
     for (entry, why) in [
-        (r#"7"#, "entry 2: "),
+        ("7", "entry 2: "),
         (r#"{"state": "running"}"#, "entry 2: it has no id"),
         (r#"{"id": 7, "state": "running"}"#, "entry 2: id is no text"),
         (r#"{"id": "b"}"#, "job 'b': state is missing"),

@@ -54,12 +54,16 @@ impl Systemd {
         }
     }
 
-    /// The units that are loaded and whose names match, as a shell's pattern does.
+    /// The units that are loaded and whose names match, as a shell's pattern does; by name.
     pub async fn units_like(&self, pattern: &str) -> Result<Vec<(UnitName, Active)>, Fault> {
         let states: Vec<&str> = Vec::new();
         let rows: Vec<RawRow> = self.manager("ListUnitsByPatterns", &(states, vec![pattern])).await?;
         let loaded = rows.into_iter().filter(|(_, _, load, ..)| load != "not-found");
-        loaded.map(|(name, _, _, state, ..)| Ok((UnitName::new(name), active(&state)?))).collect()
+        let named = loaded.map(|(name, _, _, state, ..)| Ok((UnitName::new(name), active(&state)?)));
+        let mut units = named.collect::<Result<Vec<_>, Fault>>()?;
+        // systemd lists them as its hash table has them.
+        units.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(units)
     }
 
     /// None: systemd holds the name for impossible, or knows nothing of it.
