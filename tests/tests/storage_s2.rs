@@ -153,6 +153,28 @@ fn an_unmount_that_times_out_gives_everything_back() -> Result<()> {
     host.hot.nothing_beneath()
 }
 
+/// While the worker takes its time to stop, an operator mounts everything by hand.
+#[test]
+fn what_an_operator_mounted_meanwhile_is_left() -> Result<()> {
+    let sandbox = Sandbox::boot("s2-by-hand")?;
+    sandbox.write("/etc/systemd/system/hot-worker.service.d/slow.conf", "0644", "[Service]\nExecStop=sleep 6\n")?;
+    let host = Host::start(&sandbox)?;
+    host.hot.kill_base()?;
+    sandbox.wait_until("the worker to be stopped", secs(40), || {
+        Ok(sandbox.property("hot-worker", "ActiveState")? == "deactivating")
+    })?;
+    host.hot.unmount()?;
+    host.hot.mount()?;
+    let mounted = || sandbox.sh("grep -E ' /srv/(box|jobs)' /proc/self/mountinfo");
+    let by_hand = mounted()?;
+    let closed = host.wait_closed(1)?;
+    ensure!(closed["held"]["holds"].to_string().contains("basis_moved"), "{closed:#}");
+    sandbox.wait_until("the worker to run", secs(10), || host.hot.worker_runs())?;
+    assert_eq!(mounted()?, by_hand, "not one of them was touched or covered");
+    assert_eq!(host.hot.state()?, ["well"; 3]);
+    Ok(())
+}
+
 /// A mount that somebody stands in is not taken off without leave, and is with it.
 #[test]
 fn a_mount_that_is_in_use_is_taken_off_only_by_policy() -> Result<()> {

@@ -16,8 +16,8 @@ use crate::id::{Str, UnitName, WatchId};
 use crate::time::Ms;
 
 pub use paths::{
-    Call, Connection, Look, ManifestQ, ManifestReading, On, PathQ, PathReading, PathsQ, PathsReading, Refused, Space,
-    Write,
+    Call, Connection, Look, ManifestQ, ManifestReading, Mark, On, PathQ, PathReading, PathsQ, PathsReading, Refused,
+    Space, Write,
 };
 pub use serves::{
     ExecQ, ExecReading, Header, HttpAnswer, HttpQ, HttpReading, Method, Picked, Secret, TcpQ, TcpReading, TlsReading,

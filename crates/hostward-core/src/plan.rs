@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::ask::Question;
+use crate::ask::{Mark, Question};
 use crate::id::{Resource, RunId, Rung, Str, TargetId, UnitName, WatchId};
 use crate::planted::{Bug, planted};
 use crate::time::Ms;
@@ -63,6 +63,9 @@ pub struct Basis {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     pub act: Option<Act>,
+    /// If a fresh look says this, the plan is for a world that is no more: the run ends before the act.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unless: Option<Unless>,
     /// How long the act may take.
     pub deadline: Ms,
     /// Only this ends the step. None: the act is declared repeatable and its own outcome ends it; never on a plan's
@@ -82,11 +85,21 @@ pub struct Step {
 pub struct Back {
     pub when: When,
     pub act: Act,
+    /// If a fresh look says this, it is owed no more. A look that does not come holds nothing up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unless: Option<Unless>,
     pub deadline: Ms,
     /// Facts only, never a watch's target: the watch may be gone from the configuration by then.
     pub proof: Proof,
     /// After this many failures of its own it is given up and the footprint frozen; 0: never, it is a debt.
     pub tries: u8,
+}
+
+/// A fact in whose presence an act would do harm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unless {
+    pub question: Arc<Question>,
+    pub want: Want,
 }
 
 /// When a step's [`Back`] falls due. What a run that failed still owes goes back in reverse order.
@@ -137,9 +150,9 @@ pub enum Act {
     /// Lifts our own fence, and nothing else that may be mounted there.
     Unfence(PathBuf),
     /// Ends a FUSE connection whose server answers nobody: whoever hangs on it gets an error, and its mounts are dead.
-    /// Refused when more mounts share it than are listed here.
+    /// Refused when more mounts share it than are listed here, or when it is not the one that was seen.
     Abort(Abort),
-    /// Takes off what is mounted at this very path, one mount, and never a fence.
+    /// Takes off the one mount at this very path that was seen there, and no other; never a fence.
     Unmount(Unmount),
     /// Binds a folder to a path at which nothing is mounted.
     Bind(Bind),
@@ -155,6 +168,9 @@ pub struct Abort {
     pub device: Str,
     /// Every mount point of that device.
     pub points: Vec<PathBuf>,
+    /// What was seen at `path`. Of a plan that an older version made: nothing, and it is refused.
+    #[serde(default)]
+    pub was: Mark,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,6 +178,9 @@ pub struct Unmount {
     pub path: PathBuf,
     /// Also while somebody has files open there, who then keeps them.
     pub lazy: bool,
+    /// What was seen there. Of a plan that an older version made: nothing, and it is refused.
+    #[serde(default)]
+    pub was: Mark,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -337,8 +356,8 @@ impl fmt::Display for Act {
                 let (device, points) = (&abort.device, abort.points.iter().map(|point| point.display().to_string()));
                 write!(f, "abort the FUSE connection {device}, shared by {}", points.collect::<Vec<_>>().join(", "))
             }
-            Act::Unmount(Unmount { path, lazy: false }) => write!(f, "unmount {}", path.display()),
-            Act::Unmount(Unmount { path, lazy: true }) => write!(f, "unmount {}, lazily", path.display()),
+            Act::Unmount(Unmount { path, lazy: false, .. }) => write!(f, "unmount {}", path.display()),
+            Act::Unmount(Unmount { path, lazy: true, .. }) => write!(f, "unmount {}, lazily", path.display()),
             Act::Bind(bind) => write!(f, "bind {} to {}", bind.cold.display(), bind.hot.display()),
             Act::Gather(_) => f.write_str("keep the evidence"),
         }
@@ -351,6 +370,12 @@ fn join<'a>(units: impl Iterator<Item = &'a UnitName>) -> String {
 
 fn no_text() -> Str {
     "".into()
+}
+
+impl fmt::Display for Unless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Check::Fact(Arc::clone(&self.question), self.want).fmt(f)
+    }
 }
 
 impl fmt::Display for Check {

@@ -3,7 +3,7 @@
 use crate::ask::{Active, Answer, Interpreter, Load, Look as Seeing, Mount, PathReading, Reading};
 use crate::id::Str;
 use crate::judge::Seen;
-use crate::plan::{Check, Proof, Want};
+use crate::plan::{Check, Proof, Unless, Want};
 use crate::planted::{Bug, planted};
 use crate::time::{Ms, Now};
 use crate::world::World;
@@ -108,6 +108,11 @@ impl Proving {
         }
         Round::Unproved(self.last_failure.clone().unwrap_or_else(|| "no look came in time".into()))
     }
+}
+
+/// What an act must not be made in the presence of. What could not be looked at says nothing.
+pub fn speaks_against(unless: &Unless, answer: &Answer, now: Now) -> bool {
+    answer.as_ref().is_ok_and(|reading| matches!(fact(unless.want, reading, now, now.boot), Look::Pass))
 }
 
 fn is_return(proof: &Proof) -> bool {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{RunId, Str, UnitName};
 use crate::ledger::{Closing, Origin};
-use crate::plan::{Act, Back, OnCrash, OnFail, Plan, Proof, Step, When};
+use crate::plan::{Act, Back, OnCrash, OnFail, Plan, Proof, Step, Unless, When};
 use crate::planted::{Bug, planted};
 use crate::time::{Ms, Now};
 
@@ -138,6 +138,7 @@ pub(crate) struct Amid {
     pub(crate) at: At,
     pub(crate) act: Option<Act>,
     pub(crate) deadline: Ms,
+    pub(crate) unless: Option<Unless>,
     pub(crate) proof: Option<Proof>,
     pub(crate) began: Now,
     pub(crate) tries: u16,
@@ -292,13 +293,13 @@ impl OpenRun {
         Some(match at {
             At::Go(_) => {
                 let run = self.step_run(n)?;
-                let (act, proof) = (step.act.clone(), step.proof.clone());
-                Amid { at, act, deadline: step.deadline, proof, began: run.began, tries: run.tries }
+                let (act, proof, unless) = (step.act.clone(), step.proof.clone(), step.unless.clone());
+                Amid { at, act, unless, deadline: step.deadline, proof, began: run.began, tries: run.tries }
             }
             At::Back(_) => {
                 let (back, run) = (step.back.as_ref()?, self.backs.get(&n)?);
-                let (act, proof) = (Some(back.act.clone()), Some(back.proof.clone()));
-                Amid { at, act, deadline: back.deadline, proof, began: run.began, tries: run.tries }
+                let (act, proof, unless) = (Some(back.act.clone()), Some(back.proof.clone()), back.unless.clone());
+                Amid { at, act, unless, deadline: back.deadline, proof, began: run.began, tries: run.tries }
             }
         })
     }

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use hostward_core::ask::{Answer, Fault, Mount, Reading};
+use hostward_core::ask::{Answer, Fault, Mark, Mount, Reading};
 
 /// One mount: a line of mountinfo (proc_pid_mountinfo(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +59,11 @@ impl MountInfo {
     /// It takes no writes: by itself, or because its file system takes none.
     pub fn read_only(&self) -> bool {
         has(&self.options, "ro") || has(&self.super_options, "ro")
+    }
+
+    /// That very one.
+    pub fn is(&self, mark: &Mark) -> bool {
+        (self.id, &*self.device, &*self.source) == (mark.id, &*mark.device, &*mark.source)
     }
 
     /// One of our own fences.

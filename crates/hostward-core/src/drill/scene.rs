@@ -175,6 +175,7 @@ impl Scene {
         let beneath = Path::new("/");
         let (device, source, fstype) = ("0:1".into(), "the disk beneath".into(), "?".into());
         On {
+            id: 0,
             point: beneath.into(),
             device,
             source,

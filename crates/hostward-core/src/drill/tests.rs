@@ -44,6 +44,7 @@ fn id() -> WatchId {
 
 fn reading(path: &str, cold: Option<&str>, look: Look) -> PathReading {
     let on = |point: &str, folder: &str| On {
+        id: 7,
         point: point.into(),
         device: "0:42".into(),
         folder: folder.into(),

@@ -30,7 +30,7 @@ impl Engine {
         };
         self.record(Body::Returning { run: id, step });
         if let Some(amid) = self.amid(id).filter(|amid| amid.at == At::Back(step)) {
-            self.perform_at(id, &amid);
+            self.give_back_at(id, &amid);
         }
         None
     }

@@ -63,6 +63,7 @@ fn path(on: Option<&On>, bind: Option<&On>, look: Seeing) -> PathReading {
 #[test]
 fn a_path_proves_what_is_wanted_of_it() {
     let on = |point: &str, device: &str, folder: &str| On {
+        id: 7,
         point: point.into(),
         device: device.into(),
         folder: folder.into(),

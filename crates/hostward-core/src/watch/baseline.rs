@@ -253,6 +253,7 @@ impl Spec {
             }),
             crash: OnCrash::Again,
             back: None,
+            unless: None,
             fail: OnFail::Unwind,
         });
         let restarts = down.iter().map(|unit| restart_step(unit, stop_timeout(world, unit)));

@@ -22,6 +22,7 @@ pub(super) fn restart_step(unit: &UnitName, stop_timeout: Option<Ms>) -> Step {
         proof: Some(Proof { checks: vec![check], passes: 1, every: Ms(500), within: Ms::secs(30), soak: Ms::ZERO }),
         crash: OnCrash::Again,
         back: None,
+        unless: None,
         fail: OnFail::Unwind,
     }
 }
@@ -35,6 +36,7 @@ pub(super) fn prove_step(checks: Vec<Check>, within: Ms) -> Step {
         proof: Some(proof),
         crash: OnCrash::Again,
         back: None,
+        unless: None,
         fail: OnFail::Unwind,
     }
 }
@@ -51,6 +53,7 @@ pub(super) fn stop_step(stop: Stop, stop_timeout: Option<Ms>, when: When) -> Ste
         when,
         deadline: START_TIME * units.len() as u64,
         act: Act::Start(units),
+        unless: None,
         proof: proof(looks(Want::Returned)),
         tries: 0,
     };
@@ -61,6 +64,7 @@ pub(super) fn stop_step(stop: Stop, stop_timeout: Option<Ms>, when: When) -> Ste
         proof: Some(proof),
         crash: OnCrash::Again,
         back: Some(back),
+        unless: None,
         fail: OnFail::Unwind,
     }
 }

@@ -239,6 +239,7 @@ fn placed(table: Option<&Table>, q: &PathQ) -> PathReading {
 fn on(mount: &MountInfo, path: &Path) -> On {
     let rest = path.strip_prefix(&mount.point).unwrap_or(Path::new(""));
     On {
+        id: mount.id,
         point: mount.point.clone(),
         device: mount.device.as_str().into(),
         // Without the slash that an empty rest would add.

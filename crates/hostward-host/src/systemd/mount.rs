@@ -56,17 +56,19 @@ const UNLOADED_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 impl Systemd {
-    /// Take off the topmost mount at a path. Nothing mounted there is success; a fence is left.
+    /// Take off the mount that was seen at a path, when it is the topmost one. Nothing mounted there is success; a fence is
+    /// left, and so is what somebody mounted meanwhile.
     pub async fn unmount(&self, unmount: &Unmount, deadline: Ms) -> Result<(), MountError> {
         let (unit, folder) = names(&unmount.path)?;
-        let before = mounted(&unmount.path)?.map(|mount| mount.id);
-        if before.is_none() {
-            return Ok(());
+        let Some(there) = mounted(&unmount.path)? else { return Ok(()) };
+        if !there.is(&unmount.was) {
+            let why = format!("{} was mounted at {} meanwhile", there.source, unmount.path.display());
+            return Err(MountError::Refused(why));
         }
         let lazy: &[&str] = if unmount.lazy { &["-l"] } else { &[] };
         let outcome = self.run_once(&unit, &[&["umount", "-c"], lazy, &[folder]].concat(), deadline).await?;
         // Whatever the outcome: it is gone, or it is not.
-        if mounted(&unmount.path)?.map(|mount| mount.id) == before {
+        if mounted(&unmount.path)?.is_some_and(|mount| mount.is(&unmount.was)) {
             return Err(MountError::NotUnmounted { path: unmount.path.clone(), why: why(outcome) });
         }
         Ok(())

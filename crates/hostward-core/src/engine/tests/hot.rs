@@ -453,3 +453,34 @@ fn a_restart_of_a_base_that_is_mounted_owes_its_fence() {
     let acts: Vec<String> = plan.steps.iter().filter_map(|s| s.act.as_ref()).map(ToString::to_string).collect();
     assert!(owed, "{acts:#?}");
 }
+
+/// While the holders are stopped an operator mounts all of it by hand: that is left, and no fence goes over it.
+#[test]
+fn what_was_remounted_meanwhile_is_left() {
+    for acts in [2, 3, 5] {
+        let mut host = lost(Server::Dead);
+        assert!(host.run_until(Ms::mins(10), |host| host.did.len() == acts), "{:?}", host.did);
+        // Of one that is mounted again the kernel may give the very numbers of the last: only that it answers tells.
+        for device in [1, 9] {
+            host.servers.insert(device, Server::Serves);
+        }
+        let device = if acts == 3 { 1 } else { 9 };
+        for (path, folder) in [(BOX, "/"), (A, "/a"), (B, "/b")] {
+            host.stacks.insert(path.into(), vec![Mounted::Box(device, folder.into())]);
+        }
+        assert_ne!(host.closed(1), Closing::Proved);
+        assert_eq!(host.did[acts..], ["start worker.service, part.service"], "nothing is taken off or covered");
+        assert!(host.healthy());
+    }
+}
+
+/// Who hangs was freed by its server meanwhile.
+#[test]
+fn what_answers_again_is_not_aborted() {
+    let mut host = lost(Server::Hangs);
+    assert!(host.run_until(Ms::mins(10), |host| host.did.len() == 1), "{:?}", host.did);
+    host.servers.insert(1, Server::Serves);
+    let closing = host.closed(1);
+    assert!(matches!(closing, Closing::Held { step: 1, .. }), "{closing:?}");
+    assert_eq!(host.did, ["keep the evidence"]);
+}

@@ -9,14 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::base::Base;
+use super::base::{Base, Standing};
+use super::path;
 use super::remedy::{Dependent, Patient};
 use super::{Last, Spec};
-use crate::ask::{Connection, Look, PathQ, PathReading, PathsQ, Question, Write};
+use crate::ask::{Connection, Look, Mark, On, PathQ, PathReading, PathsQ, Question, Write};
 use crate::id::{Str, TargetId};
 use crate::judge::Code;
 use crate::plan::{
-    Abort, Act, Back, Bind, Check, Command, Gather, OnCrash, OnFail, Proof, Step, Stop, Unmount, Want, When,
+    Abort, Act, Back, Bind, Check, Command, Gather, OnCrash, OnFail, Proof, Step, Stop, Unless, Unmount, Want, When,
 };
 use crate::time::Ms;
 use crate::watch::steps::{prove_step, restart_step, stop_step};
@@ -58,7 +59,7 @@ pub(super) fn steps(
     let mut refit = Refit { spec, steps: Vec::new(), owed: Vec::new(), mended: BTreeMap::new() };
     refit.gather(patients, base);
     for connection in last.connections.iter().filter(|c| hangs_on(patients, base, last, c)) {
-        refit.abort(connection, patients, base);
+        refit.abort(connection, patients, base, last);
     }
     let stops = stops.into_iter().map(|(stop, timeout)| stop_step(stop, Some(timeout), When::Last));
     refit.steps.extend(stops);
@@ -104,13 +105,15 @@ impl Refit<'_> {
     }
 
     /// By a mount of this watch's own.
-    fn abort(&mut self, connection: &Connection, patients: &[Patient<'_>], base: Option<&Base>) {
+    fn abort(&mut self, connection: &Connection, patients: &[Patient<'_>], base: Option<&Base>, last: &Last) {
         let points = patients.iter().map(|patient| &patient.point).chain(base.map(|base| &base.point));
         let Some(path) = { points }.find(|point| connection.points.contains(point)) else { return };
-        let abort =
-            Abort { path: path.clone(), device: connection.device.clone(), points: connection.points.clone() };
+        let seen = patients.iter().map(|patient| patient.seen).chain(&last.under).chain(last.ill.values());
+        let was = { seen }.find_map(|seen| mounted(seen, path)).unwrap_or_default();
+        let (device, points) = (connection.device.clone(), connection.points.clone());
+        let abort = Abort { path: path.clone(), device, points, was };
         let freed = looks(self.asked(path), Want::Freed, Ms::secs(30));
-        self.steps.push(step(Act::Abort(abort), ABORT_WITHIN, freed));
+        self.steps.push(Step { unless: self.answers(path), ..step(Act::Abort(abort), ABORT_WITHIN, freed) });
     }
 
     /// Takes off what is mounted there; where nothing is, closes the path.
@@ -124,15 +127,23 @@ impl Refit<'_> {
                 if fenced {
                     self.unfence(patient);
                 }
-                let unmount = Unmount { path: point.clone(), lazy: self.spec.remedy.lazy };
-                self.bare(Act::Unmount(unmount), MOUNT_WITHIN, point, patient.needed);
+                self.unmount(patient.seen, point, is_dead(patient), patient.needed);
             }
             (false, true) => {}
             (false, false) => {
                 let fence = step(Act::Fence(point.clone()), FENCE_WITHIN, mount(point, Want::Fenced));
-                self.push(fence, patient.needed);
+                self.push(Step { unless: self.answers(point), ..fence }, patient.needed);
             }
         }
+    }
+
+    /// That very mount; and not when it answers again by then, if it is for its silence that it goes.
+    fn unmount(&mut self, seen: &PathReading, point: &Path, silent: bool, needed: bool) {
+        let was = mounted(seen, point).unwrap_or_default();
+        let unmount = Unmount { path: point.to_owned(), lazy: self.spec.remedy.lazy, was };
+        self.bare(Act::Unmount(unmount), MOUNT_WITHIN, point, needed);
+        let unless = self.answers(point).filter(|_| silent);
+        self.steps.iter_mut().last().into_iter().for_each(|step| step.unless.clone_from(&unless));
     }
 
     fn unfence(&mut self, patient: &Patient<'_>) {
@@ -152,9 +163,10 @@ impl Refit<'_> {
         match own {
             // A fence that lay there, or that was put there above.
             Some(own) if !is_mounted(own) => self.unfence(own),
-            None if !places.is_empty() && last.under.iter().any(|seen| seen.path == base.point) => {
-                let unmount = Unmount { path: base.point.clone(), lazy: self.spec.remedy.lazy };
-                self.bare(Act::Unmount(unmount), MOUNT_WITHIN, &base.point, true);
+            None if !places.is_empty() => {
+                if let Some(seen) = last.under.iter().find(|seen| seen.path == base.point) {
+                    self.unmount(seen, &base.point, path::dead(seen).is_some(), true);
+                }
             }
             _ => {}
         }
@@ -169,7 +181,10 @@ impl Refit<'_> {
         let mut proof = looks(base.asked(), Want::Answers, BASE_WITHIN);
         proof.checks.insert(0, fact(began));
         self.mended.insert(base.point.clone(), self.steps.len());
-        self.steps.push(step(Act::Restart(unit.clone()), UNIT_WITHIN, proof));
+        // What somebody mounted meanwhile would go with it.
+        let dead = !places.is_empty() && matches!(last.stands(self.spec, base), Standing::Dead(_));
+        let unless = self.answers(&base.point).filter(|_| dead);
+        self.steps.push(Step { unless, ..step(Act::Restart(unit.clone()), UNIT_WITHIN, proof) });
     }
 
     /// What is no mount of the base's own is bound, or mounted by the operator's commands.
@@ -202,7 +217,7 @@ impl Refit<'_> {
         for argv in commands {
             let act = Some(Act::Command(Command { argv: argv.clone(), user: None, dir: None }));
             let (deadline, proof, back) = (COMMAND_WITHIN, None, None);
-            self.steps.push(Step { act, deadline, proof, crash: OnCrash::Again, back, fail });
+            self.steps.push(Step { act, deadline, proof, crash: OnCrash::Again, back, unless: None, fail });
         }
         let Some(last) = self.steps.len().checked_sub(1).filter(|_| !commands.is_empty()) else { return };
         self.mended.extend(bound.iter().map(|patient| (patient.point.clone(), last)));
@@ -249,6 +264,7 @@ impl Refit<'_> {
             let fence = Back {
                 when: When::Until(until),
                 act: Act::Fence(point.clone()),
+                unless: self.answers(&point),
                 deadline: FENCE_WITHIN,
                 proof: mount(&point, Want::Fenced),
                 tries: 0,
@@ -266,7 +282,14 @@ impl Refit<'_> {
     /// Repeatable, and passed over when it fails.
     fn courtesy(&mut self, act: Act, deadline: Ms) {
         let (proof, back) = (None, None);
-        self.steps.push(Step { act: Some(act), deadline, proof, crash: OnCrash::Again, back, fail: OnFail::GoOn });
+        let (unless, fail) = (None, OnFail::GoOn);
+        self.steps.push(Step { act: Some(act), deadline, proof, crash: OnCrash::Again, back, unless, fail });
+    }
+
+    /// Somebody mounted it, or it came back by itself.
+    fn answers(&self, point: &Path) -> Option<Unless> {
+        let question = Arc::new(Question::Paths(PathsQ::one(self.asked(point))));
+        Some(Unless { question, want: Want::Answers })
     }
 
     /// Who may look at a path.
@@ -279,7 +302,15 @@ impl Refit<'_> {
 }
 
 fn step(act: Act, deadline: Ms, proof: Proof) -> Step {
-    Step { act: Some(act), deadline, proof: Some(proof), crash: OnCrash::Again, back: None, fail: OnFail::Unwind }
+    Step {
+        act: Some(act),
+        deadline,
+        proof: Some(proof),
+        crash: OnCrash::Again,
+        back: None,
+        unless: None,
+        fail: OnFail::Unwind,
+    }
 }
 
 fn proof(check: Check, within: Ms) -> Proof {
@@ -297,6 +328,16 @@ fn looks(path: PathQ, want: Want, within: Ms) -> Proof {
 /// What is mounted there is what should be: only commands of the operator's may mend it.
 fn stays(patient: &Patient<'_>) -> bool {
     matches!(patient.code, Code::Readonly | Code::Unwritable)
+}
+
+/// Nobody has anything of what is mounted there.
+fn is_dead(patient: &Patient<'_>) -> bool {
+    matches!(patient.code, Code::Stale | Code::Hung)
+}
+
+/// What was seen to be mounted at this very point.
+fn mounted(seen: &PathReading, point: &Path) -> Option<Mark> {
+    seen.on.as_ref().filter(|on| on.point == point).map(On::mark)
 }
 
 /// Something is mounted at its point, under a fence or not.

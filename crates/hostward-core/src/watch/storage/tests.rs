@@ -53,6 +53,7 @@ fn spec() -> Spec {
 
 fn on() -> On {
     On {
+        id: 7,
         point: HOT.into(),
         device: "0:45".into(),
         folder: "/7".into(),
@@ -136,6 +137,7 @@ fn what_a_look_comes_to() {
 #[test]
 fn what_its_place_among_the_mounts_comes_to() {
     let root = || On {
+        id: 1,
         point: "/".into(),
         device: "8:1".into(),
         folder: HOT.into(),
@@ -410,8 +412,10 @@ fn only_what_was_declared_is_allowed() {
         Act::Command(Command { argv: words(argv), user: user.map(Into::into), dir: None })
     };
     let bind = |cold: &str, hot: &str| Act::Bind(Bind { cold: cold.into(), hot: hot.into() });
-    let unmount = |path: &str, lazy| Act::Unmount(Unmount { path: path.into(), lazy });
-    let abort = |path: &str| Act::Abort(Abort { path: path.into(), device: "0:45".into(), points: Vec::new() });
+    let unmount = |path: &str, lazy| Act::Unmount(Unmount { path: path.into(), lazy, was: on().mark() });
+    let abort = |path: &str| {
+        Act::Abort(Abort { path: path.into(), device: "0:45".into(), points: Vec::new(), was: on().mark() })
+    };
     let stop = |name: &str| Act::Stop(Stop { unit: unit(name), closure: Vec::new() });
     let table = [
         (command(&["/opt/rebind"], None), true),

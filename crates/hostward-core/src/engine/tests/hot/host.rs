@@ -14,7 +14,7 @@ use crate::fixture::{self, at};
 use crate::hold::Hold;
 use crate::id::{TargetId, UnitName, WatchId};
 use crate::ledger::{Body, Closing, Origin, Record, State};
-use crate::plan::{Act, Arm, Plan};
+use crate::plan::{Act, Arm, Plan, Unmount};
 use crate::policy::{Brakes, Policy, Watch};
 use crate::run::Outcome;
 use crate::time::{Ms, Now};
@@ -157,6 +157,7 @@ impl Host {
     /// Where a path lies, fences left out: the mount, and the path within it.
     pub(super) fn on(&self, path: &Path) -> On {
         let root = On {
+            id: 1,
             point: "/".into(),
             device: "8:1".into(),
             folder: path.to_owned(),
@@ -171,6 +172,7 @@ impl Host {
         match found {
             None => root,
             Some((point, Mounted::Box(device, folder))) => On {
+                id: 10 + u64::from(*device),
                 point: point.into(),
                 device: format!("0:{device}").into(),
                 folder: folder.join(path.strip_prefix(point).unwrap_or(path)).components().collect(),
@@ -320,7 +322,8 @@ impl Host {
             Act::Unmount(unmount) if self.busy.contains(&unmount.path) && !unmount.lazy => {
                 return failed("timed out");
             }
-            Act::Unmount(crate::plan::Unmount { path, .. }) => {
+            Act::Unmount(Unmount { path, was, .. }) => {
+                assert_eq!(self.on(path).mark(), *was, "only what was seen is taken off");
                 self.stacks.get_mut(path).and_then(Vec::pop);
             }
             Act::Fence(path) => self.stacks.entry(path.clone()).or_default().push(Mounted::Fence),
