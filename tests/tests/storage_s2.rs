@@ -175,6 +175,27 @@ fn what_an_operator_mounted_meanwhile_is_left() -> Result<()> {
     Ok(())
 }
 
+/// A timer that would start the worker each second stands still with it, and returns with it.
+#[test]
+fn a_timer_does_not_start_the_worker_meanwhile() -> Result<()> {
+    let sandbox = Sandbox::boot("s2-timer")?;
+    let timer = "[Timer]\nOnActiveSec=1s\nOnUnitInactiveSec=100ms\nAccuracySec=1ms\nUnit=hot-worker.service\n";
+    sandbox.write("/etc/systemd/system/hot-wakes.timer", "0644", timer)?;
+    let host = Host::start(&sandbox)?;
+    sandbox.sh("systemctl start hot-wakes.timer")?;
+    sandbox.wait_until("the timer to be seen", secs(10), || {
+        Ok(sandbox.property("hot-worker", "TriggeredBy")? == "hot-wakes.timer")
+    })?;
+    host.hot.kill_base()?;
+    assert_eq!(host.wait_closed(1)?, "proved", "{:#?}", host.guard.ledger()?);
+    host.wait_well()?;
+    let opened = host.guard.records("opened")?;
+    let steps = &opened[0]["body"]["opened"]["plan"]["steps"];
+    assert_eq!(steps[1]["act"]["stop"]["unit"], "hot-wakes.timer", "{steps:#}");
+    assert_eq!(sandbox.property("hot-wakes.timer", "ActiveState")?, "active");
+    host.hot.nothing_beneath()
+}
+
 /// A mount that somebody stands in is not taken off without leave, and is with it.
 #[test]
 fn a_mount_that_is_in_use_is_taken_off_only_by_policy() -> Result<()> {

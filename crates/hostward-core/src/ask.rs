@@ -121,6 +121,9 @@ pub struct ClosureReading {
     pub one_way: Vec<UnitName>,
     /// The longest chain of stop timeouts among all of them.
     pub stop_timeout: Ms,
+    /// Active units that start it, or one of its members, again while it should be down, each with its own stop closure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wakers: Vec<(UnitName, ClosureReading)>,
 }
 
 /// The topmost mount of a path, as `/proc/self/mountinfo` tells it.

@@ -152,9 +152,9 @@ pub enum Act {
     /// Ends a FUSE connection whose server answers nobody: whoever hangs on it gets an error, and its mounts are dead.
     /// Refused when more mounts share it than are listed here, or when it is not the one that was seen.
     Abort(Abort),
-    /// Takes off the one mount at this very path that was seen there, and no other; never a fence.
+    /// Takes off the one mount at this very path that was seen there, and no other, and closes the path with a fence at once.
     Unmount(Unmount),
-    /// Binds a folder to a path at which nothing is mounted.
+    /// Binds a folder to a path at which nothing is mounted, but for our own fence, which is lifted for it.
     Bind(Bind),
     /// Keeps what a person will want to know and a remedy destroys. Changes nothing.
     Gather(Gather),
@@ -205,9 +205,17 @@ pub struct Stop {
     /// RequiredBy, BoundBy, ConsistsOf, PropagatesStopTo, transitively; those that were active, in the order in which
     /// they are to be started again.
     pub closure: Vec<UnitName>,
+    /// The unit for whose sake it is stopped, which it would start meanwhile. None: for its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wakes: Option<UnitName>,
 }
 
 impl Stop {
+    /// The unit that was declared to stand still.
+    pub fn declared(&self) -> &UnitName {
+        self.wakes.as_ref().unwrap_or(&self.unit)
+    }
+
     /// Everything that it takes down, in the order of their return.
     pub fn units(&self) -> impl Iterator<Item = &UnitName> {
         let closure = if planted(Bug::ClosureForgotten) { &[][..] } else { &self.closure };
@@ -348,7 +356,10 @@ impl fmt::Display for Act {
                 }
             }
             Act::Restart(unit) => write!(f, "restart {unit}"),
-            Act::Stop(stop) => write!(f, "stop {}", join(stop.units())),
+            Act::Stop(stop) => {
+                write!(f, "stop {}", join(stop.units()))?;
+                stop.wakes.as_ref().map_or(Ok(()), |unit| write!(f, ", which would start {unit}"))
+            }
             Act::Start(units) => write!(f, "start {}", join(units.iter())),
             Act::Fence(path) => write!(f, "fence {}", path.display()),
             Act::Unfence(path) => write!(f, "lift the fence of {}", path.display()),

@@ -3,6 +3,7 @@
 //! A kind says how its observations are judged and how its plans are made, and nothing else.
 
 pub mod baseline;
+mod quiesce;
 pub mod service;
 mod steps;
 pub mod storage;

@@ -156,6 +156,13 @@ async fn stop(systemd: &Systemd, stop: &Stop, deadline: Ms) -> Outcome {
         Ok(closure) => closure,
         Err(e) => return Outcome::Failed(format!("refused by the actor: {e}").into()),
     };
+    if let Some(woken) = &stop.wakes {
+        match systemd.closure(woken).await {
+            Ok(closure) if closure.wakers.contains(&stop.unit) => {}
+            Ok(_) => return Outcome::Failed(format!("refused by the actor: {} starts no {woken}", stop.unit).into()),
+            Err(e) => return Outcome::Failed(format!("refused by the actor: {e}").into()),
+        }
+    }
     let planned = |unit: &&UnitName| stop.closure.contains(unit);
     if let Some(more) = closure.members.iter().chain(&closure.one_way).find(|unit| !planned(unit)) {
         return Outcome::Failed(format!("refused by the actor: {more} would stop with {}", stop.unit).into());

@@ -9,7 +9,7 @@ use hostward_core::ask::{
 use hostward_core::id::UnitName;
 use hostward_host::child::Children;
 use hostward_host::paths::Lookers;
-use hostward_host::systemd::{ClosureError, shown};
+use hostward_host::systemd::{Closure, ClosureError, shown};
 use hostward_host::{gate, http, mounts, python, reach, tcp};
 use tokio::time::Instant;
 
@@ -227,8 +227,17 @@ async fn closure(bus: &Bus, unit: &UnitName) -> Result<ClosureReading, Fault> {
     };
     let unreadable = |e: ClosureError| Fault::Unreadable(e.to_string().into());
     let closure = systemd.closure(unit).await.map_err(unreadable)?;
+    let mut wakers = Vec::with_capacity(closure.wakers.len());
+    for waker in &closure.wakers {
+        let its = systemd.closure(waker).await.map_err(unreadable)?;
+        wakers.push((waker.clone(), told(its, true, Vec::new())));
+    }
+    Ok(told(closure, active, wakers))
+}
+
+fn told(closure: Closure, active: bool, wakers: Vec<(UnitName, ClosureReading)>) -> ClosureReading {
     let (members, one_way, stop_timeout) = (closure.members, closure.one_way, closure.stop_timeout);
-    Ok(ClosureReading { active, members, one_way, stop_timeout })
+    ClosureReading { active, members, one_way, stop_timeout, wakers }
 }
 
 async fn look_at_system(bus: &Bus, gate: &GateQ) -> Result<(SystemState, Vec<UnitName>), Fault> {

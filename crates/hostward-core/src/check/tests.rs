@@ -115,7 +115,7 @@ fn quiesce() -> Plan {
     let mut plan = plan();
     plan.watch = WatchId::new("baseline.app");
     let [worker, needs] = ["worker.service", "needs.service"].map(UnitName::new);
-    let stop = Stop { unit: worker.clone(), closure: vec![needs.clone()] };
+    let stop = Stop { unit: worker.clone(), closure: vec![needs.clone()], wakes: None };
     plan.touches.extend([worker.clone(), needs.clone()].map(Resource::Unit));
     let back_proof = proof(&mut plan, 0).clone();
     let act = Act::Start(stop.units().cloned().collect());

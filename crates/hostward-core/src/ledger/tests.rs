@@ -156,7 +156,8 @@ fn what_came_back_is_no_longer_said_to_be_stopped() {
     let proof = Proof { checks: Vec::new(), passes: 1, every: Ms(500), within: Ms::secs(30), soak: Ms::ZERO };
     let start = Act::Start(units.to_vec());
     let mut plan = plan(0);
-    plan.steps[0].act = Some(Act::Stop(Stop { unit: worker.clone(), closure: vec![needs.clone(), part.clone()] }));
+    plan.steps[0].act =
+        Some(Act::Stop(Stop { unit: worker.clone(), closure: vec![needs.clone(), part.clone()], wakes: None }));
     plan.steps[0].back =
         Some(Back { when: When::Last, act: start, deadline: Ms::mins(3), proof, tries: 0, unless: None });
     let (run, step, failed) = (RunId(1), 0, StepEnd::Unproved("it is failed".into()));

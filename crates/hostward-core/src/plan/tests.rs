@@ -38,7 +38,7 @@ fn a_step_that_unwinds_is_stored_without_saying_so() {
 #[test]
 fn an_act_names_all_that_it_starts_and_stops() {
     let [a, b] = ["a", "b"].map(|name| UnitName::new(format!("{name}.service")));
-    let stop = Act::Stop(Stop { unit: a.clone(), closure: vec![b.clone()] });
+    let stop = Act::Stop(Stop { unit: a.clone(), closure: vec![b.clone()], wakes: None });
     let said = [stop, Act::Start(vec![b, a])].map(|act| act.to_string());
     assert_eq!(said, ["stop a.service, b.service", "start b.service, a.service"]);
 }

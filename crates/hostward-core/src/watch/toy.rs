@@ -126,7 +126,7 @@ impl Spec {
         let path = self.path(&target.key);
         let stop = match (&self.holder, &reading.holder) {
             (Some(unit), Some(closure)) if closure.active => {
-                Some(Stop { unit: unit.clone(), closure: closure.members.clone() })
+                Some(Stop { unit: unit.clone(), closure: closure.members.clone(), wakes: None })
             }
             _ => None,
         };

@@ -15,7 +15,7 @@ use zbus::OwnedObjectPath;
 
 use super::Systemd;
 use super::escape::{UNIT_NAME_MAX, escape_path};
-use super::fence::why;
+use super::fence::{FenceError, why};
 use crate::mounts::{MountInfo, OF_PID_1, Table, mount_at};
 
 /// Why a path is still mounted, or is not.
@@ -28,6 +28,8 @@ pub enum MountError {
     Read { path: PathBuf, source: io::Error },
     #[error("refused: {0}")]
     Refused(String),
+    #[error(transparent)]
+    Fence(#[from] FenceError),
     #[error("unmount '{}': {why}", path.display())]
     NotUnmounted { path: PathBuf, why: Str },
     #[error("bind '{}' to '{}': {why}", cold.display(), hot.display())]
@@ -51,45 +53,64 @@ impl From<NotForgotten> for MountError {
 }
 
 const NAME: &str = "hostward-mount";
+/// Of a step's time, what its fence may take.
+const FENCED_WITHIN: Ms = Ms::secs(10);
 /// systemd unloads what is not needed in its next turn.
 const UNLOADED_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 impl Systemd {
-    /// Take off the mount that was seen at a path, when it is the topmost one. Nothing mounted there is success; a fence is
-    /// left, and so is what somebody mounted meanwhile.
+    /// Take off the mount that was seen at a path, when it is the topmost one, and close the path at once. What somebody
+    /// mounted meanwhile is left.
     pub async fn unmount(&self, unmount: &Unmount, deadline: Ms) -> Result<(), MountError> {
+        if let Some(there) = mounted(&unmount.path)? {
+            self.take_off(unmount, &there, deadline.saturating_sub(FENCED_WITHIN)).await?;
+        }
+        Ok(self.fence(&unmount.path).await?)
+    }
+
+    async fn take_off(&self, unmount: &Unmount, there: &MountInfo, within: Ms) -> Result<(), MountError> {
         let (unit, folder) = names(&unmount.path)?;
-        let Some(there) = mounted(&unmount.path)? else { return Ok(()) };
         if !there.is(&unmount.was) {
             let why = format!("{} was mounted at {} meanwhile", there.source, unmount.path.display());
             return Err(MountError::Refused(why));
         }
         let lazy: &[&str] = if unmount.lazy { &["-l"] } else { &[] };
-        let outcome = self.run_once(&unit, &[&["umount", "-c"], lazy, &[folder]].concat(), deadline).await?;
+        let outcome = self.run_once(&unit, &[&["umount", "-c"], lazy, &[folder]].concat(), within).await?;
         // Whatever the outcome: it is gone, or it is not.
-        if mounted(&unmount.path)?.is_some_and(|mount| mount.is(&unmount.was)) {
-            return Err(MountError::NotUnmounted { path: unmount.path.clone(), why: why(outcome) });
+        let path = unmount.path.clone();
+        match mounted(&unmount.path)? {
+            None => Ok(()),
+            Some(mount) if mount.is(&unmount.was) => Err(MountError::NotUnmounted { path, why: why(outcome) }),
+            Some(below) => Err(MountError::NotUnmounted { path, why: format!("{} lay below", below.source).into() }),
         }
-        Ok(())
     }
 
-    /// Bind a folder to a path. Not over anything, and not from the very disk that the path would lie on without it.
+    /// Bind a folder to a path, in the place of our own fence. Not over anything else, and not from the very disk that the
+    /// path would lie on without it.
     pub async fn bind(&self, bind: &Bind, deadline: Ms) -> Result<(), MountError> {
         let Bind { cold, hot } = bind;
         let ((unit, hot_text), (_, cold_text)) = (names(hot)?, names(cold)?);
         let read = |source| MountError::Read { path: hot.clone(), source };
         let table = Table::read(OF_PID_1).map_err(read)?;
-        if let Some(there) = mount_at(hot).map_err(read)? {
+        if let Some(there) = mounted(hot)? {
             return Err(MountError::Refused(format!("{} is mounted at {} already", there.source, hot.display())));
         }
         if table.below(cold).is_none_or(|mount| hot.starts_with(&mount.point)) {
             let (cold, hot) = (cold.display(), hot.display());
             return Err(MountError::Refused(format!("{cold} lies on the disk beneath {hot}")));
         }
-        match self.run_once(&unit, &["mount", "-c", "--bind", cold_text, hot_text], deadline).await? {
+        self.unfence(hot).await?;
+        let within = deadline.saturating_sub(FENCED_WITHIN);
+        match self.run_once(&unit, &["mount", "-c", "--bind", cold_text, hot_text], within).await? {
             Outcome::Ok => Ok(()),
-            outcome => Err(MountError::NotBound { cold: cold.clone(), hot: hot.clone(), why: why(outcome) }),
+            outcome => {
+                let failed = MountError::NotBound { cold: cold.clone(), hot: hot.clone(), why: why(outcome) };
+                // Until somebody gives it back, whoever writes there writes to the disk beneath. Why it was not bound is
+                // what is told.
+                let _ = self.fence(hot).await;
+                Err(failed)
+            }
         }
     }
 

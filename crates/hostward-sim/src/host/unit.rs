@@ -187,6 +187,7 @@ impl Unit {
             active_since: if self.active_since == Ms::ZERO { Ms::ZERO } else { up(self.active_since) },
             starting_since: if self.starting_since == Ms::ZERO { Ms::ZERO } else { up(self.starting_since) },
             stop_timeout: STOP_TIMEOUT,
+            wakers: Vec::new(),
             needs: self.plan.requires.iter().chain(&self.plan.binds_to).map(|name| policy::unit(name)).collect(),
         }
     }

@@ -109,6 +109,7 @@ impl Rebuild {
                 members: [UnitName::new(PART)].into_iter().filter(runs).collect(),
                 one_way: Vec::new(),
                 stop_timeout: Ms::secs(30),
+                wakers: Vec::new(),
             }),
             Question::Unit(unit) => {
                 let active = if runs(unit) { Active::Active } else { Active::Inactive };

@@ -2,8 +2,10 @@
 //! dead, make the base anew, mount the paths, prove them, refresh who still sees the old ones. What was stopped returns at
 //! the end, and behind a fence wherever nothing was mounted in time.
 //!
-//! From the step that takes a mount off to the one that puts it back, a path owes its fence. One that is bare from the
-//! start is fenced first, so that whoever writes there without being a holder writes to no disk beneath.
+//! Whoever writes to a path without being a holder must write to no disk beneath. So an unmount leaves a fence, a bind
+//! lifts it, and what is bare from the start is fenced first. Open to the disk beneath is only what others mount: a base,
+//! while its unit starts, and what the operator's own commands mount. From the step that may leave a path bare to the one
+//! that mounts it, it owes its fence.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -25,9 +27,7 @@ use crate::watch::steps::{prove_step, restart_step, stop_step};
 const GATHER_WITHIN: Ms = Ms::secs(10);
 /// A write to a file of the kernel's own.
 const ABORT_WITHIN: Ms = Ms::secs(5);
-/// mount(8) and umount(8) take milliseconds, or hang.
-const MOUNT_WITHIN: Ms = Ms::secs(20);
-/// An act of ours beside it, and its unit's start and end.
+/// mount(8) and umount(8) take milliseconds, or hang. Two of them, and their units' start and end.
 const FENCE_WITHIN: Ms = Ms::secs(30);
 /// The operator's own command.
 const COMMAND_WITHIN: Ms = Ms::mins(5);
@@ -116,7 +116,7 @@ impl Refit<'_> {
         self.steps.push(Step { unless: self.answers(path), ..step(Act::Abort(abort), ABORT_WITHIN, freed) });
     }
 
-    /// Takes off what is mounted there; where nothing is, closes the path.
+    /// Takes off what is mounted there and leaves the path closed.
     fn clear(&mut self, patient: &Patient<'_>) {
         if stays(patient) {
             return;
@@ -125,7 +125,7 @@ impl Refit<'_> {
         match (is_mounted(patient), patient.seen.fenced) {
             (true, fenced) => {
                 if fenced {
-                    self.unfence(patient);
+                    self.unfence(point, patient.needed);
                 }
                 self.unmount(patient.seen, point, is_dead(patient), patient.needed);
             }
@@ -140,35 +140,33 @@ impl Refit<'_> {
     /// That very mount; and not when it answers again by then, if it is for its silence that it goes.
     fn unmount(&mut self, seen: &PathReading, point: &Path, silent: bool, needed: bool) {
         let was = mounted(seen, point).unwrap_or_default();
-        let unmount = Unmount { path: point.to_owned(), lazy: self.spec.remedy.lazy, was };
-        self.bare(Act::Unmount(unmount), MOUNT_WITHIN, point, needed);
+        let unmount = Act::Unmount(Unmount { path: point.to_owned(), lazy: self.spec.remedy.lazy, was });
         let unless = self.answers(point).filter(|_| silent);
-        self.steps.iter_mut().last().into_iter().for_each(|step| step.unless.clone_from(&unless));
+        let taken = Step { unless, ..step(unmount, FENCE_WITHIN, mount(point, Want::Fenced)) };
+        self.bare(point, taken, needed);
     }
 
-    fn unfence(&mut self, patient: &Patient<'_>) {
-        self.bare(Act::Unfence(patient.point.clone()), FENCE_WITHIN, &patient.point, patient.needed);
+    fn unfence(&mut self, point: &Path, needed: bool) {
+        let lifted = step(Act::Unfence(point.to_owned()), FENCE_WITHIN, mount(point, Want::NotFenced));
+        self.bare(point, Step { unless: self.answers(point), ..lifted }, needed);
     }
 
-    /// A step after which nothing is mounted there: it owes a fence.
-    fn bare(&mut self, act: Act, deadline: Ms, point: &Path, needed: bool) {
-        let want = if matches!(act, Act::Unfence(_)) { Want::NotFenced } else { Want::NotMounted };
+    /// A step that may leave nothing mounted there: it owes a fence.
+    fn bare(&mut self, point: &Path, step: Step, needed: bool) {
         self.owed.push((self.steps.len(), point.to_owned()));
-        self.push(step(act, deadline, mount(point, want)), needed);
+        self.push(step, needed);
     }
 
     /// The base's mount is taken off, where it is no path that was cleared already; its unit makes it anew.
     fn remount(&mut self, base: &Base, places: &[&Patient<'_>], last: &Last) {
-        let own = places.iter().find(|patient| patient.point == base.point);
-        match own {
-            // A fence that lay there, or that was put there above.
-            Some(own) if !is_mounted(own) => self.unfence(own),
-            None if !places.is_empty() => {
-                if let Some(seen) = last.under.iter().find(|seen| seen.path == base.point) {
-                    self.unmount(seen, &base.point, path::dead(seen).is_some(), true);
-                }
-            }
-            _ => {}
+        let own = places.iter().any(|patient| patient.point == base.point);
+        let under = last.under.iter().find(|seen| seen.path == base.point).filter(|_| !own && !places.is_empty());
+        if let Some(seen) = under {
+            self.unmount(seen, &base.point, path::dead(seen).is_some(), true);
+        }
+        // Its unit may mount only where nothing is mounted.
+        if own || under.is_some() {
+            self.unfence(&base.point, true);
         }
         if !places.is_empty() {
             // Its stop takes off what is still mounted, and its start may not come to anything.
@@ -196,18 +194,24 @@ impl Refit<'_> {
         }
         let commands = self.spec.remedy.rebind.clone();
         for patient in &bound {
-            if !is_mounted(patient) && !stays(patient) {
-                self.unfence(patient);
-            }
-            if let (true, Some(cold)) = (commands.is_empty(), &patient.seen.cold) {
-                let hot = patient.seen.path.clone();
-                let asked = PathQ { bind: Some(cold.clone()), ..self.asked(&hot) };
-                self.mended.insert(hot.clone(), self.steps.len());
-                let bind = Act::Bind(Bind { cold: cold.clone(), hot });
-                self.push(step(bind, MOUNT_WITHIN, looks(asked, Want::Bound, Ms::secs(30))), patient.needed);
+            match (commands.is_empty(), &patient.seen.cold) {
+                (true, Some(cold)) => self.bind(cold, patient),
+                (false, _) if !stays(patient) => self.unfence(&patient.point, patient.needed),
+                _ => {}
             }
         }
         self.run(&commands, &bound);
+    }
+
+    fn bind(&mut self, cold: &Path, patient: &Patient<'_>) {
+        let hot = patient.seen.path.clone();
+        let asked = PathQ { bind: Some(cold.to_owned()), ..self.asked(&hot) };
+        if !self.owed.iter().any(|(_, point)| *point == hot) {
+            self.owed.push((self.steps.len(), hot.clone()));
+        }
+        self.mended.insert(hot.clone(), self.steps.len());
+        let bind = Act::Bind(Bind { cold: cold.to_owned(), hot });
+        self.push(step(bind, FENCE_WITHIN, looks(asked, Want::Bound, Ms::secs(30))), patient.needed);
     }
 
     /// All of them together mount everything: the last one owes that. What is healed along tells at the end of the plan.

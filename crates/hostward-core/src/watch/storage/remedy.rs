@@ -16,6 +16,7 @@ use crate::judge::Code;
 use crate::plan::{Act, Basis, COST_REMOUNT, COST_RESTART, Command, Heal, Plan, Stop};
 use crate::time::Ms;
 use crate::watch::Draft;
+use crate::watch::quiesce::stops;
 use crate::world::{Live, World};
 
 /// What the operator says of remedies.
@@ -212,24 +213,11 @@ impl Spec {
     /// The holders to stop: those that are active, each once, with what stops along. None for a base that only has to be
     /// started: what answers is left in peace.
     fn stops(&self, patients: &[Patient<'_>], last: &Last) -> Result<Vec<(Stop, Ms)>, Box<Draft>> {
-        let mut stops: Vec<(Stop, Ms)> = Vec::new();
         let holders = if refit::only_starts(patients) { &[][..] } else { &self.remedy.holders };
-        for unit in holders {
+        stops(holders, |unit| {
             let found = last.holders.iter().find(|(holder, _)| holder == unit);
-            let Some((_, Ok(closure))) = found else {
-                return Err(Box::new(Draft::unready(format!("what stops with {unit} is not known yet"))));
-            };
-            if let Some(lost) = closure.one_way.first() {
-                let why = format!("to stop {unit} would end {lost}, which no start brings back");
-                return Err(Box::new(Draft::none(why)));
-            }
-            let stopped = |other: &UnitName| stops.iter().any(|(stop, _)| stop.units().any(|unit| unit == other));
-            if closure.active && !stopped(unit) {
-                let members = closure.members.iter().filter(|member| !stopped(member)).cloned().collect();
-                stops.push((Stop { unit: unit.clone(), closure: members }, closure.stop_timeout));
-            }
-        }
-        Ok(stops)
+            found.and_then(|(_, closure)| closure.as_ref().ok())
+        })
     }
 
     fn plan(&self, patients: &[Patient<'_>], kind: Kind, stops: Vec<(Stop, Ms)>, live: &Live, last: &Last) -> Plan {
@@ -278,7 +266,7 @@ impl Spec {
             }
             Act::Command(_) => false,
             Act::Restart(unit) => is_base(unit) || remedy.dependents.iter().any(|other| other.unit == *unit),
-            Act::Stop(stop) => remedy.holders.contains(&stop.unit),
+            Act::Stop(stop) => remedy.holders.contains(stop.declared()),
             Act::Start(units) => units.iter().all(|unit| remedy.oneshots.contains(unit)),
             Act::Fence(path) | Act::Unfence(path) => self.keeps(path) || self.is_point_of_base(path),
             Act::Abort(abort) => self.keeps(&abort.path) || self.is_point_of_base(&abort.path),

@@ -416,7 +416,7 @@ fn only_what_was_declared_is_allowed() {
     let abort = |path: &str| {
         Act::Abort(Abort { path: path.into(), device: "0:45".into(), points: Vec::new(), was: on().mark() })
     };
-    let stop = |name: &str| Act::Stop(Stop { unit: unit(name), closure: Vec::new() });
+    let stop = |name: &str| Act::Stop(Stop { unit: unit(name), closure: Vec::new(), wakes: None });
     let table = [
         (command(&["/opt/rebind"], None), true),
         (command(&["/opt/smoke"], None), true),

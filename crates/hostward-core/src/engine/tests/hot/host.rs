@@ -242,7 +242,16 @@ impl Host {
 
     pub(super) fn closure(&self, unit: &UnitName) -> ClosureReading {
         let members = [UnitName::new("part.service")].into_iter().filter(|unit| self.runs(unit)).collect();
-        ClosureReading { active: self.runs(unit), members, one_way: Vec::new(), stop_timeout: Ms::secs(30) }
+        let idle = ClosureReading {
+            active: true,
+            members: Vec::new(),
+            one_way: Vec::new(),
+            stop_timeout: Ms::secs(30),
+            wakers: Vec::new(),
+        };
+        let wakers = ["worker.timer"].map(UnitName::new).into_iter().filter(|unit| self.runs(unit));
+        let wakers = wakers.map(|unit| (unit, idle.clone())).collect();
+        ClosureReading { active: self.runs(unit), members, wakers, ..idle }
     }
 
     pub(super) fn answer(&self, question: &Question) -> Answer {
@@ -306,7 +315,7 @@ impl Host {
         match act {
             Act::Stop(stop) => self.units.retain(|name| stop.units().all(|unit| unit.as_str() != *name)),
             Act::Start(units) => {
-                let known = ["worker.service", "part.service", "box.service", "viewer.service"];
+                let known = ["worker.timer", "worker.service", "part.service", "box.service", "viewer.service"];
                 self.units.extend(known.iter().filter(|name| units.iter().any(|unit| unit.as_str() == **name)));
             }
             Act::Restart(unit) if ["box.service", "srv-box.mount"].contains(&unit.as_str()) => {
@@ -324,15 +333,20 @@ impl Host {
             }
             Act::Unmount(Unmount { path, was, .. }) => {
                 assert_eq!(self.on(path).mark(), *was, "only what was seen is taken off");
-                self.stacks.get_mut(path).and_then(Vec::pop);
+                let stack = self.stacks.entry(path.clone()).or_default();
+                (stack.pop(), stack.push(Mounted::Fence));
             }
+            Act::Fence(path) if self.top(path) == Some(&Mounted::Fence) => {}
             Act::Fence(path) => self.stacks.entry(path.clone()).or_default().push(Mounted::Fence),
             Act::Unfence(path) => {
                 let stack = self.stacks.get_mut(path).expect("something is mounted");
-                assert_eq!(stack.pop(), Some(Mounted::Fence), "only a fence is lifted");
+                assert_eq!(stack.pop(), Some(Mounted::Fence), "what is to be opened is closed");
             }
             Act::Bind(bind) if self.gone.contains(&bind.cold) => return failed("exited 32"),
             Act::Bind(bind) => {
+                if self.top(&bind.hot) == Some(&Mounted::Fence) {
+                    self.stacks.get_mut(&bind.hot).and_then(Vec::pop);
+                }
                 assert_eq!(self.top(&bind.hot), None, "nothing is covered");
                 let On { device, folder, .. } = self.on(&bind.cold);
                 let minor = device.strip_prefix("0:").and_then(|minor| minor.parse().ok()).expect("of the box");
