@@ -11,15 +11,15 @@ mod refit;
 mod remedy;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::Draft;
 use crate::ask::{
-    Active, Answer, ClosureReading, Connection, Fault, Look, ManifestQ, ManifestReading, Pace, PathQ, PathReading,
-    PathsQ, PathsReading, Probe, Question, Reading, Write,
+    Active, Answer, Call, ClosureReading, Connection, Fault, Look, ManifestQ, ManifestReading, Pace, PathQ,
+    PathReading, PathsQ, PathsReading, Probe, Question, Reading, Write,
 };
 use crate::id::{Resource, Rung, Str, TargetId, UnitName};
 use crate::judge::{Code, Confirm, Reason, Seen, Shown, Sight};
@@ -95,6 +95,9 @@ struct Last {
     units: Vec<(UnitName, Result<Active, Fault>)>,
     holders: Vec<(UnitName, Result<ClosureReading, Fault>)>,
     connections: Vec<Connection>,
+    /// Of a connection that somebody hangs on, by its device: a path that answers all the same.
+    #[serde(default)]
+    answering: BTreeMap<Str, PathBuf>,
 }
 
 /// Reasons that stand for each other.
@@ -331,6 +334,7 @@ impl Last {
             units: reading.units.clone(),
             holders: reading.holders.clone(),
             connections: reading.connections.clone(),
+            answering: answering(reading),
         }
     }
 
@@ -346,6 +350,18 @@ impl Last {
             self.steady.insert(key.clone(), (loss, looks));
         }
     }
+}
+
+/// Of each connection that somebody hangs on, a path that its server answered for.
+fn answering(reading: &PathsReading) -> BTreeMap<Str, PathBuf> {
+    let hung = |device: &Str| reading.connections.iter().any(|connection| connection.device == *device);
+    let answered = |seen: &&PathReading| {
+        let written = matches!(seen.look, Look::Failed { call: Call::Access | Call::Write, .. });
+        !seen.fenced && (matches!(seen.look, Look::Answered(_)) || written && path::dead(seen).is_none())
+    };
+    let device = |seen: &PathReading| Some((seen.on.as_ref()?.device.clone(), seen.path.clone()));
+    let answered = reading.paths.iter().chain(&reading.under).filter(answered).filter_map(device);
+    answered.filter(|(device, _)| hung(device)).collect()
 }
 
 fn runs(state: &Result<Active, Fault>) -> bool {

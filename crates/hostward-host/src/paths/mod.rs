@@ -1,5 +1,5 @@
 //! Hot paths, looked at so that none can wedge the daemon: where each lies is read from PID 1's mountinfo, which never
-//! hangs, and the touching is left to disposable children, one a mount.
+//! hangs, and the touching is left to disposable children, one a mount at a time.
 //!
 //! Invariants: this process touches no watched path; a child is killed at its deadline and its end is not awaited; while
 //! one that was killed has not ended, its mount is stuck, and no other child is started for it. Rules: safety.md; watches.md,
@@ -33,6 +33,8 @@ pub use look::{SUBCOMMAND, answer_stdin};
 const UNDER_MAX: usize = 64;
 /// Mounts that are asked at once, each with its child of about 3 MiB.
 const AT_ONCE: usize = 4;
+/// Paths of one mount that are seen to hang in one pass, each for as long as an answer may take.
+const HANGS_MAX: usize = 4;
 
 /// What a child is given.
 #[derive(Debug, Serialize, Deserialize)]
@@ -149,20 +151,34 @@ impl Lookers {
         readings
     }
 
-    /// Those of one mount. What comes after the path that hangs lies on the same file system, and hangs with it.
+    /// Those of one mount. A path that hangs speaks for itself: its connection may have several servers, of which one is
+    /// slow. So those after it are asked by another child, a few times; whom that does not reach is taken to hang as well.
     async fn look_on(&self, lane: &str, paths: Vec<PathQ>, limits: Limits) -> Vec<Look> {
-        let at: Vec<PathBuf> = paths.iter().map(|q| q.path.clone()).collect();
-        let (said, end) = self.child(lane, &at, Task::Paths(paths), limits).await;
-        let rest = match end {
-            End::Stuck { at, since } => Look::Stuck { at, age: Ms(since.elapsed().as_secs() * 1000) },
-            End::Failed(fault) => Look::Unasked(fault),
-            End::OutOfTime | End::Whole => Look::Unasked(Fault::Timeout),
-        };
-        let said = said.into_iter().filter_map(|said| match said {
-            Said::Path(look) => Some(look),
-            Said::Manifest(_) => None,
-        });
-        said.chain(std::iter::repeat(rest)).take(at.len()).collect()
+        let mut looks: Vec<Look> = Vec::with_capacity(paths.len());
+        // One that has not ended is no news, and is not waited for.
+        let children = if self.lanes.is_stuck(lane) { 1 } else { HANGS_MAX };
+        let mut rest = Look::Unasked(Fault::Timeout);
+        for _ in 0..children {
+            let asked = paths.get(looks.len()..).unwrap_or_default().to_vec();
+            let at: Vec<PathBuf> = asked.iter().map(|q| q.path.clone()).collect();
+            let (said, end) = self.child(lane, &at, Task::Paths(asked), limits).await;
+            looks.extend(said.into_iter().filter_map(|said| match said {
+                Said::Path(look) => Some(look),
+                Said::Manifest(_) => None,
+            }));
+            rest = match end {
+                End::Stuck { at, since } => Look::Stuck { at, age: Ms(since.elapsed().as_secs() * 1000) },
+                End::Failed(fault) => Look::Unasked(fault),
+                End::OutOfTime | End::Whole => Look::Unasked(Fault::Timeout),
+            };
+            let hangs = matches!(rest, Look::Stuck { .. });
+            let more = hangs && looks.len() + 1 < paths.len() && Instant::now() + limits.answer <= limits.until;
+            if !more || !self.lanes.freed(lane).await {
+                break;
+            }
+            looks.push(rest.clone());
+        }
+        looks.into_iter().chain(std::iter::repeat(rest)).take(paths.len()).collect()
     }
 
     /// A child's answers, as far as they came, and why no more came. `at` names what it answers about, in its order.

@@ -44,15 +44,33 @@ async fn one_child_answers_for_all_of_a_file_system() {
     assert_eq!(started(&dir), 1);
 }
 
+/// One server of several is slow: those behind it are asked all the same.
 #[tokio::test]
-async fn what_comes_after_the_path_that_hangs_hangs_with_it() {
+async fn what_comes_after_the_path_that_hangs_is_asked_by_another_child() {
     let dir = tempfile::tempdir().unwrap();
     let lookers = Lookers::new(child(&dir, 1, "sleep 1000"));
     let looks = looks(lookers.ask(&three(), Duration::from_secs(6)).await);
-    assert_eq!(looks[0], failed());
-    for look in &looks[1..] {
-        assert!(matches!(look, Look::Stuck { at, .. } if at == Path::new("/usr")), "{look:?}");
-    }
+    assert_eq!((&looks[0], &looks[2]), (&failed(), &failed()));
+    assert!(matches!(&looks[1], Look::Stuck { at, .. } if at == Path::new("/usr")), "{looks:?}");
+    assert_eq!(started(&dir), 2);
+}
+
+/// Where nobody answers, each is not waited for.
+#[tokio::test]
+async fn after_so_many_that_hang_the_others_are_taken_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let lookers = Lookers::new(child(&dir, 0, "sleep 1000"));
+    let many = ["/etc", "/usr", "/opt", "/srv", "/bin", "/lib"].map(path).into();
+    let looks = looks(lookers.ask(&PathsQ { paths: many, ..PathsQ::default() }, Duration::from_secs(12)).await);
+    let at: Vec<&Path> = looks
+        .iter()
+        .filter_map(|look| match look {
+            Look::Stuck { at, .. } => Some(&**at),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(at, ["/etc", "/usr", "/opt", "/srv", "/srv", "/srv"].map(Path::new));
+    assert_eq!(started(&dir), HANGS_MAX);
 }
 
 /// Two watches, or two looks of one: nobody is asked on a mount that is stuck, and it is free when its child has ended.

@@ -3,7 +3,7 @@
 mod host;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use host::{A, B, BOX, Host, Mounted, Server, hot_id, lost, policy, spec};
 
@@ -73,6 +73,19 @@ fn who_hangs_is_freed_first_and_everybody_who_shares_it_is_named() {
     assert_eq!(planned[..3], ["keep the evidence", abort, "stop worker.service, part.service"]);
     assert_eq!(host.closed(1), Closing::Proved);
     assert!(host.healthy());
+}
+
+/// A union of several servers of which one is slow: the abort would end the others with it.
+#[test]
+fn a_connection_that_answers_somebody_is_not_aborted() {
+    let mut host = lost(Server::Serves);
+    host.slow.insert(A.into());
+    assert!(!host.run_until(Ms::hours(1), |host| !host.plans().is_empty()), "{:?}", host.plans());
+    let (holds, said) = host.holds(A);
+    assert_eq!(holds, [Hold::NoRemedy]);
+    assert!(said.contains("which answers"), "{said}");
+    host.slow.extend([BOX, B].map(PathBuf::from));
+    assert!(host.planned()[1].starts_with("abort the FUSE connection 0:1"), "nobody is left");
 }
 
 /// What is bare is closed before anything else; the bind opens it.

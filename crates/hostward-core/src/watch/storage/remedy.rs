@@ -100,6 +100,9 @@ impl Spec {
         let worn = |kind: &Kind| worn(world, &heal(&first, *kind), kind.cost());
         let Some(kind) = kinds.into_iter().min_by_key(worn) else { return Draft::none("no rung fits") };
         let patients = self.patients(world, first, kind, memo, last);
+        if let Some(why) = cut_off(&patients, kind, last) {
+            return Draft::none(why);
+        }
         let stops = match self.stops(&patients, last) {
             Ok(stops) => stops,
             Err(draft) => return *draft,
@@ -137,6 +140,9 @@ impl Spec {
             Code::WrongSource => none(format!("somebody mounted something else at {shown}: theirs to unmount")),
             Code::Stale | Code::Hung | Code::Missing if no_such_folder(seen) => {
                 none(format!("there is no folder {shown} to mount anything at"))
+            }
+            Code::Hung if let Some(other) = seen.on.as_ref().and_then(|on| last.answering.get(&on.device)) => {
+                none(cuts_off(&seen.path, other))
             }
             Code::Stale | Code::Hung | Code::Missing => self.fits_lost(patient, memo, last),
             _ => none(format!("nothing is known against {}", patient.code.label())),
@@ -305,6 +311,22 @@ fn no_such_folder(seen: &PathReading) -> bool {
     /// errno(3).
     const ENOENT: i32 = 2;
     matches!(seen.look, Look::Failed { call: Call::Open, errno: ENOENT, .. })
+}
+
+/// Why a connection that the plan would abort is not to be: it serves others still.
+fn cut_off(patients: &[Patient<'_>], kind: Kind, last: &Last) -> Option<String> {
+    let first = patients.first()?;
+    let base = first.base.as_ref().filter(|_| kind == Kind::Remount);
+    let mut aborted = last.connections.iter().filter(|connection| refit::hangs_on(patients, base, last, connection));
+    aborted.find_map(|connection| Some(cuts_off(&first.seen.path, last.answering.get(&connection.device)?)))
+}
+
+fn cuts_off(hung: &Path, other: &Path) -> String {
+    format!(
+        "{} shares a FUSE connection with {}, which answers: an abort would end both",
+        hung.display(),
+        other.display()
+    )
 }
 
 fn worn(world: &World, heal: &Heal, cost: u32) -> (Ms, usize) {

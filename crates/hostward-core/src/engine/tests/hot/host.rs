@@ -97,6 +97,8 @@ pub(super) struct Host {
     pub(super) gone: BTreeSet<PathBuf>,
     /// Somebody has files open there.
     pub(super) busy: BTreeSet<PathBuf>,
+    /// Folders for which the server does not answer, though it does for others.
+    pub(super) slow: BTreeSet<PathBuf>,
     pub(super) read_only: bool,
     pub(super) unreachable: bool,
     pub(super) queue: BTreeMap<(Ms, u64), Event>,
@@ -124,6 +126,7 @@ impl Host {
             units: ["box.service", "worker.service", "part.service", "viewer.service"].into(),
             gone: BTreeSet::new(),
             busy: BTreeSet::new(),
+            slow: BTreeSet::new(),
             read_only: false,
             unreachable: false,
             queue: BTreeMap::new(),
@@ -196,6 +199,7 @@ impl Host {
                 let call = if (self.now.up.0 / 1000).is_multiple_of(2) { Call::Open } else { Call::Statvfs };
                 Look::Failed { call, errno: ENOTCONN, why: "not connected".into() }
             }
+            _ if self.slow.contains(&q.path) => Look::Stuck { at: q.path.clone(), age: Ms::secs(10) },
             Some(Server::Hangs) => Look::Stuck { at: q.path.clone(), age: Ms(self.now.up.0 % 60_000) },
             _ if self.read_only && q.write != Write::Never => {
                 Look::Failed { call: Call::Write, errno: 30, why: "read-only".into() }
@@ -214,7 +218,10 @@ impl Host {
         let points: BTreeSet<PathBuf> =
             points.filter(|point| point != Path::new("/") && q.paths.iter().all(|q| q.path != *point)).collect();
         let under = points.into_iter().map(|path| PathQ { path, bind: None, user: None, write: Write::Never });
-        let hung = self.servers.iter().filter(|(_, server)| **server == Server::Hangs);
+        let stuck = paths.iter().filter(|seen| matches!(seen.look, Look::Stuck { .. }));
+        let devices: BTreeSet<&str> = stuck.filter_map(|seen| seen.on.as_ref()).map(|on| &*on.device).collect();
+        let minor = |device: &str| device.strip_prefix("0:").and_then(|minor| minor.parse::<u32>().ok());
+        let hung: Vec<u32> = devices.into_iter().filter_map(minor).collect();
         let of = |device: u32| {
             let on_it = |stack: &&Vec<Mounted>| stack.iter().any(|m| matches!(m, Mounted::Box(d, _) if *d == device));
             self.stacks.iter().filter(|(_, stack)| on_it(stack)).map(|(path, _)| path.clone()).collect()
@@ -224,7 +231,8 @@ impl Host {
             units: q.units.iter().map(|unit| (unit.clone(), Ok(self.active(unit)))).collect(),
             holders: q.holders.iter().map(|unit| (unit.clone(), Ok(self.closure(unit)))).collect(),
             connections: hung
-                .map(|(device, _)| Connection { device: format!("0:{device}").into(), points: of(*device) })
+                .into_iter()
+                .map(|device| Connection { device: format!("0:{device}").into(), points: of(device) })
                 .collect(),
             manifest: q.manifest.as_ref().map(|_| ManifestReading { entries: 2, ..ManifestReading::default() }),
             paths,
