@@ -10,6 +10,7 @@ use hostward_core::id::{Str, UnitName};
 use hostward_core::plan::{Bind, Command, Unmount};
 use hostward_core::run::Outcome;
 use hostward_core::time::Ms;
+use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep};
 use zbus::OwnedObjectPath;
 
@@ -21,7 +22,7 @@ use crate::mounts::{MountInfo, OF_PID_1, Table, mount_at};
 /// Why a path is still mounted, or is not.
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
-    /// Relative, the root, not in its plain form, not UTF-8, or too long.
+    /// Relative, the root, not in its plain form, or not UTF-8.
     #[error("'{}' is not the plain, full path of a folder", .0.display())]
     BadPath(PathBuf),
     #[error("read what is mounted at '{}'", path.display())]
@@ -148,9 +149,22 @@ fn names(path: &Path) -> Result<(UnitName, &str), MountError> {
 pub(super) fn named<'a>(prefix: &str, path: &'a Path) -> Option<(UnitName, &'a str)> {
     let text = path.to_str()?;
     let plain = path.components().collect::<PathBuf>();
-    let unit = format!("{prefix}-{}.service", escape_path(path)?);
-    let good = text != "/" && plain.as_os_str() == path.as_os_str() && unit.len() <= UNIT_NAME_MAX;
-    good.then(|| (UnitName::new(unit), text))
+    let escaped = escape_path(path)?;
+    let good = text != "/" && plain.as_os_str() == path.as_os_str();
+    good.then(|| (unit_of(prefix, &escaped), text))
+}
+
+/// A name that is too long keeps its beginning, for who reads it, and a digest of all of it: two paths never share a unit,
+/// for the one would be ended for the other.
+fn unit_of(prefix: &str, escaped: &str) -> UnitName {
+    let whole = format!("{prefix}-{escaped}.service");
+    if whole.len() <= UNIT_NAME_MAX {
+        return UnitName::new(whole);
+    }
+    let digest: String = Sha256::digest(escaped).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let room = UNIT_NAME_MAX - format!("{prefix}--{digest}.service").len();
+    let beginning: String = escaped.chars().take(room).collect();
+    UnitName::new(format!("{prefix}-{beginning}-{digest}.service"))
 }
 
 /// What is mounted there, but for a fence.
