@@ -20,8 +20,6 @@ pub const COST_RESTART: u32 = 1;
 pub const COST_REMOUNT: u32 = 3;
 /// What rebuilding an environment costs of it.
 pub const COST_RECONCILE: u32 = 5;
-/// What a step may take beside its act and its proof: the fresh looks before it, and the actor's last word.
-const STEP_SLACK: Ms = Ms::secs(60);
 
 /// Content only; its execution is a run ([`crate::run`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +91,20 @@ pub struct Back {
     pub proof: Proof,
     /// After this many failures of its own it is given up and the footprint frozen; 0: never, it is a debt.
     pub tries: u8,
+}
+
+impl Step {
+    /// Its act and the looks at it, at most.
+    pub(crate) fn lasts(&self) -> Ms {
+        self.deadline + self.proof.as_ref().map_or(Ms::ZERO, |proof| proof.within)
+    }
+}
+
+impl Back {
+    /// The same of a give-back.
+    pub(crate) fn lasts(&self) -> Ms {
+        self.deadline + self.proof.within
+    }
 }
 
 /// A fact in whose presence an act would do harm.
@@ -223,15 +235,29 @@ impl Stop {
     }
 }
 
-/// What PID 1 is to start when nobody pushes this forward in time: our undo, should we be gone.
+/// What PID 1 is to give back when nobody pushes this forward in time: our undo, should we be gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arm {
     pub run: RunId,
+    pub owed: Owed,
+    pub after: Ms,
+}
+
+/// What a run has to give back: paths are closed, and then units started, whatever came of the first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owed {
     /// In the order of their return.
     pub units: Vec<UnitName>,
-    /// Paths at which nothing is mounted by our doing: closed before the units return.
+    /// Paths at which nothing is mounted by our doing. What is mounted there by then is left.
     pub fences: Vec<PathBuf>,
-    pub after: Ms,
+    /// Paths whose dead mount is being taken off: closed over what is still mounted, for that may go at any moment.
+    pub covers: Vec<PathBuf>,
+}
+
+impl Owed {
+    pub fn is_empty(&self) -> bool {
+        self.units.is_empty() && self.fences.is_empty() && self.covers.is_empty()
+    }
 }
 
 /// An argument vector; no shell.
@@ -318,14 +344,6 @@ impl Plan {
     /// The watches whose gates and modes must permit it: its own, and those of what it heals.
     pub fn permitted_by(&self) -> BTreeSet<&WatchId> {
         self.heals.iter().map(|heal| &heal.target.watch).chain([&self.watch]).collect()
-    }
-
-    /// How long the steps from `from` on may take at most, and what they owe after them.
-    pub fn lasts(&self, from: u16) -> Ms {
-        let looks = |proof: Option<&Proof>| proof.map_or(Ms::ZERO, |proof| proof.within);
-        let forward = self.steps.iter().skip(usize::from(from)).map(|s| s.deadline + looks(s.proof.as_ref()));
-        let backs = self.steps.iter().filter_map(|s| s.back.as_ref()).map(|b| b.deadline + b.proof.within);
-        forward.chain(backs).fold(Ms::ZERO, |sum, one| sum + one + STEP_SLACK)
     }
 
     /// Some of what `other` touches, this one touches too.

@@ -60,7 +60,7 @@ impl Actor {
             }
         }
         let armed = match arm {
-            Some(arm) => systemd.arm(&arm.run.to_string(), &arm.units, &arm.fences, arm.after).await.map(drop),
+            Some(arm) => systemd.arm(&arm.run.to_string(), &arm.owed, arm.after).await.map(drop),
             None => Ok(()),
         };
         // A give-back is itself the undo.
@@ -87,7 +87,7 @@ impl Actor {
     pub(crate) async fn arm(&self, arm: &Arm) {
         if let Ok(systemd) = self.bus.link().await {
             // One that cannot be pushed fires early, and the run sees that what it stopped runs again.
-            let _ = systemd.arm(&arm.run.to_string(), &arm.units, &arm.fences, arm.after).await;
+            let _ = systemd.arm(&arm.run.to_string(), &arm.owed, arm.after).await;
         }
     }
 

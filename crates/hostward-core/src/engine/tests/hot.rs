@@ -13,6 +13,7 @@ use crate::fixture;
 use crate::hold::Hold;
 use crate::id::{Str, TargetId, UnitName};
 use crate::ledger::Closing;
+use crate::plan::Arm;
 use crate::time::Ms;
 use crate::watch::storage::{self, Dependent, Expected, Manifest};
 use crate::watch::{Spec, service};
@@ -196,8 +197,25 @@ fn a_base_that_answers_is_left_to_those_for_whom_it_does() {
 fn pid_1_closes_what_is_bare_before_it_starts_who_writes() {
     let mut host = lost(Server::Dead);
     assert_eq!(host.closed(1), Closing::Proved);
-    let bare: Vec<usize> = host.armed.iter().map(|arm| arm.fences.len()).collect();
+    let bare: Vec<usize> = host.armed.iter().map(|arm| arm.owed.fences.len() + arm.owed.covers.len()).collect();
     assert_eq!(bare, [0, 1, 2, 3, 3, 3, 2, 1, 0], "at each act from the stop on");
+}
+
+/// Also where nobody is stopped; and soon, for each step pushes it ahead.
+#[test]
+fn pid_1_closes_what_is_bare_though_nobody_is_to_return() {
+    let mut spec = spec();
+    spec.remedy.holders.clear();
+    let mut host = Host::with(spec);
+    host.run_until(Ms::mins(3), |_| false);
+    host.servers.insert(1, Server::Dead);
+    assert_eq!(host.closed(1), Closing::Proved);
+    let owed = |arm: &Arm| (arm.owed.units.len(), arm.owed.fences.len(), arm.owed.covers.len());
+    let armed: Vec<_> = host.armed.iter().map(owed).collect();
+    let taken = [(0, 0, 1), (0, 1, 1), (0, 2, 1)];
+    assert_eq!(armed, [&taken[..], &[(0, 3, 0), (0, 3, 0), (0, 2, 0), (0, 1, 0)]].concat());
+    let longest = host.armed.iter().map(|arm| arm.after).max();
+    assert_eq!(longest, Some(Ms::mins(3) + Ms::secs(180 + 60)), "of the base's restart and its looks");
 }
 
 /// Whenever it dies: the worker returns, every path is well or closed, and the attempt counts once.
