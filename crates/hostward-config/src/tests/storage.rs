@@ -97,7 +97,7 @@ const HOT: &str = "[[storage.x.paths]]\npath = \"/srv/hot\"\n";
 
 #[test]
 fn refusals() {
-    let table: [(String, &str); 22] = [
+    let table: [(String, &str); 23] = [
         (
             "[storage.x]\ninterval = \"60s\"".into(),
             "1:10 [storage.x] watches nothing | add [[storage.x.paths]], [storage.x.manifest] or [[storage.x.disks]]",
@@ -113,6 +113,12 @@ fn refusals() {
         (
             format!("{HOT}{}", HOT.replace(".x.", ".y.")),
             "4:8 `/srv/hot` belongs to [storage.x] already | one watch judges a path",
+        ),
+        (
+            format!(
+                "{HOT}base = \"srv-hot.mount\"\n[[storage.y.paths]]\npath = \"/b\"\nbind = \"/srv/hot/b\"\nbase = \"srv-hot.mount\""
+            ),
+            "7:8 `srv-hot.mount` belongs to [storage.x] already | declare all its paths in one watch",
         ),
         (
             format!("{HOT}[[storage.x.paths]]\npath = \"/srv/hot/in\""),
