@@ -187,7 +187,6 @@ impl Unit {
             active_since: if self.active_since == Ms::ZERO { Ms::ZERO } else { up(self.active_since) },
             starting_since: if self.starting_since == Ms::ZERO { Ms::ZERO } else { up(self.starting_since) },
             stop_timeout: STOP_TIMEOUT,
-            wakers: Vec::new(),
             needs: self.plan.requires.iter().chain(&self.plan.binds_to).map(|name| policy::unit(name)).collect(),
         }
     }
@@ -401,6 +400,7 @@ impl Host {
             members: self.closure(n).into_iter().map(|m| self.units[m].name.clone()).collect(),
             one_way: Vec::new(),
             stop_timeout: STOP_TIMEOUT,
+            wakers: Vec::new(),
         }
     }
 }
