@@ -49,6 +49,8 @@ enum Look {
     Waiting,
     Pass,
     Fail(Str),
+    /// No later look would say otherwise.
+    Over(Str),
 }
 
 impl Proving {
@@ -73,6 +75,7 @@ impl Proving {
                 Look::Pass => {}
                 Look::Waiting => waiting = true,
                 Look::Fail(why) => failed = failed.or(Some(why)),
+                Look::Over(why) => return Round::Unproved(why),
             }
         }
         // Of a return each unit counts: what came back beside the one that did not is told.
@@ -158,6 +161,9 @@ fn fact(want: Want, reading: &Reading, acted: Now, boot: u32) -> Look {
             let since = if acted.boot == boot && !planted(Bug::TrueBefore) { acted.up } else { Ms(1) };
             if unit.running() && unit.main_started >= since && unit.job.is_none() {
                 Look::Pass
+            } else if unit.active == Active::Failed && unit.job.is_none() {
+                // systemd starts it no more: what rests on it need not wait for the rest of its time.
+                Look::Over(format!("it has failed: {}", unit.result).into())
             } else {
                 Look::Fail(format!("it is {:?}, not started since the act", unit.active).to_lowercase().into())
             }

@@ -132,6 +132,22 @@ impl Table {
         real.or_else(|| self.below(top.point.parent()?))
     }
 
+    /// Whether an automount lies where `path` does, with what it mounted on it or without.
+    pub fn automount(&self, path: &Path) -> bool {
+        let point = self.below(path).map(|mount| &mount.point);
+        point.is_some_and(|point| self.walk(point).0.iter().any(|mount| mount.fstype == "autofs"))
+    }
+
+    /// Where our fences stand.
+    pub fn fences(&self) -> BTreeSet<&Path> {
+        self.lines
+            .iter()
+            .map(|line| &line.mount)
+            .filter(|mount| mount.is_fence())
+            .map(|mount| &*mount.point)
+            .collect()
+    }
+
     /// Where a file system is mounted, each place once, in their order.
     pub fn points_of(&self, device: &str) -> Vec<&MountInfo> {
         let mut mounts: Vec<&MountInfo> = self.lines.iter().map(|line| &line.mount).collect();
@@ -270,6 +286,21 @@ not a line
         }
         let points: Vec<&Path> = table.points_of("0:56").iter().map(|mount| mount.point.as_path()).collect();
         assert_eq!(points, [Path::new("/srv/again"), Path::new("/srv/ex")]);
+    }
+
+    #[test]
+    fn automounts_and_fences_are_told() {
+        let table = Table::parse(
+            b"67 66 0:45 / / rw - overlay overlay rw\n111 67 0:56 / /srv/auto rw - autofs systemd-1 rw\n\
+              112 111 0:57 / /srv/auto rw - tmpfs real rw\n113 67 0:58 / /srv/idle rw - autofs systemd-1 rw\n\
+              114 67 0:59 / /srv/bare ro - tmpfs hostward-fence ro\n",
+        );
+        for (path, automount) in
+            [("/srv/auto", true), ("/srv/auto/x", true), ("/srv/idle", true), ("/srv/bare", false)]
+        {
+            assert_eq!(table.automount(Path::new(path)), automount, "{path}");
+        }
+        assert_eq!(table.fences(), [Path::new("/srv/bare")].into());
     }
 
     #[test]

@@ -124,6 +124,9 @@ pub struct PathReading {
     /// Our fence lies over it, and is what the look saw.
     #[serde(default)]
     pub fenced: bool,
+    /// An automount lies at its mount point: systemd mounts there what is asked for, and when.
+    #[serde(default)]
+    pub automount: bool,
     /// The folder that is to be bound to it, when one is, and what that lies on.
     #[serde(default)]
     pub cold: Option<PathBuf>,

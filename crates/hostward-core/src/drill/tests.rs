@@ -59,6 +59,7 @@ fn reading(path: &str, cold: Option<&str>, look: Look) -> PathReading {
         path: path.into(),
         on: Some(on(path, folder)),
         fenced: false,
+        automount: false,
         cold: cold.map(Into::into),
         bind,
         look,

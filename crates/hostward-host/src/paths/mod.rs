@@ -246,6 +246,7 @@ fn placed(table: Option<&Table>, q: &PathQ) -> PathReading {
         path: q.path.clone(),
         on: table.and_then(|table| Some(self::on(table.below_fences(&q.path)?, &q.path))),
         fenced: at(&q.path).is_some_and(MountInfo::is_fence),
+        automount: table.is_some_and(|table| table.automount(&q.path)),
         cold: q.bind.clone(),
         bind: q.bind.as_deref().and_then(on),
         look: Look::Unasked(Fault::Probe("its look was lost".into())),

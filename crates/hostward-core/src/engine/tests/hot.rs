@@ -293,6 +293,19 @@ fn what_no_rung_fits_is_told() {
     assert_eq!(host.holds(A).0, [Hold::NoRemedy]);
 }
 
+/// What systemd mounts when it is asked for, it mounts over whatever we put there.
+#[test]
+fn what_an_automount_mounts_is_left_to_it() {
+    for paths in [&[BOX][..], &[A, B]] {
+        let mut host = lost(Server::Dead);
+        host.automounts.extend(paths.iter().map(PathBuf::from));
+        assert!(!host.run_until(Ms::mins(30), |host| !host.plans().is_empty()), "{:?}", host.plans());
+        let (holds, said) = host.holds(A);
+        assert_eq!(holds, [Hold::NoRemedy]);
+        assert!(said.contains("is an automount"), "{said}");
+    }
+}
+
 /// Between the unmount of the wrong disk and the mount of the right one nobody is in an operator's way.
 #[test]
 fn a_reason_that_has_just_changed_is_looked_at_again() {

@@ -100,6 +100,12 @@ impl Spec {
         let worn = |kind: &Kind| worn(world, &heal(&first, *kind), kind.cost());
         let Some(kind) = kinds.into_iter().min_by_key(worn) else { return Draft::none("no rung fits") };
         let patients = self.patients(world, first, kind, memo, last);
+        if let Some(point) = automounted(&patients, kind, last) {
+            return Draft::none(format!(
+                "{} is an automount: what it mounts is systemd's to make anew",
+                point.display()
+            ));
+        }
         if let Some(why) = cut_off(&patients, kind, last) {
             return Draft::none(why);
         }
@@ -274,7 +280,7 @@ impl Spec {
             Act::Restart(unit) => is_base(unit) || remedy.dependents.iter().any(|other| other.unit == *unit),
             Act::Stop(stop) => remedy.holders.contains(stop.declared()),
             Act::Start(units) => units.iter().all(|unit| remedy.oneshots.contains(unit)),
-            Act::Fence(path) | Act::Unfence(path) => self.keeps(path) || self.is_point_of_base(path),
+            Act::Fence(path) | Act::Unfence(path) => self.may_fence(path),
             Act::Abort(abort) => self.keeps(&abort.path) || self.is_point_of_base(&abort.path),
             Act::Unmount(unmount) => {
                 (remedy.lazy || !unmount.lazy) && (self.keeps(&unmount.path) || self.is_point_of_base(&unmount.path))
@@ -285,6 +291,11 @@ impl Spec {
             },
             Act::Gather(gather) => gather.paths.iter().all(|path| self.keeps(path)),
         }
+    }
+
+    /// It is a path of this watch's, or a manifest may name it, or its base mounts there.
+    pub fn may_fence(&self, path: &Path) -> bool {
+        self.keeps(path) || self.is_point_of_base(path)
     }
 
     fn keeps(&self, path: &Path) -> bool {
@@ -311,6 +322,14 @@ fn no_such_folder(seen: &PathReading) -> bool {
     /// errno(3).
     const ENOENT: i32 = 2;
     matches!(seen.look, Look::Failed { call: Call::Open, errno: ENOENT, .. })
+}
+
+/// A mount point at which only systemd knows when to mount: an unmount and a fence would be beneath its next mount.
+fn automounted<'a>(patients: &'a [Patient<'_>], kind: Kind, last: &'a Last) -> Option<&'a Path> {
+    let base = patients.first()?.base.as_ref().filter(|_| kind == Kind::Remount);
+    let own = patients.iter().filter(|patient| patient.seen.automount).map(|patient| &*patient.point);
+    let under = last.under.iter().filter(|seen| seen.automount && base.is_some_and(|base| base.point == seen.path));
+    { own }.next().or_else(|| { under }.map(|seen| &*seen.path).next())
 }
 
 /// Why a connection that the plan would abort is not to be: it serves others still.

@@ -70,6 +70,7 @@ fn well() -> PathReading {
         path: HOT.into(),
         on: Some(on()),
         fenced: false,
+        automount: false,
         cold: Some("/srv/box/7".into()),
         bind: Some(bind),
         look: Look::Answered(Space::default()),
@@ -155,6 +156,7 @@ fn what_its_place_among_the_mounts_comes_to() {
         (Some(On { fstype: "nfs4".into(), ..on() }), "wrong_source"),
         (Some(On { folder: "/8".into(), ..on() }), "wrong_source"),
         (Some(On { device: "0:99".into(), ..on() }), "wrong_source"),
+        (Some(On { fstype: "autofs".into(), source: "systemd-1".into(), ..on() }), "unknown config"),
         (Some(On { read_only: true, ..on() }), "readonly"),
     ];
     for (on, expected) in table {
@@ -351,7 +353,15 @@ fn disk_looks(looks: &[(u64, u64, u64, &str)]) {
     let mut memo = Memo::default();
     for (minute, used, inodes, expected) in looks {
         let look = Look::Answered(space(*used, *inodes));
-        let disks = vec![PathReading { path: "/".into(), on: None, cold: None, bind: None, look, fenced: false }];
+        let disks = vec![PathReading {
+            path: "/".into(),
+            on: None,
+            cold: None,
+            bind: None,
+            look,
+            fenced: false,
+            automount: false,
+        }];
         let answer = Ok(Reading::Paths(Box::new(PathsReading { disks, ..PathsReading::default() })));
         let sights = spec.read(&mut memo, now(Ms::mins(*minute)), &answer, &Starvation::default());
         assert_eq!(seen(&sights), named(&[("disk/", expected)]), "minute {minute}");

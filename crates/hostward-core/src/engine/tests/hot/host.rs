@@ -99,6 +99,8 @@ pub(super) struct Host {
     pub(super) busy: BTreeSet<PathBuf>,
     /// Folders for which the server does not answer, though it does for others.
     pub(super) slow: BTreeSet<PathBuf>,
+    /// Where an automount lies beneath.
+    pub(super) automounts: BTreeSet<PathBuf>,
     pub(super) read_only: bool,
     pub(super) unreachable: bool,
     pub(super) queue: BTreeMap<(Ms, u64), Event>,
@@ -127,6 +129,7 @@ impl Host {
             gone: BTreeSet::new(),
             busy: BTreeSet::new(),
             slow: BTreeSet::new(),
+            automounts: BTreeSet::new(),
             read_only: false,
             unreachable: false,
             queue: BTreeMap::new(),
@@ -207,7 +210,8 @@ impl Host {
             _ => Look::Answered(Space::default()),
         };
         let bind = q.bind.as_deref().map(|cold| self.on(cold));
-        PathReading { path: q.path.clone(), on: Some(on), fenced, cold: q.bind.clone(), bind, look }
+        let automount = self.automounts.contains(&on.point);
+        PathReading { path: q.path.clone(), on: Some(on), fenced, automount, cold: q.bind.clone(), bind, look }
     }
 
     pub(super) fn paths(&self, q: &PathsQ) -> PathsReading {
