@@ -86,6 +86,9 @@ pub struct PathsReading {
     /// Of each FUSE connection that hangs: who else would be cut off with it.
     #[serde(default)]
     pub connections: Vec<Connection>,
+    /// Where fences of ours stand, on the whole host.
+    #[serde(default)]
+    pub fences: Vec<PathBuf>,
 }
 
 /// A FUSE connection: every mount of its device.

@@ -235,7 +235,7 @@ impl Spec {
                 memo.last = Some(last);
                 sights.extend(reading.disks.iter().filter_map(|seen| self.read_disk(memo, asked, seen)));
                 if let Some(manifest) = &reading.manifest {
-                    sights.extend(self.read_manifest(memo, manifest, &reading.paths));
+                    sights.extend(self.read_manifest(memo, manifest, reading));
                 }
                 sights
             }
@@ -288,7 +288,8 @@ impl Spec {
 
     /// What is wrong with the manifest is a part's condition: the paths that it does name are watched all the same. A
     /// path that it names no more is gone; one of a manifest that cannot be read is not to be known.
-    fn read_manifest(&self, memo: &mut Memo, read: &ManifestReading, paths: &[PathReading]) -> Vec<Sight> {
+    fn read_manifest(&self, memo: &mut Memo, read: &ManifestReading, all: &PathsReading) -> Vec<Sight> {
+        let paths = &all.paths;
         let known: BTreeSet<&Path> = self.paths.iter().map(|path| &*path.asked.path).collect();
         let declared = |path: &Path| known.contains(path);
         let listed: BTreeSet<Str> =
@@ -298,7 +299,7 @@ impl Spec {
             Some(fault) => before.map(|key| self.sight(key, unknown(fault))).collect(),
             None => before.map(|key| Sight { shown: Shown::Gone, ..self.sight(key, Seen::Up) }).collect(),
         };
-        sights.push(self.sight(MANIFEST.into(), self.judge_manifest(read)));
+        sights.push(self.sight(MANIFEST.into(), self.judge_manifest(read, all)));
         if read.unread.is_none() {
             memo.silent.retain(|key, _| listed.contains(key) || declared(Path::new(&**key)));
             memo.listed = listed;
@@ -306,7 +307,7 @@ impl Spec {
         sights
     }
 
-    fn judge_manifest(&self, read: &ManifestReading) -> Seen {
+    fn judge_manifest(&self, read: &ManifestReading, all: &PathsReading) -> Seen {
         let file = self.manifest.as_ref().map_or_else(String::new, |m| m.asked.file.display().to_string());
         let down = |detail: String| Seen::Down(Reason::new(Code::Config, detail));
         match (&read.unread, read.refused.first()) {
@@ -320,8 +321,24 @@ impl Spec {
                 down(format!("{file}:{}: {}{more}", first.line, first.why))
             }
             (None, None) if read.entries == 0 => down(format!("{file} names no path")),
-            (None, None) => Seen::Up,
+            (None, None) => match self.forgotten(all) {
+                Some(fence) => {
+                    let path = fence.display();
+                    down(format!("{path} is closed by our fence, and named no more: `umount -l {path}` opens it"))
+                }
+                None => Seen::Up,
+            },
         }
+    }
+
+    /// A fence of ours where the manifest once named a path: no plan lifts it.
+    fn forgotten<'a>(&self, all: &'a PathsReading) -> Option<&'a Path> {
+        let named = |fence: &&PathBuf| {
+            let points = self.paths.iter().map(HotPath::point);
+            all.paths.iter().map(|seen| &*seen.path).chain(points).any(|path| path == &**fence)
+        };
+        let lost = |fence: &&PathBuf| self.lists(fence) && !named(fence) && !self.is_point_of_base(fence);
+        all.fences.iter().find(lost).map(PathBuf::as_path)
     }
 }
 

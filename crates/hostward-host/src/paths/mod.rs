@@ -105,11 +105,12 @@ impl Lookers {
         asked.extend(q.disks.iter().map(disk));
         let mut readings = self.look(asked, table.as_ref(), limits).await;
         let disks = readings.split_off(beside);
+        let fences = table.iter().flat_map(Table::fences).map(Path::to_owned).collect();
         let connections = table.map_or_else(Vec::new, |table| hanging(&table, &readings));
         let under = readings.split_off(paths);
         let manifest = listed.map(|listed| listed.reading);
         let (units, holders) = (Vec::new(), Vec::new());
-        PathsReading { paths: readings, manifest, disks, units, holders, under, connections }
+        PathsReading { paths: readings, manifest, disks, units, holders, under, connections, fences }
     }
 
     async fn list(&self, q: &PathsQ, manifest: &ManifestQ, table: Option<&Table>, limits: Limits) -> Listed {

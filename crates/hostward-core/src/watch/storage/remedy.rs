@@ -303,12 +303,12 @@ impl Spec {
     }
 
     /// The manifest may name it.
-    fn lists(&self, path: &Path) -> bool {
+    pub(super) fn lists(&self, path: &Path) -> bool {
         let roots = self.manifest.iter().flat_map(|manifest| &manifest.asked.roots);
         roots.clone().any(|root| path != root && path.starts_with(root))
     }
 
-    fn is_point_of_base(&self, path: &Path) -> bool {
+    pub(super) fn is_point_of_base(&self, path: &Path) -> bool {
         self.bases().any(|unit| self.mounts_at(unit).as_deref() == Some(path))
     }
 }

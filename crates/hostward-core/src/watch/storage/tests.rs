@@ -312,6 +312,21 @@ fn paths_come_and_go_with_their_manifest() {
     assert_eq!(seen(&sights), named(&[("/srv/b", "gone"), ("manifest", "config")]), "no path at all is no list");
 }
 
+/// No plan lifts it any more; one of a path that is watched is lifted by the next.
+#[test]
+fn a_fence_where_the_manifest_once_named_a_path_is_told() {
+    for (fence, told) in
+        [("/srv/gone", true), ("/srv/a", false), (HOT, false), ("/srv/box", false), ("/opt/x", false)]
+    {
+        let fences = vec![PathBuf::from(fence)];
+        let reading = PathsReading { fences, ..listed(&["/srv/a"], ManifestReading::default()) };
+        let sights = read(&listing(), &mut Memo::default(), reading);
+        let said = sights.iter().find(|sight| &*sight.key == "manifest").map(|sight| format!("{:?}", sight.shown));
+        let said = said.expect("it is a part");
+        assert_eq!(said.contains("umount -l /srv/gone"), told, "{fence}: {said}");
+    }
+}
+
 #[test]
 fn a_refused_line_is_named_and_the_rest_is_watched() {
     let refused = vec![Refused { line: 12, why: "one column".into() }];
