@@ -335,7 +335,7 @@ impl Spec {
     fn forgotten<'a>(&self, all: &'a PathsReading) -> Option<&'a Path> {
         let named = |fence: &&PathBuf| {
             let points = self.paths.iter().map(HotPath::point);
-            all.paths.iter().map(|seen| &*seen.path).chain(points).any(|path| path == &**fence)
+            all.paths.iter().map(|seen| &*seen.path).chain(points).any(|path| *path == ***fence)
         };
         let lost = |fence: &&PathBuf| self.lists(fence) && !named(fence) && !self.is_point_of_base(fence);
         all.fences.iter().find(lost).map(PathBuf::as_path)

@@ -161,7 +161,8 @@ fn unit_of(prefix: &str, escaped: &str) -> UnitName {
     if whole.len() <= UNIT_NAME_MAX {
         return UnitName::new(whole);
     }
-    let digest: String = Sha256::digest(escaped).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let digest = Sha256::digest(escaped).iter().take(8).fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let digest = format!("{digest:016x}");
     let room = UNIT_NAME_MAX - format!("{prefix}--{digest}.service").len();
     let beginning: String = escaped.chars().take(room).collect();
     UnitName::new(format!("{prefix}-{beginning}-{digest}.service"))

@@ -242,8 +242,8 @@ impl Systemd {
         // systemd writes it down in whole milliseconds, and that is what it reads at a reload.
         let now = monotonic_micros().saturating_sub(started).div_ceil(1000);
         let elapses = now.saturating_add(after.0).saturating_mul(1000);
-        let (starter, closer) = (service_of(timer), closer_of(timer));
-        let mut auxiliary = vec![(starter.as_str(), service(run, systemctl, owed, &closer))];
+        let (returns, closer) = (service_of(timer), closer_of(timer));
+        let mut auxiliary = vec![(returns.as_str(), service(run, systemctl, owed, &closer))];
         auxiliary.extend(closing(run, owed).map(|settings| (closer.as_str(), settings)));
         let body = (timer.as_str(), "fail", timer_settings(run, elapses), auxiliary);
         let job: OwnedObjectPath = self.manager("StartTransientUnit", &body).await?;

@@ -113,7 +113,7 @@ impl Refit<'_> {
         let (device, points) = (connection.device.clone(), connection.points.clone());
         let abort = Abort { path: path.clone(), device, points, was };
         let freed = looks(self.asked(path), Want::Freed, Ms::secs(30));
-        self.steps.push(Step { unless: self.answers(path), ..step(Act::Abort(abort), ABORT_WITHIN, freed) });
+        self.steps.push(Step { unless: Some(self.answers(path)), ..step(Act::Abort(abort), ABORT_WITHIN, freed) });
     }
 
     /// Takes off what is mounted there and leaves the path closed.
@@ -132,7 +132,7 @@ impl Refit<'_> {
             (false, true) => {}
             (false, false) => {
                 let fence = step(Act::Fence(point.clone()), FENCE_WITHIN, mount(point, Want::Fenced));
-                self.push(Step { unless: self.answers(point), ..fence }, patient.needed);
+                self.push(Step { unless: Some(self.answers(point)), ..fence }, patient.needed);
             }
         }
     }
@@ -141,14 +141,14 @@ impl Refit<'_> {
     fn unmount(&mut self, seen: &PathReading, point: &Path, silent: bool, needed: bool) {
         let was = mounted(seen, point).unwrap_or_default();
         let unmount = Act::Unmount(Unmount { path: point.to_owned(), lazy: self.spec.remedy.lazy, was });
-        let unless = self.answers(point).filter(|_| silent);
+        let unless = silent.then(|| self.answers(point));
         let taken = Step { unless, ..step(unmount, FENCE_WITHIN, mount(point, Want::Fenced)) };
         self.bare(point, taken, needed);
     }
 
     fn unfence(&mut self, point: &Path, needed: bool) {
         let lifted = step(Act::Unfence(point.to_owned()), FENCE_WITHIN, mount(point, Want::NotFenced));
-        self.bare(point, Step { unless: self.answers(point), ..lifted }, needed);
+        self.bare(point, Step { unless: Some(self.answers(point)), ..lifted }, needed);
     }
 
     /// A step that may leave nothing mounted there: it owes a fence.
@@ -181,7 +181,7 @@ impl Refit<'_> {
         self.mended.insert(base.point.clone(), self.steps.len());
         // What somebody mounted meanwhile would go with it.
         let dead = !places.is_empty() && matches!(last.stands(self.spec, base), Standing::Dead(_));
-        let unless = self.answers(&base.point).filter(|_| dead);
+        let unless = dead.then(|| self.answers(&base.point));
         self.steps.push(Step { unless, ..step(Act::Restart(unit.clone()), UNIT_WITHIN, proof) });
     }
 
@@ -268,7 +268,7 @@ impl Refit<'_> {
             let fence = Back {
                 when: When::Until(until),
                 act: Act::Fence(point.clone()),
-                unless: self.answers(&point),
+                unless: Some(self.answers(&point)),
                 deadline: FENCE_WITHIN,
                 proof: mount(&point, Want::Fenced),
                 tries: 0,
@@ -291,9 +291,9 @@ impl Refit<'_> {
     }
 
     /// Somebody mounted it, or it came back by itself.
-    fn answers(&self, point: &Path) -> Option<Unless> {
+    fn answers(&self, point: &Path) -> Unless {
         let question = Arc::new(Question::Paths(PathsQ::one(self.asked(point))));
-        Some(Unless { question, want: Want::Answers })
+        Unless { question, want: Want::Answers }
     }
 
     /// Who may look at a path.
