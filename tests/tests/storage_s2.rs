@@ -228,6 +228,8 @@ fn what_cannot_be_bound_is_fenced_until_it_can() -> Result<()> {
     ensure!(!closed["unproved"].is_null(), "{closed:#}");
     sandbox.wait_until("the worker to run", secs(10), || host.hot.worker_runs())?;
     assert_eq!(host.hot.state()?, ["well", "fenced", "well"]);
+    let doctor = host.guard.run(&["doctor"])?.stdout;
+    ensure!(doctor.contains("umount -l /srv/jobs/a"), "how it is opened by hand is not in\n{doctor}");
     sandbox.wait_until("the worker to be refused", secs(20), || {
         Ok(sandbox.sh("tail -n 1 /run/hot-worker")?.contains("Read-only file system"))
     })?;
