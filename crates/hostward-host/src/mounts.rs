@@ -95,7 +95,7 @@ impl Table {
     }
 
     /// Lines that do not read as the manual has them are left out.
-    fn parse(mountinfo: &[u8]) -> Table {
+    pub(crate) fn parse(mountinfo: &[u8]) -> Table {
         let lines: Vec<Line> = mountinfo.split(|byte| *byte == b'\n').filter_map(line).collect();
         let ids: BTreeSet<u64> = lines.iter().map(|line| line.mount.id).collect();
         let (mut upper, mut roots) = (BTreeMap::new(), BTreeMap::new());

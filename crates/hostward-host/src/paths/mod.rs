@@ -83,8 +83,7 @@ impl Lookers {
     pub async fn ask(&self, q: &PathsQ, deadline: Duration) -> PathsReading {
         let pass = u32::try_from(PathsQ::PASS).unwrap_or(1);
         let limits = Limits { answer: deadline / pass, until: Instant::now() + deadline };
-        // Off the loop's thread: a thousand lines take milliseconds.
-        let table = tokio::task::spawn_blocking(|| Table::read(OF_PID_1).ok()).await.ok().flatten();
+        let table = mounted().await;
         let listed = match &q.manifest {
             Some(manifest) => Some(self.list(q, manifest, table.as_ref(), limits).await),
             None => None,
@@ -104,6 +103,10 @@ impl Lookers {
         let beside = asked.len();
         asked.extend(q.disks.iter().map(disk));
         let mut readings = self.look(asked, table.as_ref(), limits).await;
+        let after = mounted().await;
+        for seen in &mut readings {
+            unsettle(seen, table.as_ref(), after.as_ref());
+        }
         let disks = readings.split_off(beside);
         let fences = table.iter().flat_map(Table::fences).map(Path::to_owned).collect();
         let connections = table.map_or_else(Vec::new, |table| hanging(&table, &readings));
@@ -197,6 +200,20 @@ impl Lookers {
             Ok(looker) => looker.hear(at, limits).await,
             Err(fault) => nothing(End::Failed(fault)),
         }
+    }
+}
+
+/// Off the loop's thread: a thousand lines take milliseconds.
+async fn mounted() -> Option<Table> {
+    tokio::task::spawn_blocking(|| Table::read(OF_PID_1).ok()).await.ok().flatten()
+}
+
+/// What answered may be the disk beneath a mount that went meanwhile: then nobody knows who answered.
+fn unsettle(seen: &mut PathReading, before: Option<&Table>, after: Option<&Table>) {
+    let (Some(before), Some(after)) = (before, after) else { return };
+    let on = |table: &Table| table.below(&seen.path).map(|mount| mount.id);
+    if matches!(seen.look, Look::Answered(_)) && on(before) != on(after) {
+        seen.look = Look::Unasked(Fault::Probe("what is mounted there changed during the look".into()));
     }
 }
 

@@ -1,4 +1,4 @@
-use hostward_core::ask::{Call, ManifestReading};
+use hostward_core::ask::{Call, ManifestReading, Space};
 use std::fs;
 use tempfile::TempDir;
 
@@ -151,4 +151,21 @@ fn where_a_path_lies_is_told_without_touching_it() {
     let folder = |path: &str| on(&mount, Path::new(path)).folder;
     assert_eq!((folder("/srv/hot"), folder("/srv/hot/a/b")), ("/jobs/7".into(), "/jobs/7/a/b".into()));
     assert!(folder("/srv/hot").as_os_str().len() == "/jobs/7".len(), "no slash is added");
+}
+
+/// A mount that came and went: the child looked at the disk beneath it.
+#[test]
+fn an_answer_counts_only_where_the_same_is_mounted_before_and_after_it() {
+    let root = "67 66 0:45 / / rw - overlay overlay rw\n";
+    let (bare, mounted) = (root.to_owned(), format!("{root}111 67 0:56 / /srv/x rw - fuse.sshfs box rw\n"));
+    let table = |text: &str| Some(Table::parse(text.as_bytes()));
+    for (before, after, counts) in
+        [(&mounted, &mounted, true), (&mounted, &bare, false), (&bare, &mounted, false), (&bare, &bare, true)]
+    {
+        let before = table(before);
+        let mut seen = placed(before.as_ref(), &path("/srv/x"));
+        seen.look = Look::Answered(Space::default());
+        unsettle(&mut seen, before.as_ref(), table(after).as_ref());
+        assert_eq!(matches!(seen.look, Look::Answered(_)), counts, "{after}");
+    }
 }
