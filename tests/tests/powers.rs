@@ -226,6 +226,39 @@ fn an_armed_undo_starts_what_was_stopped_with_nobody_alive() -> Result<()> {
     host.wait_no_traces()
 }
 
+/// What is bare is closed, what somebody mounted is left, and a mount(8) that hangs keeps nobody down.
+#[test]
+fn an_armed_undo_closes_what_is_bare_and_waits_for_nothing_that_hangs() -> Result<()> {
+    let host = Host::boot("undo-closes")?;
+    host.services(&[("worker", "")])?;
+    host.sh("mkdir -p /srv/{bare,mounted,dead,hangs,alone}
+         for path in mounted dead; do mount -t tmpfs good /srv/$path; done; cp /usr/bin/mount /usr/bin/mount.real")?;
+    let script = "#!/bin/bash\ncase \"$*\" in */srv/hangs) trap '' TERM; while :; do sleep 1; done;; esac\n\
+                  exec mount.real \"$@\"\n";
+    host.0.write("/usr/bin/mount.new", "0755", script)?;
+    host.sh("mv /usr/bin/mount.new /usr/bin/mount")?;
+    let paths = "fence:/srv/hangs fence:/srv/bare fence:/srv/mounted cover:/srv/dead";
+    host.power(&format!("arm r1 600000 worker.service {paths}"))?;
+    host.sh("systemctl daemon-reload")?;
+    host.power("push r1 1000")?;
+    host.0.wait_until("the worker to be started", secs(60), || host.active("worker.service"))?;
+    let source = |path: &str| Ok::<_, anyhow::Error>(host.power(&format!("mount-at /srv/{path}"))?["source"].clone());
+    for (path, expected) in [("bare", "hostward-fence"), ("mounted", "good"), ("dead", "hostward-fence")] {
+        assert_eq!(source(path)?, expected, "{path}");
+    }
+    assert_eq!(source("hangs")?, Value::Null);
+    // Once more: what is closed is not closed twice.
+    host.power("arm r2 500 fence:/srv/alone cover:/srv/dead")?;
+    host.0.wait_until("a path to be closed though nobody is to be started", secs(20), || {
+        Ok(source("alone")? == "hostward-fence")
+    })?;
+    host.power("unfence /srv/dead")?;
+    assert_eq!(source("dead")?, "good");
+    host.power("disarm r1")?;
+    host.power("disarm r2")?;
+    host.wait_no_traces()
+}
+
 #[test]
 fn a_push_killed_anywhere_leaves_one_armed() -> Result<()> {
     let host = Host::boot("undo-push")?;

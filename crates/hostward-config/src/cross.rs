@@ -45,6 +45,10 @@ fn claims(draft: &Draft, findings: &Findings) {
             }
             Claim::Venv(venv) => (venv.display().to_string(), "one baseline may have both `lock` and `required`"),
             Claim::Path(path) => (path.display().to_string(), "one watch judges a path, else two would repair it"),
+            Claim::Base(unit) => (
+                unit.to_string(),
+                "declare all its paths in one watch: only that watch's holders stand still while it is made anew",
+            ),
             Claim::Compat(compat) => (compat.to_string(), "two watches would overwrite each other's numbers"),
         };
         let finding = Finding::error(format!("{} belongs to [{owner}] already", shown(&what)));

@@ -53,6 +53,8 @@ pub(crate) enum Claim {
     Unit(UnitName),
     Venv(PathBuf),
     Path(PathBuf),
+    /// A unit that keeps a mount.
+    Base(UnitName),
     Compat(Str),
 }
 

@@ -1,6 +1,6 @@
 //! `[storage.NAME]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use hostward_core::ask::{ManifestQ, PathQ, Write};
@@ -54,6 +54,10 @@ pub(crate) fn read(mut table: Reader<'_>, id: &WatchId, draft: &mut Draft) -> Op
     let (paths, places): (Vec<HotPath>, Vec<Place>) = declared.into_iter().map(|said| (said.value, said.at)).unzip();
     let disks = values(disks);
     let spec = Spec { paths, manifest, disks, interval, deadline, confirm_runs, confirm_age, remedy };
+    let mut named = BTreeSet::new();
+    for base in bases.iter().filter(|base| named.insert(&base.value)) {
+        draft.claim(id, Claim::Base(base.value.clone()), &base.at);
+    }
     for base in bases.iter().filter(|base| spec.mounts_at(&base.value).is_none()) {
         let finding = Finding::error(format!("where does {} mount?", base.value));
         table.push(&base.at, finding.help("add a path with this `base` and without `bind`: the mount that it makes"));

@@ -21,8 +21,8 @@ pub use jobs::{
     RunnerQ, RunnerReading, Source,
 };
 pub use paths::{
-    Call, Connection, Look, ManifestQ, ManifestReading, On, PathQ, PathReading, PathsQ, PathsReading, Refused, Space,
-    Write,
+    Call, Connection, Look, ManifestQ, ManifestReading, Mark, On, PathQ, PathReading, PathsQ, PathsReading, Refused,
+    Space, Write,
 };
 pub use serves::{
     ExecQ, ExecReading, Header, HttpAnswer, HttpQ, HttpReading, Method, Picked, Secret, TcpQ, TcpReading, TlsReading,
@@ -128,6 +128,9 @@ pub struct ClosureReading {
     pub one_way: Vec<UnitName>,
     /// The longest chain of stop timeouts among all of them.
     pub stop_timeout: Ms,
+    /// Active units that start it, or one of its members, again while it should be down, each with its own stop closure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wakers: Vec<(UnitName, ClosureReading)>,
 }
 
 /// The topmost mount of a path, as `/proc/self/mountinfo` tells it.

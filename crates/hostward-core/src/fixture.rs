@@ -110,6 +110,7 @@ pub(crate) fn plan(name: &str) -> Plan {
             proof: Some(proof),
             crash: OnCrash::Again,
             back: None,
+            unless: None,
             fail: OnFail::Unwind,
         }],
     }

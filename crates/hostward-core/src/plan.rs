@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::ask::Question;
+use crate::ask::{Mark, Question};
 use crate::id::{Resource, RunId, Rung, Str, TargetId, UnitName, WatchId};
 use crate::planted::{Bug, planted};
 use crate::time::Ms;
@@ -20,8 +20,6 @@ pub const COST_RESTART: u32 = 1;
 pub const COST_REMOUNT: u32 = 3;
 /// What rebuilding an environment costs of it.
 pub const COST_RECONCILE: u32 = 5;
-/// What a step may take beside its act and its proof: the fresh looks before it, and the actor's last word.
-const STEP_SLACK: Ms = Ms::secs(60);
 
 /// Content only; its execution is a run ([`crate::run`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +73,9 @@ pub struct Basis {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     pub act: Option<Act>,
+    /// If a fresh look says this, the plan is for a world that is no more: the run ends before the act.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unless: Option<Unless>,
     /// How long the act may take.
     pub deadline: Ms,
     /// Only this ends the step. None: the act is declared repeatable and its own outcome ends it; never on a plan's
@@ -94,11 +95,35 @@ pub struct Step {
 pub struct Back {
     pub when: When,
     pub act: Act,
+    /// If a fresh look says this, it is owed no more. A look that does not come holds nothing up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unless: Option<Unless>,
     pub deadline: Ms,
     /// Facts only, never a watch's target: the watch may be gone from the configuration by then.
     pub proof: Proof,
     /// After this many failures of its own it is given up and the footprint frozen; 0: never, it is a debt.
     pub tries: u8,
+}
+
+impl Step {
+    /// Its act and the looks at it, at most.
+    pub(crate) fn lasts(&self) -> Ms {
+        self.deadline + self.proof.as_ref().map_or(Ms::ZERO, |proof| proof.within)
+    }
+}
+
+impl Back {
+    /// The same of a give-back.
+    pub(crate) fn lasts(&self) -> Ms {
+        self.deadline + self.proof.within
+    }
+}
+
+/// A fact in whose presence an act would do harm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unless {
+    pub question: Arc<Question>,
+    pub want: Want,
 }
 
 /// When a step's [`Back`] falls due. What a run that failed still owes goes back in reverse order.
@@ -149,11 +174,11 @@ pub enum Act {
     /// Lifts our own fence, and nothing else that may be mounted there.
     Unfence(PathBuf),
     /// Ends a FUSE connection whose server answers nobody: whoever hangs on it gets an error, and its mounts are dead.
-    /// Refused when more mounts share it than are listed here.
+    /// Refused when more mounts share it than are listed here, or when it is not the one that was seen.
     Abort(Abort),
-    /// Takes off what is mounted at this very path, one mount, and never a fence.
+    /// Takes off the one mount at this very path that was seen there, and no other, and closes the path with a fence at once.
     Unmount(Unmount),
-    /// Binds a folder to a path at which nothing is mounted.
+    /// Binds a folder to a path at which nothing is mounted, but for our own fence, which is lifted for it.
     Bind(Bind),
     /// Keeps what a person will want to know and a remedy destroys. Changes nothing.
     Gather(Gather),
@@ -175,6 +200,9 @@ pub struct Abort {
     pub device: Str,
     /// Every mount point of that device.
     pub points: Vec<PathBuf>,
+    /// What was seen at `path`. Of a plan that an older version made: nothing, and it is refused.
+    #[serde(default)]
+    pub was: Mark,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,6 +210,9 @@ pub struct Unmount {
     pub path: PathBuf,
     /// Also while somebody has files open there, who then keeps them.
     pub lazy: bool,
+    /// What was seen there. Of a plan that an older version made: nothing, and it is refused.
+    #[serde(default)]
+    pub was: Mark,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,9 +237,17 @@ pub struct Stop {
     /// RequiredBy, BoundBy, ConsistsOf, PropagatesStopTo, transitively; those that were active, in the order in which
     /// they are to be started again.
     pub closure: Vec<UnitName>,
+    /// The unit for whose sake it is stopped, which it would start meanwhile. None: for its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wakes: Option<UnitName>,
 }
 
 impl Stop {
+    /// The unit that was declared to stand still.
+    pub fn declared(&self) -> &UnitName {
+        self.wakes.as_ref().unwrap_or(&self.unit)
+    }
+
     /// Everything that it takes down, in the order of their return.
     pub fn units(&self) -> impl Iterator<Item = &UnitName> {
         let closure = if planted(Bug::ClosureForgotten) { &[][..] } else { &self.closure };
@@ -216,15 +255,29 @@ impl Stop {
     }
 }
 
-/// What PID 1 is to start when nobody pushes this forward in time: our undo, should we be gone.
+/// What PID 1 is to give back when nobody pushes this forward in time: our undo, should we be gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arm {
     pub run: RunId,
+    pub owed: Owed,
+    pub after: Ms,
+}
+
+/// What a run has to give back: paths are closed, and then units started, whatever came of the first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owed {
     /// In the order of their return.
     pub units: Vec<UnitName>,
-    /// Paths at which nothing is mounted by our doing: closed before the units return.
+    /// Paths at which nothing is mounted by our doing. What is mounted there by then is left.
     pub fences: Vec<PathBuf>,
-    pub after: Ms,
+    /// Paths whose dead mount is being taken off: closed over what is still mounted, for that may go at any moment.
+    pub covers: Vec<PathBuf>,
+}
+
+impl Owed {
+    pub fn is_empty(&self) -> bool {
+        self.units.is_empty() && self.fences.is_empty() && self.covers.is_empty()
+    }
 }
 
 /// An argument vector; no shell.
@@ -316,14 +369,6 @@ impl Plan {
         self.heals.iter().map(|heal| &heal.target.watch).chain([&self.watch]).collect()
     }
 
-    /// How long the steps from `from` on may take at most, and what they owe after them.
-    pub fn lasts(&self, from: u16) -> Ms {
-        let looks = |proof: Option<&Proof>| proof.map_or(Ms::ZERO, |proof| proof.within);
-        let forward = self.steps.iter().skip(usize::from(from)).map(|s| s.deadline + looks(s.proof.as_ref()));
-        let backs = self.steps.iter().filter_map(|s| s.back.as_ref()).map(|b| b.deadline + b.proof.within);
-        forward.chain(backs).fold(Ms::ZERO, |sum, one| sum + one + STEP_SLACK)
-    }
-
     /// Some of what `other` touches, this one touches too.
     pub fn clashes(&self, other: &Plan) -> bool {
         self.touches.iter().any(|a| other.touches.iter().any(|b| a.clashes(b)))
@@ -352,7 +397,10 @@ impl fmt::Display for Act {
                 }
             }
             Act::Restart(unit) => write!(f, "restart {unit}"),
-            Act::Stop(stop) => write!(f, "stop {}", join(stop.units())),
+            Act::Stop(stop) => {
+                write!(f, "stop {}", join(stop.units()))?;
+                stop.wakes.as_ref().map_or(Ok(()), |unit| write!(f, ", which would start {unit}"))
+            }
             Act::Start(units) => write!(f, "start {}", join(units.iter())),
             Act::Fence(path) => write!(f, "fence {}", path.display()),
             Act::Unfence(path) => write!(f, "lift the fence of {}", path.display()),
@@ -360,8 +408,8 @@ impl fmt::Display for Act {
                 let (device, points) = (&abort.device, abort.points.iter().map(|point| point.display().to_string()));
                 write!(f, "abort the FUSE connection {device}, shared by {}", points.collect::<Vec<_>>().join(", "))
             }
-            Act::Unmount(Unmount { path, lazy: false }) => write!(f, "unmount {}", path.display()),
-            Act::Unmount(Unmount { path, lazy: true }) => write!(f, "unmount {}, lazily", path.display()),
+            Act::Unmount(Unmount { path, lazy: false, .. }) => write!(f, "unmount {}", path.display()),
+            Act::Unmount(Unmount { path, lazy: true, .. }) => write!(f, "unmount {}, lazily", path.display()),
             Act::Bind(bind) => write!(f, "bind {} to {}", bind.cold.display(), bind.hot.display()),
             Act::Gather(_) => f.write_str("keep the evidence"),
             Act::Launch(launch) => write!(f, "start `{}` as {}", launch.command.argv.join(" "), launch.unit),
@@ -375,6 +423,12 @@ fn join<'a>(units: impl Iterator<Item = &'a UnitName>) -> String {
 
 fn no_text() -> Str {
     "".into()
+}
+
+impl fmt::Display for Unless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Check::Fact(Arc::clone(&self.question), self.want).fmt(f)
+    }
 }
 
 impl fmt::Display for Check {

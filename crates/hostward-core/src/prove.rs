@@ -3,7 +3,7 @@
 use crate::ask::{Active, Answer, Interpreter, Load, Look as Seeing, Mount, PathReading, Reading};
 use crate::id::Str;
 use crate::judge::Seen;
-use crate::plan::{Check, Proof, Want};
+use crate::plan::{Check, Proof, Unless, Want};
 use crate::planted::{Bug, planted};
 use crate::time::{Ms, Now};
 use crate::world::World;
@@ -49,6 +49,8 @@ enum Look {
     Waiting,
     Pass,
     Fail(Str),
+    /// No later look would say otherwise.
+    Over(Str),
 }
 
 impl Proving {
@@ -73,6 +75,7 @@ impl Proving {
                 Look::Pass => {}
                 Look::Waiting => waiting = true,
                 Look::Fail(why) => failed = failed.or(Some(why)),
+                Look::Over(why) => return Round::Unproved(why),
             }
         }
         // Of a return each unit counts: what came back beside the one that did not is told.
@@ -108,6 +111,11 @@ impl Proving {
         }
         Round::Unproved(self.last_failure.clone().unwrap_or_else(|| "no look came in time".into()))
     }
+}
+
+/// What an act must not be made in the presence of. What could not be looked at says nothing.
+pub fn speaks_against(unless: &Unless, answer: &Answer, now: Now) -> bool {
+    answer.as_ref().is_ok_and(|reading| matches!(fact(unless.want, reading, now, now.boot), Look::Pass))
 }
 
 fn is_return(proof: &Proof) -> bool {
@@ -153,6 +161,9 @@ fn fact(want: Want, reading: &Reading, acted: Now, boot: u32) -> Look {
             let since = if acted.boot == boot && !planted(Bug::TrueBefore) { acted.up } else { Ms(1) };
             if unit.running() && unit.main_started >= since && unit.job.is_none() {
                 Look::Pass
+            } else if unit.active == Active::Failed && unit.job.is_none() {
+                // systemd starts it no more: what rests on it need not wait for the rest of its time.
+                Look::Over(format!("it has failed: {}", unit.result).into())
             } else {
                 Look::Fail(format!("it is {:?}, not started since the act", unit.active).to_lowercase().into())
             }

@@ -4,14 +4,13 @@
 //! Forward steps come first, in order, until one fails. What they owe ([`Back`]) is given back when it falls due, last
 //! taken first; a debt is tried for ever, a way back gives up and freezes what the plan touched.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{RunId, Str, UnitName};
 use crate::ledger::{Closing, Origin};
-use crate::plan::{Act, Back, OnCrash, OnFail, Plan, Proof, Step, When};
+use crate::plan::{Act, Back, OnCrash, OnFail, Owed, Plan, Proof, Step, Unless, When};
 use crate::planted::{Bug, planted};
 use crate::time::{Ms, Now};
 
@@ -138,6 +137,7 @@ pub(crate) struct Amid {
     pub(crate) at: At,
     pub(crate) act: Option<Act>,
     pub(crate) deadline: Ms,
+    pub(crate) unless: Option<Unless>,
     pub(crate) proof: Option<Proof>,
     pub(crate) began: Now,
     pub(crate) tries: u16,
@@ -238,21 +238,38 @@ impl OpenRun {
         (0..number(self.steps.len())).rev().flat_map(owed).collect()
     }
 
-    /// Paths that a step left bare and that no later one has mended or fenced yet.
-    pub fn bare(&self) -> Vec<PathBuf> {
-        let owed = |step: u16| match self.owed(step) {
-            Some(Back { act: Act::Fence(path), .. }) => Some(path.clone()),
-            _ => None,
-        };
-        let paths: BTreeSet<PathBuf> = (0..number(self.steps.len())).filter_map(owed).collect();
-        paths.into_iter().collect()
-    }
-
     /// Of those, the units that no give-back is known to have brought up. A return is owed as a whole, so the others are
     /// still started with it.
     pub fn not_back(&self) -> Vec<UnitName> {
         let back = |unit: &UnitName| self.backs.values().any(|back| back.running.contains(unit));
         self.stopped().into_iter().filter(|unit| !back(unit)).collect()
+    }
+
+    /// All of it, and the paths that a step left bare and that no later one has mended or fenced yet.
+    pub fn undo(&self) -> Owed {
+        let mut owed = Owed { units: self.stopped(), ..Owed::default() };
+        for n in 0..number(self.steps.len()) {
+            let Some(Back { act: Act::Fence(path), .. }) = self.owed(n) else { continue };
+            let unmounts = self.step(n).is_some_and(|step| matches!(step.act, Some(Act::Unmount(_))));
+            let gone = self.step_run(n).is_some_and(|run| run.end == Some(StepEnd::Done));
+            let paths = if unmounts && !gone { &mut owed.covers } else { &mut owed.fences };
+            if !paths.contains(path) {
+                paths.push(path.clone());
+            }
+        }
+        owed.fences.retain(|path| !owed.covers.contains(path));
+        owed
+    }
+
+    /// How long the step at hand may take at most; of what is given back, a try and the wait for the next.
+    pub(crate) fn lasts(&self) -> Ms {
+        match self.next() {
+            Next::Begin(n) | Next::Amid(At::Go(n)) => self.step(n).map_or(Ms::ZERO, Step::lasts),
+            Next::Amid(At::Back(_)) | Next::Back(_) | Next::Close(_) => {
+                let backs = self.plan.steps.iter().filter_map(|step| step.back.as_ref());
+                BACKOFF_MAX + backs.map(Back::lasts).max().unwrap_or(Ms::ZERO)
+            }
+        }
     }
 
     /// A way back was gone to its end: the world is as it was before.
@@ -292,13 +309,13 @@ impl OpenRun {
         Some(match at {
             At::Go(_) => {
                 let run = self.step_run(n)?;
-                let (act, proof) = (step.act.clone(), step.proof.clone());
-                Amid { at, act, deadline: step.deadline, proof, began: run.began, tries: run.tries }
+                let (act, proof, unless) = (step.act.clone(), step.proof.clone(), step.unless.clone());
+                Amid { at, act, unless, deadline: step.deadline, proof, began: run.began, tries: run.tries }
             }
             At::Back(_) => {
                 let (back, run) = (step.back.as_ref()?, self.backs.get(&n)?);
-                let (act, proof) = (Some(back.act.clone()), Some(back.proof.clone()));
-                Amid { at, act, deadline: back.deadline, proof, began: run.began, tries: run.tries }
+                let (act, proof, unless) = (Some(back.act.clone()), Some(back.proof.clone()), back.unless.clone());
+                Amid { at, act, unless, deadline: back.deadline, proof, began: run.began, tries: run.tries }
             }
         })
     }

@@ -4,6 +4,7 @@
 
 pub mod baseline;
 pub mod job;
+mod quiesce;
 pub mod service;
 mod steps;
 pub mod storage;

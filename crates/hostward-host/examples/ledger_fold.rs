@@ -110,6 +110,7 @@ fn plan(target: TargetId) -> Plan {
             proof: None,
             crash: OnCrash::Again,
             back: None,
+            unless: None,
             fail: OnFail::Unwind,
         }],
     }

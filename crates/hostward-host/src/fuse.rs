@@ -16,6 +16,8 @@ pub enum AbortError {
     Read(#[source] io::Error),
     #[error("refused: {0} is no FUSE connection")]
     NotFuse(String),
+    #[error("refused: another mount was made at {} meanwhile", .0.display())]
+    Another(PathBuf),
     /// It is not the connection that was planned for, or more would be cut off than anybody was told.
     #[error("refused: {} shares it, and was not planned for", .0.display())]
     Shared(PathBuf),
@@ -32,6 +34,9 @@ pub fn abort(abort: &Abort) -> Result<(), AbortError> {
     }
     if let Some(more) = mounts.iter().find(|mount| !abort.points.contains(&mount.point)) {
         return Err(AbortError::Shared(more.point.clone()));
+    }
+    if !mounts.iter().any(|mount| mount.point == abort.path && mount.is(&abort.was)) {
+        return Err(AbortError::Another(abort.path.clone()));
     }
     let file = connection(&abort.device, "abort").ok_or_else(|| AbortError::NotFuse(abort.device.to_string()))?;
     fs::write(&file, "1").map_err(|source| AbortError::Write { file, source })
@@ -58,11 +63,17 @@ fn connection(device: &str, file: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use hostward_core::ask::Mark;
+
     use super::*;
 
     #[test]
     fn only_fuse_connections_that_are_mounted_are_aborted() {
-        let abort = |device: &str| super::abort(&Abort { path: "/".into(), device: device.into(), points: vec![] });
+        let was = Mark::default();
+        let abort = |device: &str| {
+            let (path, was) = ("/".into(), was.clone());
+            super::abort(&Abort { path, device: device.into(), points: vec![], was })
+        };
         let Ok(table) = Table::read("/proc/self/mountinfo") else { panic!("no mountinfo") };
         let root = table.below("/".as_ref()).expect("a root").device.clone();
         for device in [root.as_str(), "0:0", "none", "0:../../x"] {

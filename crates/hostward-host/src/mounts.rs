@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use hostward_core::ask::{Answer, Fault, Mount, Reading};
+use hostward_core::ask::{Answer, Fault, Mark, Mount, Reading};
 
 /// One mount: a line of mountinfo (proc_pid_mountinfo(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +61,11 @@ impl MountInfo {
         has(&self.options, "ro") || has(&self.super_options, "ro")
     }
 
+    /// That very one.
+    pub fn is(&self, mark: &Mark) -> bool {
+        (self.id, &*self.device, &*self.source) == (mark.id, &*mark.device, &*mark.source)
+    }
+
     /// One of our own fences.
     pub fn is_fence(&self) -> bool {
         self.source == Mount::FENCE && self.fstype == "tmpfs"
@@ -90,7 +95,7 @@ impl Table {
     }
 
     /// Lines that do not read as the manual has them are left out.
-    fn parse(mountinfo: &[u8]) -> Table {
+    pub(crate) fn parse(mountinfo: &[u8]) -> Table {
         let lines: Vec<Line> = mountinfo.split(|byte| *byte == b'\n').filter_map(line).collect();
         let ids: BTreeSet<u64> = lines.iter().map(|line| line.mount.id).collect();
         let (mut upper, mut roots) = (BTreeMap::new(), BTreeMap::new());
@@ -125,6 +130,22 @@ impl Table {
         }
         let real = self.walk(&top.point).0.into_iter().rfind(|mount| !mount.is_fence());
         real.or_else(|| self.below(top.point.parent()?))
+    }
+
+    /// Whether an automount lies where `path` does, with what it mounted on it or without.
+    pub fn automount(&self, path: &Path) -> bool {
+        let point = self.below(path).map(|mount| &mount.point);
+        point.is_some_and(|point| self.walk(point).0.iter().any(|mount| mount.fstype == "autofs"))
+    }
+
+    /// Where our fences stand.
+    pub fn fences(&self) -> BTreeSet<&Path> {
+        self.lines
+            .iter()
+            .map(|line| &line.mount)
+            .filter(|mount| mount.is_fence())
+            .map(|mount| &*mount.point)
+            .collect()
     }
 
     /// Where a file system is mounted, each place once, in their order.
@@ -273,6 +294,21 @@ not a line
         assert_eq!(points, [Path::new("/srv/again"), Path::new("/srv/ex")]);
         let inside = |folder: &str| table.points_in(Path::new(folder)).len();
         assert_eq!(["/srv/ex", "/srv/e", "/srv"].map(inside), [2, 0, 4]);
+    }
+
+    #[test]
+    fn automounts_and_fences_are_told() {
+        let table = Table::parse(
+            b"67 66 0:45 / / rw - overlay overlay rw\n111 67 0:56 / /srv/auto rw - autofs systemd-1 rw\n\
+              112 111 0:57 / /srv/auto rw - tmpfs real rw\n113 67 0:58 / /srv/idle rw - autofs systemd-1 rw\n\
+              114 67 0:59 / /srv/bare ro - tmpfs hostward-fence ro\n",
+        );
+        for (path, automount) in
+            [("/srv/auto", true), ("/srv/auto/x", true), ("/srv/idle", true), ("/srv/bare", false)]
+        {
+            assert_eq!(table.automount(Path::new(path)), automount, "{path}");
+        }
+        assert_eq!(table.fences(), [Path::new("/srv/bare")].into());
     }
 
     #[test]

@@ -44,7 +44,7 @@ fn asker(_: u64) -> Scenario {
     toml::from_str(include_str!("../worlds/asker.toml")).expect("a named world is a story")
 }
 
-/// Armed with the stop, an undo is good for the longest that the plan may take: only a run that was held up outlasts it.
+/// Armed with the stop, an undo is good for that step alone: a run whose next one takes its time outlasts it.
 fn upgrades(_: u64) -> Scenario {
     toml::from_str(include_str!("../worlds/upgrades.toml")).expect("a named world is a story")
 }

@@ -75,7 +75,7 @@ impl Actor {
             }
         }
         let armed = match arm {
-            Some(arm) => systemd.arm(&arm.run.to_string(), &arm.units, &arm.fences, arm.after).await.map(drop),
+            Some(arm) => systemd.arm(&arm.run.to_string(), &arm.owed, arm.after).await.map(drop),
             None => Ok(()),
         };
         // A give-back is itself the undo.
@@ -103,7 +103,7 @@ impl Actor {
     pub(crate) async fn arm(&self, arm: &Arm) {
         if let Ok(systemd) = self.bus.link().await {
             // One that cannot be pushed fires early, and the run sees that what it stopped runs again.
-            let _ = systemd.arm(&arm.run.to_string(), &arm.units, &arm.fences, arm.after).await;
+            let _ = systemd.arm(&arm.run.to_string(), &arm.owed, arm.after).await;
         }
     }
 
@@ -181,6 +181,13 @@ async fn stop(systemd: &Systemd, stop: &Stop, deadline: Ms) -> Outcome {
         Ok(closure) => closure,
         Err(e) => return Outcome::Failed(format!("refused by the actor: {e}").into()),
     };
+    if let Some(woken) = &stop.wakes {
+        match systemd.closure(woken).await {
+            Ok(closure) if closure.wakers.contains(&stop.unit) => {}
+            Ok(_) => return Outcome::Failed(format!("refused by the actor: {} starts no {woken}", stop.unit).into()),
+            Err(e) => return Outcome::Failed(format!("refused by the actor: {e}").into()),
+        }
+    }
     let planned = |unit: &&UnitName| stop.closure.contains(unit);
     if let Some(more) = closure.members.iter().chain(&closure.one_way).find(|unit| !planned(unit)) {
         return Outcome::Failed(format!("refused by the actor: {more} would stop with {}", stop.unit).into());

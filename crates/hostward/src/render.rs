@@ -360,6 +360,9 @@ fn steps(out: &mut String, n: usize, step: &Step) {
             let _ = writeln!(out, "  {n}. wait");
         }
     }
+    if let Some(unless) = &step.unless {
+        let _ = writeln!(out, "     not when {unless} by then");
+    }
     if let Some(proof) = &step.proof {
         for check in &proof.checks {
             let _ = writeln!(out, "     proved when {check}, {} within {}", times(proof.passes), proof.within);
@@ -372,7 +375,8 @@ fn steps(out: &mut String, n: usize, step: &Step) {
             When::Failed => "if the plan fails".to_owned(),
             When::Until(step) => format!("at the end, unless step {} was proved", step + 1),
         };
-        let _ = writeln!(out, "     given back {when}: {}", back.act);
+        let unless = back.unless.as_ref().map_or_else(String::new, |unless| format!(", unless {unless} by then"));
+        let _ = writeln!(out, "     given back {when}: {}{unless}", back.act);
     }
 }
 

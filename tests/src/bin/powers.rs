@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use hostward_core::ask::JobsQ;
 use hostward_core::id::UnitName;
-use hostward_core::plan::{Command, Launch};
+use hostward_core::plan::{Command, Launch, Owed};
 use hostward_core::run::Outcome;
 use hostward_core::time::Ms;
 use hostward_host::child::{self, Children};
@@ -58,8 +58,11 @@ async fn call(systemd: &Systemd, words: &[&str]) -> Result<Value> {
         ["start-all", deadline, units @ ..] => {
             outcomes(&systemd.start_all(&unit_names(units), millis(deadline)?).await)
         }
-        ["arm", run, after, units @ ..] => {
-            json!(systemd.arm(run, &unit_names(units), &[], millis(after)?).await?.as_str())
+        ["arm", run, after, words @ ..] => {
+            let paths = |mark| words.iter().filter_map(move |word| word.strip_prefix(mark)).map(Into::into).collect();
+            let units: Vec<&str> = words.iter().copied().filter(|word| !word.contains('/')).collect();
+            let owed = Owed { units: unit_names(&units), fences: paths("fence:"), covers: paths("cover:") };
+            json!(systemd.arm(run, &owed, millis(after)?).await?.as_str())
         }
         ["push", run, after] => json!(systemd.push(run, millis(after)?).await?.as_str()),
         // Until it is killed.
@@ -133,5 +136,5 @@ fn undo(undo: &Undo) -> Value {
         UndoState::Waiting { left } => Some(left.0),
         UndoState::Fired => None,
     };
-    json!({ "run": &*undo.run, "timer": undo.timer.as_str(), "units": names(&undo.units), "left_ms": left })
+    json!({ "run": &*undo.run, "timer": undo.timer.as_str(), "units": names(&undo.owed.units), "left_ms": left })
 }

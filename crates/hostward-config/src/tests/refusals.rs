@@ -44,7 +44,10 @@ fn host_app_and_metrics() {
         ("[host]\nsettle = 1", "2:10 `settle` must be a span of time, not a number | for example settle = \"90s\""),
         ("host = 1", "1:8 `host` must be a table, not a number | write it as [host]"),
         ("[hosts]", "1:2 unknown key `hosts` | did you mean `host`?"),
-        ("[job.x]", "1:2 unknown key `job` | known are: host, metrics, app, service, baseline, storage, notify"),
+        (
+            "[queue.x]",
+            "1:2 unknown key `queue` | known are: host, metrics, app, service, baseline, storage, job, notify",
+        ),
         (
             "[metrics]\nlisten = \"9469\"",
             "2:10 `9469` is not an address with a port | write it as 127.0.0.1:9469 or [::1]:9469",
@@ -82,8 +85,8 @@ fn services() {
         ),
         (
             "metrics.compat = \"x_storage_hotpath_auto_recover\"",
-            "3:18 `x_storage_hotpath_auto_recover` is no family of service.api | only a storage watch fills the other; \
-             this one fills PREFIX_drift_auto_reconcile",
+            "3:18 `x_storage_hotpath_auto_recover` is no family of service.api | this watch fills \
+             PREFIX_drift_auto_reconcile",
         ),
         ("brakes = { per_hour = 0 }", "3:23 `per_hour` is out of range: `0` | from 1 to 64"),
         (

@@ -115,6 +115,12 @@ fn refusals() {
             "4:8 `/srv/hot` belongs to [storage.x] already | one watch judges a path",
         ),
         (
+            format!(
+                "{HOT}base = \"srv-hot.mount\"\n[[storage.y.paths]]\npath = \"/b\"\nbind = \"/srv/hot/b\"\nbase = \"srv-hot.mount\""
+            ),
+            "7:8 `srv-hot.mount` belongs to [storage.x] already | declare all its paths in one watch",
+        ),
+        (
             format!("{HOT}[[storage.x.paths]]\npath = \"/srv/hot/in\""),
             "4:8 `/srv/hot/in` is a mount point within `/srv/hot` | watch it in a watch of its own",
         ),

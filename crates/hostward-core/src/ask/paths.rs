@@ -86,6 +86,9 @@ pub struct PathsReading {
     /// Of each FUSE connection that hangs: who else would be cut off with it.
     #[serde(default)]
     pub connections: Vec<Connection>,
+    /// Where fences of ours stand, on the whole host.
+    #[serde(default)]
+    pub fences: Vec<PathBuf>,
 }
 
 /// A FUSE connection: every mount of its device.
@@ -124,6 +127,9 @@ pub struct PathReading {
     /// Our fence lies over it, and is what the look saw.
     #[serde(default)]
     pub fenced: bool,
+    /// An automount lies at its mount point: systemd mounts there what is asked for, and when.
+    #[serde(default)]
+    pub automount: bool,
     /// The folder that is to be bound to it, when one is, and what that lies on.
     #[serde(default)]
     pub cold: Option<PathBuf>,
@@ -134,6 +140,9 @@ pub struct PathReading {
 /// A path's place among the mounts, by mountinfo alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct On {
+    /// The mount's number, of which the kernel gives one that has become free to the next mount.
+    #[serde(default)]
+    pub id: u64,
     /// Where the mount is that it lies on.
     pub point: PathBuf,
     /// `MAJOR:MINOR`: mounts that share it are one file system.
@@ -150,6 +159,11 @@ pub struct On {
 }
 
 impl On {
+    /// The mount itself, wherever on it a path lies.
+    pub fn mark(&self) -> Mark {
+        Mark { id: self.id, device: self.device.clone(), source: self.source.clone() }
+    }
+
     /// The same folder of the same file system.
     pub fn same(&self, other: &On) -> bool {
         (&self.device, &self.folder) == (&other.device, &other.folder)
@@ -160,6 +174,15 @@ impl On {
     pub fn beneath(&self, path: &Path) -> bool {
         path.starts_with(&self.point)
     }
+}
+
+/// One very mount, as it was seen. What is mounted there later is another, though it come from the same source: unless the
+/// kernel gave both its numbers once more, which a look at whether it answers is needed to tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    pub id: u64,
+    pub device: Str,
+    pub source: Str,
 }
 
 /// What became of the look itself.

@@ -46,7 +46,7 @@ fn rebuilds() -> baseline::Spec {
 }
 
 fn step(act: Option<Act>, deadline: Ms, proof: Proof) -> Step {
-    Step { act, deadline, proof: Some(proof), crash: OnCrash::Again, back: None, fail: OnFail::Unwind }
+    Step { act, deadline, proof: Some(proof), crash: OnCrash::Again, back: None, unless: None, fail: OnFail::Unwind }
 }
 
 fn plan() -> Plan {
@@ -115,11 +115,12 @@ fn quiesce() -> Plan {
     let mut plan = plan();
     plan.watch = WatchId::new("baseline.app");
     let [worker, needs] = ["worker.service", "needs.service"].map(UnitName::new);
-    let stop = Stop { unit: worker.clone(), closure: vec![needs.clone()] };
+    let stop = Stop { unit: worker.clone(), closure: vec![needs.clone()], wakes: None };
     plan.touches.extend([worker.clone(), needs.clone()].map(Resource::Unit));
     let back_proof = proof(&mut plan, 0).clone();
     let act = Act::Start(stop.units().cloned().collect());
-    let back = Back { when: When::Last, act, deadline: Ms::secs(90), proof: back_proof.clone(), tries: 0 };
+    let back =
+        Back { when: When::Last, act, deadline: Ms::secs(90), proof: back_proof.clone(), tries: 0, unless: None };
     let mut first = step(Some(Act::Stop(stop)), Ms::secs(90), back_proof);
     first.back = Some(back);
     plan.steps.insert(0, first);

@@ -175,6 +175,7 @@ impl Scene {
         let beneath = Path::new("/");
         let (device, source, fstype) = ("0:1".into(), "the disk beneath".into(), "?".into());
         On {
+            id: 0,
             point: beneath.into(),
             device,
             source,
@@ -245,8 +246,14 @@ impl Scene {
                 let freed = abort.points.iter().chain([&abort.path]).cloned();
                 self.set(freed, &Lost::Dead { former: false });
             }
-            Act::Unmount(unmount) => self.set([unmount.path.clone()], &Lost::Bare),
-            Act::Bind(bind) => drop(self.lost.remove(&bind.hot)),
+            Act::Unmount(unmount) => {
+                self.set([unmount.path.clone()], &Lost::Bare);
+                self.fenced.insert(unmount.path.clone());
+            }
+            Act::Bind(bind) => {
+                self.fenced.remove(&bind.hot);
+                self.lost.remove(&bind.hot);
+            }
             // The operator's own commands mount what is missing; those of a smoke test find nothing to mount.
             Act::Command(_) => self.restore(|seen| seen.cold.is_some()),
             Act::Fence(path) => drop(self.fenced.insert(path.clone())),

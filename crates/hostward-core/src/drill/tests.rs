@@ -44,6 +44,7 @@ fn id() -> WatchId {
 
 fn reading(path: &str, cold: Option<&str>, look: Look) -> PathReading {
     let on = |point: &str, folder: &str| On {
+        id: 7,
         point: point.into(),
         device: "0:42".into(),
         folder: folder.into(),
@@ -58,6 +59,7 @@ fn reading(path: &str, cold: Option<&str>, look: Look) -> PathReading {
         path: path.into(),
         on: Some(on(path, folder)),
         fenced: false,
+        automount: false,
         cold: cold.map(Into::into),
         bind,
         look,
@@ -70,6 +72,7 @@ fn seen(look: Look) -> PathsReading {
         members: vec![UnitName::new("part.service")],
         one_way: Vec::new(),
         stop_timeout: Ms::secs(30),
+        wakers: Vec::new(),
     };
     let well = || Look::Answered(Space::default());
     PathsReading {
@@ -102,12 +105,13 @@ fn each_wound_is_healed_by_the_plan_that_its_evidence_supports() {
         "unmount /srv/box",
         "unmount /srv/jobs/a",
         "unmount /srv/jobs/b",
+        "lift the fence of /srv/box",
         "restart srv-box.mount",
         "bind /srv/box/a to /srv/jobs/a",
         "bind /srv/box/b to /srv/jobs/b",
     ];
     let one = ["unmount /srv/jobs/a", "bind /srv/box/a to /srv/jobs/a"];
-    let bare = ["fence /srv/jobs/a", "lift the fence of /srv/jobs/a", "bind /srv/box/a to /srv/jobs/a"];
+    let bare = ["fence /srv/jobs/a", "bind /srv/box/a to /srv/jobs/a"];
     let abort = "abort the FUSE connection 0:42, shared by /srv/box, /srv/jobs/a, /srv/jobs/b";
     let table: [(&str, Wound, &[&str], &[&str]); 4] = [
         (A, Wound::Stale, &quiesced, &one),

@@ -10,11 +10,12 @@ use crate::id::{RunId, UnitName};
 use crate::ledger::Body;
 use crate::plan::{Act, Arm, Check, Want};
 use crate::planted::{Bug, planted};
-use crate::run::{Amid, At, Next};
+use crate::run::{Amid, At};
 use crate::time::Ms;
 
-/// PID 1 waits this much longer than the rest of the plan may take.
-const ARM_SLACK: Ms = Ms::secs(60);
+/// PID 1 waits this much longer than the step at hand may take, for the next one pushes it ahead: beside its own time each
+/// has the actor's last word, one more look, the looks before the next one, twice, and a disk that takes its time.
+const ARM_SLACK: Ms = Ms::mins(3);
 
 impl Engine {
     /// Begins the first give-back whose backoff is over. Some: the boot time at which the next one's is.
@@ -30,7 +31,7 @@ impl Engine {
         };
         self.record(Body::Returning { run: id, step });
         if let Some(amid) = self.amid(id).filter(|amid| amid.at == At::Back(step)) {
-            self.perform_at(id, &amid);
+            self.give_back_at(id, &amid);
         }
         None
     }
@@ -48,16 +49,11 @@ impl Engine {
         (0u16..).zip(checks).filter_map(runs).collect()
     }
 
-    /// What PID 1 is to start when this run does not get to it.
+    /// What PID 1 is to give back when this run does not get to it.
     fn undo(&self, id: RunId) -> Option<Arm> {
         let run = self.world.state.runs.get(&id)?;
-        let units = run.stopped();
-        let from = match run.next() {
-            Next::Begin(n) | Next::Amid(At::Go(n)) => n,
-            _ => u16::MAX,
-        };
-        let after = run.plan.lasts(from) + ARM_SLACK;
-        (!units.is_empty()).then(|| Arm { run: id, units, fences: run.bare(), after })
+        let owed = run.undo();
+        (!owed.is_empty()).then(|| Arm { run: id, owed, after: run.lasts() + ARM_SLACK })
     }
 
     /// Pushes the undo ahead, with the act under way: this run lives.

@@ -12,7 +12,8 @@
 //! | Proving | proved | Ended(Done) | what the records say |
 //! | Proving | not proved, outcome lost, may run again | - | Checking, then Began again |
 //! | Proving | not proved | Ended(Unproved), Ended(Lost) | what the records say |
-//! | Resting | its backoff is over | Returning | Performing: no holds, no wait for the disk |
+//! | Resting | its backoff is over | Returning | Performing: no holds, no wait for the disk; Doubting when it may be owed no more |
+//! | Doubting | a fresh look, or none in time | - | Performing; what the records say when it is owed no more |
 //! | start | amid an act | - | Performing, adopted |
 //! | start | amid a wait | - | Proving |
 
@@ -24,9 +25,9 @@ use crate::ask::{AskKey, Question, Reading};
 use crate::hold::{self, Held, Hold, Lift, Permit};
 use crate::id::{RunId, Str, TargetId, UnitName, WatchId};
 use crate::ledger::{Body, Closing};
-use crate::plan::{Act, Check, Proof};
+use crate::plan::{Act, Check, Proof, Unless};
 use crate::planted::{Bug, planted};
-use crate::prove::{Proving, Round, Said};
+use crate::prove::{Proving, Round, Said, speaks_against};
 use crate::run::{Amid, At, Next, Outcome, StepEnd, Ticket};
 use crate::time::{Ms, Now};
 
@@ -37,6 +38,8 @@ const WORD_SLACK: Ms = Ms::secs(20);
 const LOOK_PATIENCE: Ms = Ms::secs(25);
 /// The numbers of the questions whether what a run stopped still stands still: behind those of any proof.
 const STILL: u16 = 1 << 12;
+/// The number of the question whether an act has become harmful.
+const UNLESS: u16 = 1 << 13;
 
 #[derive(Debug, Default)]
 pub(super) struct Runs {
@@ -55,6 +58,10 @@ enum Phase {
     },
     Intending {
         seq: u64,
+        since: Now,
+    },
+    /// A give-back that may be owed no more: somebody else may have seen to it.
+    Doubting {
         since: Now,
     },
     /// Since its act was made; of one that was adopted only its intent is known.
@@ -86,7 +93,7 @@ impl Runs {
 
     pub(super) fn next_due(&self) -> Option<Ms> {
         let due = |phase: &Phase| match phase {
-            Phase::Checking { since, .. } => Some(since.up + LOOK_PATIENCE),
+            Phase::Checking { since, .. } | Phase::Doubting { since } => Some(since.up + LOOK_PATIENCE),
             Phase::Intending { .. } => None,
             Phase::Performing { until, .. } | Phase::Resting { until } => Some(*until),
             Phase::Proving(proving) => Some(proving.until),
@@ -171,6 +178,7 @@ impl Engine {
             Some(Phase::Resting { .. }) => self.runs.check(id, self.world.now),
             Some(Phase::Checking { since, goal }) => self.checking(id, *since, *goal),
             Some(Phase::Intending { seq, since }) => self.intending(id, *seq, *since),
+            Some(Phase::Doubting { since }) => self.doubting(id, *since),
             Some(Phase::Performing { ticket, until, .. }) => {
                 let (ticket, until) = (*ticket, *until);
                 if self.world.now.up >= until {
@@ -186,6 +194,7 @@ impl Engine {
         let Some(run) = self.world.state.runs.get(&id) else { return };
         let (Next::Begin(step) | Next::Amid(At::Go(step))) = run.next() else { return };
         let (plan, origin, mut stopped) = (run.plan.clone(), run.origin, run.stopped());
+        let unless = run.step(step).and_then(|step| step.unless.clone());
         // What this very step is to stop need not stand still yet.
         if let Some(Act::Stop(stop)) = run.step(step).and_then(|step| step.act.as_ref()) {
             stopped.retain(|unit| stop.units().all(|own| own != unit));
@@ -193,13 +202,17 @@ impl Engine {
         for (n, unit) in (STILL..).zip(&stopped) {
             self.asks.add_proof(id, n, &Arc::new(Question::Unit(unit.clone())));
         }
+        if let Some(unless) = &unless {
+            self.asks.add_proof(id, UNLESS, &unless.question);
+        }
         let watch = self.world.policy.watches.get(&plan.watch);
         let rests_on = watch.and_then(|watch| watch.spec.rests_on());
         let probe = rests_on.map(|n| AskKey::Probe(plan.watch.clone(), n));
         let gates = plan.permitted_by().into_iter().map(|watch| AskKey::Gate(watch.clone()));
         let still = (STILL..).zip(&stopped).map(|(n, _)| AskKey::Proof(id, n));
+        let doubt = unless.iter().map(|_| AskKey::Proof(id, UNLESS));
         let missing: Vec<AskKey> =
-            gates.chain(probe).chain(still).filter(|key| !self.asks.since(key, since)).collect();
+            gates.chain(probe).chain(still).chain(doubt).filter(|key| !self.asks.since(key, since)).collect();
         if !missing.is_empty() && self.world.now.since(since) < LOOK_PATIENCE {
             for key in &missing {
                 self.demand(key, since);
@@ -213,6 +226,7 @@ impl Engine {
         let mut held = Vec::new();
         let permit = hold::permit(&self.world, &plan, step, since, origin).map_err(|found| held.extend(found)).ok();
         held.extend(self.no_longer_stopped(id, &stopped));
+        held.extend(unless.filter(|unless| self.speaks_against(id, unless, since)).map(|unless| moot(&unless)));
         match permit {
             Some(permit) if held.is_empty() => match goal {
                 Goal::Begin | Goal::Again => self.begin_step(id, &permit, goal == Goal::Again),
@@ -234,6 +248,11 @@ impl Engine {
         let (_, unit) = (STILL..).zip(stopped).find(|(n, _)| runs(*n))?;
         let value = format!("{unit} was started meanwhile");
         Some(Held::new(Hold::BasisMoved, value, "what we stopped stands still", Lift::Fact("a new plan".into())))
+    }
+
+    fn speaks_against(&self, id: RunId, unless: &Unless, since: Now) -> bool {
+        let answer = self.asks.proof(id, UNLESS).filter(|(asked, _)| asked.not_before(since));
+        answer.is_some_and(|(_, answer)| speaks_against(unless, answer, self.world.now))
     }
 
     /// Before the first act a held step owes nothing; after a lost one it may.
@@ -279,6 +298,31 @@ impl Engine {
             return;
         }
         self.perform_at(id, &amid);
+    }
+
+    /// A give-back asks no gate; only whether somebody else has seen to it, where an act of ours would undo that.
+    pub(super) fn give_back_at(&mut self, id: RunId, amid: &Amid) {
+        match &amid.unless {
+            Some(unless) => {
+                self.asks.add_proof(id, UNLESS, &unless.question);
+                self.runs.phases.insert(id, Phase::Doubting { since: self.world.now });
+                self.doubting(id, self.world.now);
+            }
+            None => self.perform_at(id, amid),
+        }
+    }
+
+    fn doubting(&mut self, id: RunId, since: Now) {
+        let Some(amid) = self.amid(id) else { return };
+        let Some(unless) = &amid.unless else { return };
+        let key = AskKey::Proof(id, UNLESS);
+        if !self.asks.since(&key, since) && self.world.now.since(since) < LOOK_PATIENCE {
+            self.demand(&key, since);
+        } else if self.speaks_against(id, unless, since) {
+            self.end_step(id, amid.at, StepEnd::Done);
+        } else {
+            self.perform_at(id, &amid);
+        }
     }
 
     pub(super) fn perform_at(&mut self, id: RunId, amid: &Amid) {
@@ -434,4 +478,8 @@ impl Engine {
     pub(super) fn amid(&self, id: RunId) -> Option<Amid> {
         self.world.state.runs.get(&id)?.amid()
     }
+}
+
+fn moot(unless: &Unless) -> Held {
+    Held::new(Hold::BasisMoved, unless.to_string(), "as it was planned for", Lift::Fact("a new plan".into()))
 }

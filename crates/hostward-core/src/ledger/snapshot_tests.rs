@@ -13,9 +13,17 @@ fn at(boot: u32, up: u64) -> Now {
 fn plan() -> Plan {
     let units = vec![UnitName::new("worker.service")];
     let proof = Proof { checks: Vec::new(), passes: 1, every: Ms::secs(1), within: Ms::secs(9), soak: Ms::ZERO };
-    let back = Back { when: When::Last, act: Act::Start(units), deadline: Ms::secs(9), proof, tries: 0 };
-    let step =
-        |back| Step { act: None, deadline: Ms::ZERO, proof: None, fail: OnFail::Unwind, crash: OnCrash::Again, back };
+    let back =
+        Back { when: When::Last, act: Act::Start(units), deadline: Ms::secs(9), proof, tries: 0, unless: None };
+    let step = |back| Step {
+        act: None,
+        deadline: Ms::ZERO,
+        proof: None,
+        fail: OnFail::Unwind,
+        crash: OnCrash::Again,
+        back,
+        unless: None,
+    };
     let watch = WatchId::new("service.a");
     Plan {
         heals: vec![Heal::new(TargetId::new(watch.clone(), "it"), Rung::new("restart"), "failed")],

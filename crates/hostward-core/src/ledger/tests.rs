@@ -15,6 +15,7 @@ fn plan(n: u8) -> Plan {
         proof: None,
         crash: OnCrash::Again,
         back: None,
+        unless: None,
         fail: OnFail::Unwind,
     };
     Plan {
@@ -153,8 +154,10 @@ fn what_came_back_is_no_longer_said_to_be_stopped() {
     let proof = Proof { checks: Vec::new(), passes: 1, every: Ms(500), within: Ms::secs(30), soak: Ms::ZERO };
     let start = Act::Start(units.to_vec());
     let mut plan = plan(0);
-    plan.steps[0].act = Some(Act::Stop(Stop { unit: worker.clone(), closure: vec![needs.clone(), part.clone()] }));
-    plan.steps[0].back = Some(Back { when: When::Last, act: start, deadline: Ms::mins(3), proof, tries: 0 });
+    plan.steps[0].act =
+        Some(Act::Stop(Stop { unit: worker.clone(), closure: vec![needs.clone(), part.clone()], wakes: None }));
+    plan.steps[0].back =
+        Some(Back { when: When::Last, act: start, deadline: Ms::mins(3), proof, tries: 0, unless: None });
     let (run, step, failed) = (RunId(1), 0, StepEnd::Unproved("it is failed".into()));
     let returned = |end: StepEnd, running: &[&UnitName]| {
         let running = running.iter().map(|unit| (*unit).clone()).collect();
@@ -276,7 +279,14 @@ fn what_would_have_been_done_is_counted_once_an_incident() {
 
 fn one_step(back: Option<When>) -> Plan {
     let proof = Proof { checks: Vec::new(), passes: 1, every: Ms(500), within: Ms::secs(30), soak: Ms::ZERO };
-    let back = back.map(|when| Back { when, act: Act::Start(Vec::new()), deadline: Ms::mins(3), proof, tries: 2 });
+    let back = back.map(|when| Back {
+        when,
+        act: Act::Start(Vec::new()),
+        deadline: Ms::mins(3),
+        proof,
+        tries: 2,
+        unless: None,
+    });
     let mut plan = plan(0);
     plan.steps[0].back = back;
     plan

@@ -1,17 +1,6 @@
 use super::*;
 use crate::fixture::plan;
 
-/// PID 1 gives back what was taken after this: too early would start the worker in the midst of the rebuild.
-#[test]
-fn a_plan_lasts_as_long_as_its_steps_and_all_that_it_owes() {
-    let mut plan = plan("s");
-    let proof = plan.steps[0].proof.clone().expect("it is proved");
-    let back = Back { when: When::Last, act: Act::Start(Vec::new()), deadline: Ms::secs(20), proof, tries: 0 };
-    plan.steps.push(Step { act: None, deadline: Ms::ZERO, back: Some(back), ..plan.steps[0].clone() });
-    // 90 s and 30 s of looks; a wait of 30 s; 20 s to give back and 30 s to see it: each with a minute beside.
-    assert_eq!([0, 1, 2].map(|from| plan.lasts(from).0 / 1000), [180 + 90 + 110, 90 + 110, 110]);
-}
-
 #[test]
 fn a_plan_is_known_by_twelve_digits_of_all_that_it_says() {
     // `printf '"it"' | sha256sum`
@@ -37,7 +26,7 @@ fn a_step_that_unwinds_is_stored_without_saying_so() {
 #[test]
 fn an_act_names_all_that_it_starts_and_stops() {
     let [a, b] = ["a", "b"].map(|name| UnitName::new(format!("{name}.service")));
-    let stop = Act::Stop(Stop { unit: a.clone(), closure: vec![b.clone()] });
+    let stop = Act::Stop(Stop { unit: a.clone(), closure: vec![b.clone()], wakes: None });
     let said = [stop, Act::Start(vec![b, a])].map(|act| act.to_string());
     assert_eq!(said, ["stop a.service, b.service", "start b.service, a.service"]);
 }

@@ -57,12 +57,13 @@ fn only_our_own_fence_is_one() {
 /// A path that is bound to a folder of the box, as a look found it.
 fn path(on: Option<&On>, bind: Option<&On>, look: Seeing) -> PathReading {
     let (on, bind) = (on.cloned(), bind.cloned());
-    PathReading { path: "/srv/jobs/a".into(), on, fenced: false, cold: None, bind, look }
+    PathReading { path: "/srv/jobs/a".into(), on, fenced: false, automount: false, cold: None, bind, look }
 }
 
 #[test]
 fn a_path_proves_what_is_wanted_of_it() {
     let on = |point: &str, device: &str, folder: &str| On {
+        id: 7,
         point: point.into(),
         device: device.into(),
         folder: folder.into(),
@@ -102,6 +103,28 @@ fn a_path_is_bare_when_nothing_but_a_fence_is_there() {
     let mount = |source: &str| Mount { source: source.into(), fstype: "tmpfs".into(), read_only: true };
     for (mounted, bare) in [(None, true), (Some(mount(Mount::FENCE)), true), (Some(mount("box:/")), false)] {
         assert_eq!(proves(Want::NotMounted, &Reading::Mount(mounted.clone()), 1), bare, "{mounted:?}");
+    }
+}
+
+/// systemd has given it up: the rest of the time would be waited for nothing. One that starts again by itself is waited for.
+#[test]
+fn a_unit_that_has_failed_ends_the_wait_for_it() {
+    for (active, job, over) in [
+        (Active::Failed, None, true),
+        (Active::Failed, Some("start"), false),
+        (Active::Activating, None, false),
+        (Active::Inactive, None, false),
+    ] {
+        let job = job.map(Into::into);
+        let unit = UnitReading { active, job, result: "exit-code".into(), ..runs(Ms::ZERO) };
+        let answer = Ok(Reading::Unit(Box::new(unit)));
+        let proof = unit_proof(1, Ms::ZERO, 1, Want::StartedSince);
+        let now = ACTED + Ms::secs(1);
+        let mut proving = Proving::new(at(ACTED), at(ACTED), &proof, None);
+        let round =
+            proving.round(&world(now, [(None, now, now), (None, now, now)]), &proof, |_| Some((at(now), &answer)));
+        let want = if over { Round::Unproved("it has failed: exit-code".into()) } else { Round::Waiting };
+        assert_eq!(round, want, "{active:?}");
     }
 }
 

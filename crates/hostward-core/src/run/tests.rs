@@ -10,8 +10,16 @@ fn step(owes: Option<(When, u8)>) -> Step {
     let unit = UnitName::new("worker.service");
     let proof = Proof { checks: Vec::new(), passes: 1, every: Ms(500), within: Ms::secs(30), soak: Ms::ZERO };
     let start = || Act::Start(vec![unit.clone()]);
-    let back = |(when, tries)| Back { when, act: start(), deadline: Ms::secs(90), proof: proof.clone(), tries };
+    let back = |(when, tries)| Back {
+        when,
+        act: start(),
+        deadline: Ms::secs(90),
+        proof: proof.clone(),
+        tries,
+        unless: None,
+    };
     Step {
+        unless: None,
         back: owes.map(back),
         act: Some(Act::Restart(unit.clone())),
         deadline: Ms::secs(90),

@@ -70,10 +70,10 @@ fn what_we_stopped_is_shown_until_it_is_back() {
     let mut world = fixture::world(at(NOW), &["a", "b"]);
     let mut stops = plan("a");
     let (unit, step) = (UnitName::new("worker.service"), &mut stops.steps[0]);
-    step.act = Some(Act::Stop(Stop { unit: unit.clone(), closure: Vec::new() }));
+    step.act = Some(Act::Stop(Stop { unit: unit.clone(), closure: Vec::new(), wakes: None }));
     let proof = step.proof.clone().expect("it is proved");
     let act = Act::Start(vec![unit.clone()]);
-    step.back = Some(Back { when: When::Last, act, deadline: Ms::secs(90), proof, tries: 0 });
+    step.back = Some(Back { when: When::Last, act, deadline: Ms::secs(90), proof, tries: 0, unless: None });
     let mut run = OpenRun::new(stops, Origin::Daemon, at(NOW));
     run.began(0, false, at(NOW)).expect("it begins");
     world.state.runs.insert(RunId(1), run);

@@ -4,13 +4,14 @@
 //! *deployed* revision with the operator's commands; it never fetches a newer one and never migrates.
 //! (watches.md, "baseline", where each number comes from.)
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::Draft;
+use super::quiesce;
 use super::steps::{prove_step, restart_step, stop_step};
 use crate::ask::{
     Answer, ClosureReading, Fault, Interpreter, Pace, Probe, PythonQ, PythonReading, Question, Reading, WantList,
@@ -137,7 +138,7 @@ impl Spec {
         self.reconcile.as_ref().is_some_and(|reconcile| match act {
             Act::Command(c) => reconcile.run.contains(&c.argv) && reconcile.user == c.user && reconcile.dir == c.dir,
             Act::Restart(unit) => reconcile.restart.contains(unit),
-            Act::Stop(stop) => reconcile.quiesce.contains(&stop.unit),
+            Act::Stop(stop) => reconcile.quiesce.contains(stop.declared()),
             _ => false,
         })
     }
@@ -179,7 +180,7 @@ impl Spec {
         let mut basis = vec![Basis { what: "policy".into(), value: live.digest.clone() }];
         basis.extend(memo.basis());
         let rung = Rung::new("reconcile");
-        let units = down.iter().copied().chain(stops.iter().flat_map(Stop::units));
+        let units = down.iter().copied().chain(stops.iter().flat_map(|(stop, _)| stop.units()));
         let app = world.policy.watches.get(&target.watch).and_then(|watch| watch.app.clone());
         let touches = std::iter::once(Resource::Path(self.python.venv.clone()))
             .chain(app.map(Resource::App))
@@ -194,47 +195,22 @@ impl Spec {
             cost: COST_RECONCILE,
             basis,
             why: format!("{} has drifted: {}", self.python.venv.display(), reason.detail).into(),
-            steps: self.steps(world, reconcile, stops, &down, memo),
+            steps: self.steps(world, reconcile, stops, &down),
         };
         Draft::plan(plan).held(healthy.then(units_healthy))
     }
 
-    /// The units to stop: those that are active, each once, with their closures.
-    fn stops(&self, memo: &Memo) -> Result<Vec<Stop>, Box<Draft>> {
-        let mut stops: Vec<Stop> = Vec::new();
-        for unit in self.quiesce() {
-            let unknown = || Box::new(Draft::unready(format!("what stops with {unit} is not known yet")));
-            let closure = memo.closures.get(unit).ok_or_else(unknown)?;
-            if let Some(lost) = closure.one_way.first() {
-                let why = format!("to stop {unit} would end {lost}, which no start brings back");
-                return Err(Box::new(Draft::none(why)));
-            }
-            let stopped: BTreeSet<&UnitName> = stops.iter().flat_map(Stop::units).collect();
-            if closure.active && !stopped.contains(unit) {
-                let members = closure.members.iter().filter(|member| !stopped.contains(member)).cloned().collect();
-                stops.push(Stop { unit: unit.clone(), closure: members });
-            }
-        }
-        Ok(stops)
+    fn stops(&self, memo: &Memo) -> Result<Vec<(Stop, Ms)>, Box<Draft>> {
+        quiesce::stops(self.quiesce(), |unit| memo.closures.get(unit))
     }
 
     /// What must stand still is stopped; then the operator's commands; a restart for each unit that is down; the proof of
     /// all of it. What was stopped returns as soon as the environment is whole.
-    fn steps(
-        &self,
-        world: &World,
-        reconcile: &Reconcile,
-        stops: Vec<Stop>,
-        down: &[&UnitName],
-        memo: &Memo,
-    ) -> Vec<Step> {
+    fn steps(&self, world: &World, reconcile: &Reconcile, stops: Vec<(Stop, Ms)>, down: &[&UnitName]) -> Vec<Step> {
         let no_drift = || Check::Fact(self.question(), Want::NoDrift);
         let last = reconcile.run.len().saturating_sub(1);
         let whole = u16::try_from(stops.len() + last).unwrap_or(u16::MAX);
-        let stops = stops.into_iter().map(|stop| {
-            let timeout = memo.closures.get(&stop.unit).map(|closure| closure.stop_timeout);
-            stop_step(stop, timeout, plan::When::After(whole))
-        });
+        let stops = stops.into_iter().map(|(stop, timeout)| stop_step(stop, Some(timeout), plan::When::After(whole)));
         let commands = reconcile.run.iter().enumerate().map(|(n, argv)| Step {
             act: Some(Act::Command(Command {
                 argv: argv.clone(),
@@ -254,6 +230,7 @@ impl Spec {
             }),
             crash: OnCrash::Again,
             back: None,
+            unless: None,
             fail: OnFail::Unwind,
         });
         let restarts = down.iter().map(|unit| restart_step(unit, stop_timeout(world, unit)));

@@ -24,6 +24,7 @@ pub(super) fn restart_step(unit: &UnitName, stop_timeout: Option<Ms>) -> Step {
         proof: Some(Proof { checks: vec![check], passes: 1, every: Ms(500), within: Ms::secs(30), soak: Ms::ZERO }),
         crash: OnCrash::Again,
         back: None,
+        unless: None,
         fail: OnFail::Unwind,
     }
 }
@@ -37,6 +38,7 @@ pub(super) fn prove_step(checks: Vec<Check>, within: Ms) -> Step {
         proof: Some(proof),
         crash: OnCrash::Again,
         back: None,
+        unless: None,
         fail: OnFail::Unwind,
     }
 }
@@ -53,6 +55,7 @@ pub(super) fn stop_step(stop: Stop, stop_timeout: Option<Ms>, when: When) -> Ste
         when,
         deadline: START_TIME * units.len() as u64,
         act: Act::Start(units),
+        unless: None,
         proof: proof(looks(Want::Returned)),
         tries: 0,
     };
@@ -63,6 +66,7 @@ pub(super) fn stop_step(stop: Stop, stop_timeout: Option<Ms>, when: When) -> Ste
         proof: Some(proof),
         crash: OnCrash::Again,
         back: Some(back),
+        unless: None,
         fail: OnFail::Unwind,
     }
 }

@@ -11,15 +11,15 @@ mod refit;
 mod remedy;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::Draft;
 use crate::ask::{
-    Active, Answer, ClosureReading, Connection, Fault, Look, ManifestQ, ManifestReading, Pace, PathQ, PathReading,
-    PathsQ, PathsReading, Probe, Question, Reading, Write,
+    Active, Answer, Call, ClosureReading, Connection, Fault, Look, ManifestQ, ManifestReading, Pace, PathQ,
+    PathReading, PathsQ, PathsReading, Probe, Question, Reading, Write,
 };
 use crate::id::{Resource, Rung, Str, TargetId, UnitName};
 use crate::judge::{Code, Confirm, Reason, Seen, Shown, Sight};
@@ -96,6 +96,9 @@ struct Last {
     units: Vec<(UnitName, Result<Active, Fault>)>,
     holders: Vec<(UnitName, Result<ClosureReading, Fault>)>,
     connections: Vec<Connection>,
+    /// Of a connection that somebody hangs on, by its device: a path that answers all the same.
+    #[serde(default)]
+    answering: BTreeMap<Str, PathBuf>,
 }
 
 /// Reasons that stand for each other.
@@ -233,7 +236,7 @@ impl Spec {
                 memo.last = Some(last);
                 sights.extend(reading.disks.iter().filter_map(|seen| self.read_disk(memo, asked, seen)));
                 if let Some(manifest) = &reading.manifest {
-                    sights.extend(self.read_manifest(memo, manifest, &reading.paths));
+                    sights.extend(self.read_manifest(memo, manifest, reading));
                 }
                 sights
             }
@@ -286,7 +289,8 @@ impl Spec {
 
     /// What is wrong with the manifest is a part's condition: the paths that it does name are watched all the same. A
     /// path that it names no more is gone; one of a manifest that cannot be read is not to be known.
-    fn read_manifest(&self, memo: &mut Memo, read: &ManifestReading, paths: &[PathReading]) -> Vec<Sight> {
+    fn read_manifest(&self, memo: &mut Memo, read: &ManifestReading, all: &PathsReading) -> Vec<Sight> {
+        let paths = &all.paths;
         let known: BTreeSet<&Path> = self.paths.iter().map(|path| &*path.asked.path).collect();
         let declared = |path: &Path| known.contains(path);
         let listed: BTreeSet<Str> =
@@ -296,7 +300,7 @@ impl Spec {
             Some(fault) => before.map(|key| self.sight(key, unknown(fault))).collect(),
             None => before.map(|key| Sight { shown: Shown::Gone, ..self.sight(key, Seen::Up) }).collect(),
         };
-        sights.push(self.sight(MANIFEST.into(), self.judge_manifest(read)));
+        sights.push(self.sight(MANIFEST.into(), self.judge_manifest(read, all)));
         if read.unread.is_none() {
             memo.silent.retain(|key, _| listed.contains(key) || declared(Path::new(&**key)));
             memo.listed = listed;
@@ -304,7 +308,7 @@ impl Spec {
         sights
     }
 
-    fn judge_manifest(&self, read: &ManifestReading) -> Seen {
+    fn judge_manifest(&self, read: &ManifestReading, all: &PathsReading) -> Seen {
         let file = self.manifest.as_ref().map_or_else(String::new, |m| m.asked.file.display().to_string());
         let down = |detail: String| Seen::Down(Reason::new(Code::Config, detail));
         match (&read.unread, read.refused.first()) {
@@ -318,8 +322,24 @@ impl Spec {
                 down(format!("{file}:{}: {}{more}", first.line, first.why))
             }
             (None, None) if read.entries == 0 => down(format!("{file} names no path")),
-            (None, None) => Seen::Up,
+            (None, None) => match self.forgotten(all) {
+                Some(fence) => {
+                    let path = fence.display();
+                    down(format!("{path} is closed by our fence, and named no more: `umount -l {path}` opens it"))
+                }
+                None => Seen::Up,
+            },
         }
+    }
+
+    /// A fence of ours where the manifest once named a path: no plan lifts it.
+    fn forgotten<'a>(&self, all: &'a PathsReading) -> Option<&'a Path> {
+        let named = |fence: &&PathBuf| {
+            let points = self.paths.iter().map(HotPath::point);
+            all.paths.iter().map(|seen| &*seen.path).chain(points).any(|path| *path == ***fence)
+        };
+        let lost = |fence: &&PathBuf| self.lists(fence) && !named(fence) && !self.is_point_of_base(fence);
+        all.fences.iter().find(lost).map(PathBuf::as_path)
     }
 }
 
@@ -332,6 +352,7 @@ impl Last {
             units: reading.units.clone(),
             holders: reading.holders.clone(),
             connections: reading.connections.clone(),
+            answering: answering(reading),
         }
     }
 
@@ -347,6 +368,18 @@ impl Last {
             self.steady.insert(key.clone(), (loss, looks));
         }
     }
+}
+
+/// Of each connection that somebody hangs on, a path that its server answered for.
+fn answering(reading: &PathsReading) -> BTreeMap<Str, PathBuf> {
+    let hung = |device: &Str| reading.connections.iter().any(|connection| connection.device == *device);
+    let answered = |seen: &&PathReading| {
+        let written = matches!(seen.look, Look::Failed { call: Call::Access | Call::Write, .. });
+        !seen.fenced && (matches!(seen.look, Look::Answered(_)) || written && path::dead(seen).is_none())
+    };
+    let device = |seen: &PathReading| Some((seen.on.as_ref()?.device.clone(), seen.path.clone()));
+    let answered = reading.paths.iter().chain(&reading.under).filter(answered).filter_map(device);
+    answered.filter(|(device, _)| hung(device)).collect()
 }
 
 fn runs(state: &Result<Active, Fault>) -> bool {

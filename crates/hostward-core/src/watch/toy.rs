@@ -126,7 +126,7 @@ impl Spec {
         let path = self.path(&target.key);
         let stop = match (&self.holder, &reading.holder) {
             (Some(unit), Some(closure)) if closure.active => {
-                Some(Stop { unit: unit.clone(), closure: closure.members.clone() })
+                Some(Stop { unit: unit.clone(), closure: closure.members.clone(), wakes: None })
             }
             _ => None,
         };
@@ -156,6 +156,7 @@ impl Spec {
         };
         let mount = || Arc::new(Question::Mount(path.to_path_buf()));
         let fence = || Back {
+            unless: None,
             when: When::Failed,
             act: Act::Fence(path.to_path_buf()),
             deadline: Ms::secs(10),
@@ -168,6 +169,7 @@ impl Spec {
             proof: Some(proof),
             crash,
             back: None,
+            unless: None,
             fail: OnFail::Unwind,
         };
         let command = |verb: &str| {

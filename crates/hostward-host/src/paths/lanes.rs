@@ -8,7 +8,7 @@ use hostward_core::ask::Fault;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
-use super::looker::End;
+use super::looker::{End, GRACE};
 
 /// Children that hang keep their memory, of about 1 MiB, within our own MemoryMax=: with so many, none is started.
 pub(super) const STUCK_MAX: usize = 16;
@@ -57,6 +57,19 @@ impl Lanes {
         match self.lanes().get(lane).and_then(|lane| lane.stuck.clone()) {
             Some((at, since)) => Err(End::Stuck { at, since }),
             None => Ok(()),
+        }
+    }
+
+    pub(super) fn is_stuck(&self, lane: &str) -> bool {
+        self.refuse_stuck(lane).is_err()
+    }
+
+    /// Whether a child that was just killed there has ended, or does so at once.
+    pub(super) async fn freed(&self, lane: &str) -> bool {
+        let turn = self.lanes().get(lane).map(|lane| Arc::clone(&lane.turn));
+        match turn {
+            Some(turn) => tokio::time::timeout(GRACE, turn.lock()).await.is_ok(),
+            None => true,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::child::{kill_group, start};
 /// Of all answers together: a thousand looks, or a manifest of a thousand pairs, are far smaller.
 const SAID_MAX: u64 = 16 << 20;
 /// A killed child whose end the kernel does not put off is gone within milliseconds.
-const GRACE: Duration = Duration::from_secs(1);
+pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 /// Why no more answers come.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
 //! Hot paths, looked at so that none can wedge the daemon: where each lies is read from PID 1's mountinfo, which never
-//! hangs, and the touching is left to disposable children, one a mount.
+//! hangs, and the touching is left to disposable children, one a mount at a time.
 //!
 //! Invariants: this process touches no watched path; a child is killed at its deadline and its end is not awaited; while
 //! one that was killed has not ended, its mount is stuck, and no other child is started for it. Rules: safety.md; watches.md,
@@ -36,6 +36,8 @@ pub(crate) use below::{Links, open_below};
 const UNDER_MAX: usize = 64;
 /// Mounts that are asked at once, each with its child of about 3 MiB.
 const AT_ONCE: usize = 4;
+/// Paths of one mount that are seen to hang in one pass, each for as long as an answer may take.
+const HANGS_MAX: usize = 4;
 
 /// Asks children, `program __look`.
 #[derive(Clone, Debug)]
@@ -84,8 +86,7 @@ impl Lookers {
     pub async fn ask(&self, q: &PathsQ, deadline: Duration) -> PathsReading {
         let pass = u32::try_from(PathsQ::PASS).unwrap_or(1);
         let limits = Limits { answer: deadline / pass, until: Instant::now() + deadline };
-        // Off the loop's thread: a thousand lines take milliseconds.
-        let table = tokio::task::spawn_blocking(|| Table::read(OF_PID_1).ok()).await.ok().flatten();
+        let table = mounted().await;
         let listed = match &q.manifest {
             Some(manifest) => Some(self.list(q, manifest, table.as_ref(), limits).await),
             None => None,
@@ -105,12 +106,17 @@ impl Lookers {
         let beside = asked.len();
         asked.extend(q.disks.iter().map(disk));
         let mut readings = self.look(asked, table.as_ref(), limits).await;
+        let after = mounted().await;
+        for seen in &mut readings {
+            unsettle(seen, table.as_ref(), after.as_ref());
+        }
         let disks = readings.split_off(beside);
+        let fences = table.iter().flat_map(Table::fences).map(Path::to_owned).collect();
         let connections = table.map_or_else(Vec::new, |table| hanging(&table, &readings));
         let under = readings.split_off(paths);
         let manifest = listed.map(|listed| listed.reading);
         let (units, holders) = (Vec::new(), Vec::new());
-        PathsReading { paths: readings, manifest, disks, units, holders, under, connections }
+        PathsReading { paths: readings, manifest, disks, units, holders, under, connections, fences }
     }
 
     async fn list(&self, q: &PathsQ, manifest: &ManifestQ, table: Option<&Table>, limits: Limits) -> Listed {
@@ -156,16 +162,31 @@ impl Lookers {
         heard
     }
 
-    /// Those of one file system. What comes after the one that hangs hangs with it.
+    /// Those of one file system. What hangs speaks for itself: its connection may have several servers, of which one is
+    /// slow. So those after it are asked by another child, a few times; whom that does not reach is taken to hang as well.
     async fn hear_on(&self, lane: &str, asks: Vec<Ask>, limits: Limits) -> Vec<Heard> {
-        let at: Vec<PathBuf> = asks.iter().map(|ask| ask.at().to_owned()).collect();
-        let (said, end) = self.child(lane, &at, &asks, limits).await;
-        let rest = match end {
-            End::Stuck { at, since } => Heard::Stuck { at, age: Ms(since.elapsed().as_secs() * 1000) },
-            End::Failed(fault) => Heard::Unasked(fault),
-            End::OutOfTime | End::Whole => Heard::Unasked(Fault::Timeout),
-        };
-        said.into_iter().map(Heard::Said).chain(std::iter::repeat(rest)).take(at.len()).collect()
+        let mut heard: Vec<Heard> = Vec::with_capacity(asks.len());
+        // One that has not ended is no news, and is not waited for.
+        let children = if self.lanes.is_stuck(lane) { 1 } else { HANGS_MAX };
+        let mut rest = Heard::Unasked(Fault::Timeout);
+        for _ in 0..children {
+            let left = asks.get(heard.len()..).unwrap_or_default();
+            let at: Vec<PathBuf> = left.iter().map(|ask| ask.at().to_owned()).collect();
+            let (said, end) = self.child(lane, &at, left, limits).await;
+            heard.extend(said.into_iter().map(Heard::Said));
+            rest = match end {
+                End::Stuck { at, since } => Heard::Stuck { at, age: Ms(since.elapsed().as_secs() * 1000) },
+                End::Failed(fault) => Heard::Unasked(fault),
+                End::OutOfTime | End::Whole => Heard::Unasked(Fault::Timeout),
+            };
+            let hangs = matches!(rest, Heard::Stuck { .. });
+            let more = hangs && heard.len() + 1 < asks.len() && Instant::now() + limits.answer <= limits.until;
+            if !more || !self.lanes.freed(lane).await {
+                break;
+            }
+            heard.push(rest.clone());
+        }
+        heard.into_iter().chain(std::iter::repeat(rest)).take(asks.len()).collect()
     }
 
     /// A child's answers, as far as they came, and why no more came. `at` names what it answers about, in its order.
@@ -183,6 +204,20 @@ impl Lookers {
             Ok(looker) => looker.hear(at, limits).await,
             Err(fault) => nothing(End::Failed(fault)),
         }
+    }
+}
+
+/// Off the loop's thread: a thousand lines take milliseconds.
+async fn mounted() -> Option<Table> {
+    tokio::task::spawn_blocking(|| Table::read(OF_PID_1).ok()).await.ok().flatten()
+}
+
+/// What answered may be the disk beneath a mount that went meanwhile: then nobody knows who answered.
+fn unsettle(seen: &mut PathReading, before: Option<&Table>, after: Option<&Table>) {
+    let (Some(before), Some(after)) = (before, after) else { return };
+    let on = |table: &Table| table.below(&seen.path).map(|mount| mount.id);
+    if matches!(seen.look, Look::Answered(_)) && on(before) != on(after) {
+        seen.look = Look::Unasked(Fault::Probe("what is mounted there changed during the look".into()));
     }
 }
 
@@ -247,6 +282,7 @@ fn placed(table: Option<&Table>, q: &PathQ) -> PathReading {
         path: q.path.clone(),
         on: table.and_then(|table| Some(self::on(table.below_fences(&q.path)?, &q.path))),
         fenced: at(&q.path).is_some_and(MountInfo::is_fence),
+        automount: table.is_some_and(|table| table.automount(&q.path)),
         cold: q.bind.clone(),
         bind: q.bind.as_deref().and_then(on),
         look: Look::Unasked(Fault::Probe("its look was lost".into())),
@@ -256,6 +292,7 @@ fn placed(table: Option<&Table>, q: &PathQ) -> PathReading {
 fn on(mount: &MountInfo, path: &Path) -> On {
     let rest = path.strip_prefix(&mount.point).unwrap_or(Path::new(""));
     On {
+        id: mount.id,
         point: mount.point.clone(),
         device: mount.device.as_str().into(),
         // Without the slash that an empty rest would add.

@@ -1,4 +1,4 @@
-use hostward_core::ask::{Call, ManifestReading};
+use hostward_core::ask::{Call, ManifestReading, Space};
 use std::fs;
 use tempfile::TempDir;
 
@@ -44,15 +44,33 @@ async fn one_child_answers_for_all_of_a_file_system() {
     assert_eq!(started(&dir), 1);
 }
 
+/// One server of several is slow: those behind it are asked all the same.
 #[tokio::test]
-async fn what_comes_after_the_path_that_hangs_hangs_with_it() {
+async fn what_comes_after_the_path_that_hangs_is_asked_by_another_child() {
     let dir = tempfile::tempdir().unwrap();
     let lookers = Lookers::new(child(&dir, 1, "sleep 1000"));
     let looks = looks(lookers.ask(&three(), Duration::from_secs(6)).await);
-    assert_eq!(looks[0], failed());
-    for look in &looks[1..] {
-        assert!(matches!(look, Look::Stuck { at, .. } if at == Path::new("/usr")), "{look:?}");
-    }
+    assert_eq!((&looks[0], &looks[2]), (&failed(), &failed()));
+    assert!(matches!(&looks[1], Look::Stuck { at, .. } if at == Path::new("/usr")), "{looks:?}");
+    assert_eq!(started(&dir), 2);
+}
+
+/// Where nobody answers, each is not waited for.
+#[tokio::test]
+async fn after_so_many_that_hang_the_others_are_taken_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let lookers = Lookers::new(child(&dir, 0, "sleep 1000"));
+    let many = ["/etc", "/usr", "/opt", "/srv", "/bin", "/lib"].map(path).into();
+    let looks = looks(lookers.ask(&PathsQ { paths: many, ..PathsQ::default() }, Duration::from_secs(12)).await);
+    let at: Vec<&Path> = looks
+        .iter()
+        .filter_map(|look| match look {
+            Look::Stuck { at, .. } => Some(&**at),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(at, ["/etc", "/usr", "/opt", "/srv", "/srv", "/srv"].map(Path::new));
+    assert_eq!(started(&dir), HANGS_MAX);
 }
 
 /// Two watches, or the looks of an hour: nobody is asked on a mount that is stuck, and it is free when its child has ended.
@@ -133,4 +151,21 @@ fn where_a_path_lies_is_told_without_touching_it() {
     let folder = |path: &str| on(&mount, Path::new(path)).folder;
     assert_eq!((folder("/srv/hot"), folder("/srv/hot/a/b")), ("/jobs/7".into(), "/jobs/7/a/b".into()));
     assert!(folder("/srv/hot").as_os_str().len() == "/jobs/7".len(), "no slash is added");
+}
+
+/// A mount that came and went: the child looked at the disk beneath it.
+#[test]
+fn an_answer_counts_only_where_the_same_is_mounted_before_and_after_it() {
+    let root = "67 66 0:45 / / rw - overlay overlay rw\n";
+    let (bare, mounted) = (root.to_owned(), format!("{root}111 67 0:56 / /srv/x rw - fuse.sshfs box rw\n"));
+    let table = |text: &str| Some(Table::parse(text.as_bytes()));
+    for (before, after, counts) in
+        [(&mounted, &mounted, true), (&mounted, &bare, false), (&bare, &mounted, false), (&bare, &bare, true)]
+    {
+        let before = table(before);
+        let mut seen = placed(before.as_ref(), &path("/srv/x"));
+        seen.look = Look::Answered(Space::default());
+        unsettle(&mut seen, before.as_ref(), table(after).as_ref());
+        assert_eq!(matches!(seen.look, Look::Answered(_)), counts, "{after}");
+    }
 }

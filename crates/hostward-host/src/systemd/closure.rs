@@ -91,8 +91,12 @@ impl Systemd {
         };
         let unreadable = |e: ClosureError| Fault::Unreadable(e.to_string().into());
         let closure = self.closure(unit).await.map_err(unreadable)?;
-        let Closure { members, one_way, stop_timeout, .. } = closure;
-        Ok(ClosureReading { active, members, one_way, stop_timeout })
+        let mut wakers = Vec::with_capacity(closure.wakers.len());
+        for waker in &closure.wakers {
+            let its = self.closure(waker).await.map_err(unreadable)?;
+            wakers.push((waker.clone(), told(its, true, Vec::new())));
+        }
+        Ok(told(closure, active, wakers))
     }
 
     /// TimeoutStopSec, or what the unit's kind has in its place; zero for a kind that has none. At most
@@ -234,6 +238,11 @@ fn longest_chain(after: &BTreeMap<UnitName, BTreeSet<UnitName>>, cost: impl Fn(&
         until.insert(name, sum);
     }
     until.into_values().max().unwrap_or_default()
+}
+
+fn told(closure: Closure, active: bool, wakers: Vec<(UnitName, ClosureReading)>) -> ClosureReading {
+    let Closure { members, one_way, stop_timeout, .. } = closure;
+    ClosureReading { active, members, one_way, stop_timeout, wakers }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub const SOURCE: &str = Mount::FENCE;
 /// Why a path is not fenced, or still is.
 #[derive(Debug, thiserror::Error)]
 pub enum FenceError {
-    /// Relative, the root, not in its plain form, not UTF-8, or too long.
+    /// Relative, the root, not in its plain form, or not UTF-8.
     #[error("'{}' cannot be fenced: not the plain, full path of a folder", .0.display())]
     BadPath(PathBuf),
     #[error("read what is mounted at '{}'", path.display())]
@@ -93,7 +93,7 @@ impl Systemd {
 }
 
 /// The command that puts one over a folder. -c: mount would otherwise look at the path itself.
-pub(super) fn fencing(folder: &str) -> [&str; 8] {
+fn fencing(folder: &str) -> [&str; 8] {
     ["mount", "-c", "-t", "tmpfs", "-o", OPTIONS, SOURCE, folder]
 }
 
@@ -129,7 +129,6 @@ mod tests {
 
     #[test]
     fn only_plain_full_paths_are_fenced() {
-        let long = format!("/{}", "x".repeat(UNIT_NAME_MAX));
         let table = [
             ("/srv/my-data", Some(r"hostward-fence-srv-my\x2ddata.service")),
             ("/", None),
@@ -139,11 +138,26 @@ mod tests {
             ("/srv//x", None),
             ("/srv/./x", None),
             ("/srv/../x", None),
-            (&long, None),
         ];
         for (path, unit) in table {
             let named = names(Path::new(path)).ok().map(|(unit, _)| unit.to_string());
             assert_eq!(named.as_deref(), unit, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_long_path_has_a_unit_of_its_own() {
+        let name = |end: &str| {
+            let path = format!("/srv/{}/{end}", "x-".repeat(UNIT_NAME_MAX / 2));
+            names(Path::new(&path)).ok().map(|(unit, _)| unit.to_string()).expect("it is a plain path")
+        };
+        let (a, b) = (name("a"), name("b"));
+        assert_ne!(a, b);
+        for name in [a, b] {
+            assert_eq!(
+                (name.len(), name.starts_with("hostward-fence-srv-x"), name.ends_with(".service")),
+                (255, true, true)
+            );
         }
     }
 

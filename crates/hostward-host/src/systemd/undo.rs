@@ -1,8 +1,9 @@
 //! An undo armed with PID 1: a transient timer that starts what a plan stopped, with nobody of ours alive.
 //!
 //! `hostward-undo-RUN-N.timer` starts a service of the same name, and that runs systemctl, which needs neither us nor
-//! the bus. It is pushed forward by arming N+1 before N is dropped: a kill between the two leaves both, at no moment
-//! none. A reboot drops them: then the ledger decides.
+//! the bus. A second service closes paths before that; what it cannot close in time keeps nobody down. The timer is
+//! pushed forward by arming N+1 before N is dropped: a kill between the two leaves both, at no moment none. A reboot drops
+//! them: then the ledger decides.
 //!
 //! The timer counts from the manager's own start (OnStartupSec), for a daemon-reload begins OnActiveSec anew. It stays
 //! when it has elapsed, so that whoever comes later learns that it fired. Time spent suspended does not count.
@@ -10,11 +11,12 @@
 mod units;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use hostward_core::ask::Fault;
 use hostward_core::id::{Str, UnitName};
+use hostward_core::plan::Owed;
 use hostward_core::run::Outcome;
 use hostward_core::time::Ms;
 use rustix::time::{ClockId, clock_gettime};
@@ -25,17 +27,14 @@ use super::Systemd;
 use super::call::{CallError, MANAGER, MANAGER_PATH};
 use super::jobs::BUS_GONE;
 use super::unit::Properties;
-use units::{PREFIX, check, fenced_by, parse, service, service_of, started_by, timer_settings};
+use units::{PREFIX, check, closed_by, closer_of, closing, parse, service, service_of, started_by, timer_settings};
 
 /// One armed timer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undo {
     pub run: Str,
     pub timer: UnitName,
-    /// What it starts, in this order ...
-    pub units: Vec<UnitName>,
-    /// ... once these are closed.
-    pub fences: Vec<PathBuf>,
+    pub owed: Owed,
     pub state: UndoState,
 }
 
@@ -54,7 +53,7 @@ pub enum UndoError {
     BadRun(Str),
     #[error("'{0}' is no unit's name")]
     BadUnit(UnitName),
-    #[error("an undo of run '{run}' that starts {count} units: it must be 1 to {UNITS_MAX}")]
+    #[error("an undo of run '{run}' of {count} units and paths: there must be 1 to {OWED_MAX}")]
     Count { run: Str, count: usize },
     #[error("systemctl is in none of {}", SYSTEMCTL.join(", "))]
     NoSystemctl,
@@ -75,7 +74,7 @@ pub enum UndoError {
 }
 
 /// A closure and its unit, and some more.
-const UNITS_MAX: usize = 300;
+const OWED_MAX: usize = 400;
 const SYSTEMCTL: [&str; 2] = ["/usr/bin/systemctl", "/bin/systemctl"];
 /// A timer is armed within milliseconds.
 const JOB_WITHIN: Duration = Duration::from_secs(5);
@@ -83,18 +82,12 @@ const JOB_WITHIN: Duration = Duration::from_secs(5);
 const NAME_TRIES: u64 = 8;
 
 impl Systemd {
-    /// Have PID 1 put a fence over each of `fences` and then start `units`, in this order, `after` from now. One that is armed for this run already is replaced,
-    /// without a moment in which none is armed. After an error one may be armed: [`Systemd::disarm`] it.
-    pub async fn arm(
-        &self,
-        run: &str,
-        units: &[UnitName],
-        fences: &[PathBuf],
-        after: Ms,
-    ) -> Result<UnitName, UndoError> {
-        check(run, units)?;
+    /// Have PID 1 give back what is owed, `after` from now. One that is armed for this run already is replaced, without a
+    /// moment in which none is armed. After an error one may be armed: [`Systemd::disarm`] it.
+    pub async fn arm(&self, run: &str, owed: &Owed, after: Ms) -> Result<UnitName, UndoError> {
+        check(run, owed)?;
         let older = self.only_newest(run).await?;
-        let timer = self.arm_beside(older.as_ref(), run, (units, fences), after).await?;
+        let timer = self.arm_beside(older.as_ref(), run, owed, after).await?;
         if let Some(old) = older {
             self.drop_undo(&old.timer).await?;
         }
@@ -105,8 +98,8 @@ impl Systemd {
     pub async fn push(&self, run: &str, after: Ms) -> Result<UnitName, UndoError> {
         self.not_fired(run).await?;
         let Some(older) = self.only_newest(run).await? else { return Err(UndoError::NotArmed(run.into())) };
-        check(run, &older.units)?;
-        let timer = self.arm_beside(Some(&older), run, (&older.units, &older.fences), after).await?;
+        check(run, &older.owed)?;
+        let timer = self.arm_beside(Some(&older), run, &older.owed, after).await?;
         // It may have fired while we armed the next. Then both stay, for whoever undoes the rest.
         self.not_fired(run).await?;
         self.drop_undo(&older.timer).await?;
@@ -133,10 +126,10 @@ impl Systemd {
         for row in rows.map_err(|e| UndoError::List(e.into()))? {
             let timer = UnitName::new(row.0);
             let Some((run, number)) = parse(&timer) else { continue };
-            let Some((state, units, fences)) = self.look(&timer).await.map_err(|e| UndoError::List(e.into()))? else {
+            let Some((state, owed)) = self.look(&timer).await.map_err(|e| UndoError::List(e.into()))? else {
                 continue;
             };
-            undos.push((number, Undo { run: run.into(), timer: timer.clone(), units, fences, state }));
+            undos.push((number, Undo { run: run.into(), timer: timer.clone(), owed, state }));
         }
         undos.sort_by(|(a, one), (b, other)| (&one.run, a).cmp(&(&other.run, b)));
         Ok(undos.into_iter().map(|(_, undo)| undo).collect())
@@ -165,7 +158,7 @@ impl Systemd {
     }
 
     /// What a timer does, and what it starts. None: it is gone, or stopped.
-    async fn look(&self, timer: &UnitName) -> Result<Option<(UndoState, Vec<UnitName>, Vec<PathBuf>)>, CallError> {
+    async fn look(&self, timer: &UnitName) -> Result<Option<(UndoState, Owed)>, CallError> {
         let gone = |e: CallError| if e.is_absent() { Ok(None) } else { Err(e) };
         let reply = match self.all_of(timer).await {
             Ok(reply) => reply,
@@ -186,8 +179,13 @@ impl Systemd {
             Err(e) => return gone(e),
         };
         let body = reply.body();
-        let all = Properties(body.deserialize::<HashMap<&str, Variant<'_>>>()?);
-        Ok(Some((state, started_by(&all), fenced_by(&all))))
+        let units = started_by(&Properties(body.deserialize::<HashMap<&str, Variant<'_>>>()?));
+        let closed = match self.all_of(&closer_of(timer)).await {
+            Ok(reply) => closed_by(&Properties(reply.body().deserialize::<HashMap<&str, Variant<'_>>>()?)),
+            Err(e) if e.is_absent() => Owed::default(),
+            Err(e) => return Err(e),
+        };
+        Ok(Some((state, Owed { units, ..closed })))
     }
 
     async fn all_of(&self, unit: &UnitName) -> Result<zbus::Message, CallError> {
@@ -200,7 +198,7 @@ impl Systemd {
         &self,
         older: Option<&Undo>,
         run: &str,
-        what: (&[UnitName], &[PathBuf]),
+        owed: &Owed,
         after: Ms,
     ) -> Result<UnitName, UndoError> {
         let systemctl = SYSTEMCTL.into_iter().find(|path| Path::new(path).exists()).ok_or(UndoError::NoSystemctl)?;
@@ -208,7 +206,7 @@ impl Systemd {
         let name = |number| UnitName::new(format!("{PREFIX}{run}-{number}.timer"));
         let (mut number, mut timer) = (first, name(first));
         let outcome = loop {
-            match self.start_timer(&timer, run, systemctl, what, after).await {
+            match self.start_timer(&timer, run, systemctl, owed, after).await {
                 Ok(outcome) => break outcome,
                 // Dropped a moment ago and not unloaded yet: another name will do.
                 Err(e) if exists(&e) && number < first + NAME_TRIES => {
@@ -236,7 +234,7 @@ impl Systemd {
         timer: &UnitName,
         run: &str,
         systemctl: &str,
-        (units, fences): (&[UnitName], &[PathBuf]),
+        owed: &Owed,
         after: Ms,
     ) -> Result<Outcome, CallError> {
         let Some(signals) = self.listen() else { return Err(CallError::Away(BUS_GONE.into())) };
@@ -244,7 +242,9 @@ impl Systemd {
         // systemd writes it down in whole milliseconds, and that is what it reads at a reload.
         let now = monotonic_micros().saturating_sub(started).div_ceil(1000);
         let elapses = now.saturating_add(after.0).saturating_mul(1000);
-        let auxiliary = vec![(service_of(timer).to_string(), service(run, systemctl, units, fences))];
+        let (returns, closer) = (service_of(timer), closer_of(timer));
+        let mut auxiliary = vec![(returns.as_str(), service(run, systemctl, owed, &closer))];
+        auxiliary.extend(closing(run, owed).map(|settings| (closer.as_str(), settings)));
         let body = (timer.as_str(), "fail", timer_settings(run, elapses), auxiliary);
         let job: OwnedObjectPath = self.manager("StartTransientUnit", &body).await?;
         let mut outcomes = self.follow_jobs(signals, &[job.as_str()], Instant::now() + JOB_WITHIN).await;
@@ -254,7 +254,7 @@ impl Systemd {
     /// The timer first, so that it cannot start the service again.
     async fn drop_undo(&self, timer: &UnitName) -> Result<(), UndoError> {
         let failed = |source| UndoError::Drop { timer: timer.clone(), source };
-        for unit in [timer, &service_of(timer)] {
+        for unit in [timer, &service_of(timer), &closer_of(timer)] {
             let Some(signals) = self.listen() else { return Err(failed(Fault::BusAway(BUS_GONE.into()))) };
             let job: OwnedObjectPath = match self.manager("StopUnit", &(unit.as_str(), "replace")).await {
                 Ok(job) => job,

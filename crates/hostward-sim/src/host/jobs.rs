@@ -197,7 +197,7 @@ impl Host {
     pub fn arm(&mut self, arm: &Arm) {
         self.ids += 1;
         let (number, armed) = (self.ids, self.clock.real);
-        let undo = Undo { units: arm.units.clone(), armed, number };
+        let undo = Undo { units: arm.owed.units.clone(), armed, number };
         self.undos.insert(arm.run, undo);
         self.later(arm.after, Due::Undo { run: arm.run, number });
     }

@@ -401,6 +401,7 @@ impl Host {
             members: self.closure(n).into_iter().map(|m| self.units[m].name.clone()).collect(),
             one_way: Vec::new(),
             stop_timeout: STOP_TIMEOUT,
+            wakers: Vec::new(),
         }
     }
 }

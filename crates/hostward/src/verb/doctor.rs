@@ -9,6 +9,8 @@ use anyhow::Result;
 use hostward_config::{Notify, Way};
 use hostward_core::ask::{GateQ, SentinelState};
 use hostward_core::policy::Policy;
+use hostward_core::watch::Spec;
+use hostward_host::mounts::{OF_PID_1, Table};
 use serde::Serialize;
 
 use super::{Out, systemctl};
@@ -69,6 +71,7 @@ pub(crate) async fn doctor(paths: &Paths, out: Out) -> Result<Exit> {
             }
             sentinels(&mut found, &loaded.policy);
             units::units(&mut found, &loaded.policy);
+            fences(&mut found, &loaded.policy);
             old_actors(&mut found, &loaded.policy);
             notifiers(&mut found, &loaded.export.notify);
             if let Some(textfile) = &loaded.export.textfile {
@@ -139,6 +142,26 @@ fn ledger(found: &mut Findings, paths: &Paths) {
             }
         },
         Err(error) => found.add(Grade::Warning, "ledger", format!("{error:#}"), "sudo hostward doctor"),
+    }
+}
+
+/// A fence is lifted by the next plan of its path; one whose path was forgotten stands until somebody lifts it.
+fn fences(found: &mut Findings, policy: &Policy) {
+    let table = match Table::read(OF_PID_1) {
+        Ok(table) => table,
+        Err(e) => return found.add(Grade::Warning, "fences", format!("{OF_PID_1}: {e}"), "run doctor as root"),
+    };
+    for fence in table.fences() {
+        let kept = policy.watches.iter().find(|(_, watch)| match &watch.spec {
+            Spec::Storage(spec) => spec.may_fence(fence),
+            _ => false,
+        });
+        let shown = fence.display();
+        let (what, says) = match kept {
+            Some((id, _)) => (id.to_string(), format!("{shown} is closed by our fence, until it is mounted again")),
+            None => ("fences".into(), format!("{shown} is closed by our fence, and no watch names it any more")),
+        };
+        found.add(Grade::Warning, &what, says, format!("to open it by hand: umount -l {shown}"));
     }
 }
 

@@ -109,6 +109,7 @@ impl Rebuild {
                 members: [UnitName::new(PART)].into_iter().filter(runs).collect(),
                 one_way: Vec::new(),
                 stop_timeout: Ms::secs(30),
+                wakers: Vec::new(),
             }),
             Question::Unit(unit) => {
                 let active = if runs(unit) { Active::Active } else { Active::Inactive };
@@ -248,13 +249,13 @@ fn pid_1_stands_by_from_the_stop_to_the_return() {
     assert_eq!(rebuild.closings(), [&Closing::Proved]);
     assert!(rebuild.is_given_back());
     let want = [
-        "stop worker.service, part.service, undo in 44m40s",
-        "run `/bin/uv sync`, undo in 41m",
-        "run `/bin/uv check`, undo in 25m",
-        "start worker.service, part.service, undo in 5m30s",
+        "stop worker.service, part.service, undo in 5m40s",
+        "run `/bin/uv sync`, undo in 18m",
+        "run `/bin/uv check`, undo in 18m30s",
+        "start worker.service, part.service, undo in 11m30s",
         "no undo",
     ];
-    assert_eq!(rebuild.did, want, "the rest of the plan, and a minute");
+    assert_eq!(rebuild.did, want, "the step at hand and three minutes; of a return, its longest backoff as well");
     assert!(rebuild.run_until(Ms::secs(1), |rebuild| rebuild.released.len() == rebuild.tickets.len()));
     assert_eq!(rebuild.released, rebuild.tickets, "what an act left behind goes once its end is on the disk");
 }

@@ -38,7 +38,7 @@ fn a_stalled_job_with_a_runner_of_its_own_is_recovered_alone() {
     assert_eq!(*stage.closings()[0], Closing::Proved);
     let did = ["keep the evidence", "stop crawl@a.service", "run `/opt/jobs recover a`", "start crawl@a.service"];
     assert_eq!(stage.did, did);
-    assert_eq!(stage.armed.first().map(|arm| arm.units.clone()), Some(vec![UnitName::new("crawl@a.service")]));
+    assert_eq!(stage.armed.first().map(|arm| arm.owed.units.clone()), Some(vec![UnitName::new("crawl@a.service")]));
     assert_eq!(stage.plans()[0].heals[0].mark, Some(100));
     stage.run_for(Ms::hours(12));
     assert_eq!(stage.plans().len(), 1, "it progresses");
@@ -57,7 +57,7 @@ fn a_job_that_nobody_runs_is_marked_to_be_taken_up_again() {
     );
     stage.run_for(Ms::hours(12));
     assert_eq!(stage.plans().len(), 1);
-    assert_eq!(stage.scene.jobs["a"].by, By::Worker);
+    assert_eq!(stage.scene.all["a"].by, By::Worker);
 }
 
 /// S4: only the worker could be stopped, and a sibling progresses.
@@ -72,8 +72,8 @@ fn who_progresses_is_not_stopped_for_another_one() {
     assert_eq!(holds, [Hold::SiblingActive]);
     assert!(said.starts_with("job/b would be stopped with it, and progressed "), "{said}");
     // The sibling stands still as well: nobody is hurt any more.
-    stage.scene.jobs.get_mut("b").unwrap().rate = 0;
-    stage.scene.jobs.get_mut("a").unwrap().then = Some(WELL);
+    stage.scene.all.get_mut("b").unwrap().rate = 0;
+    stage.scene.all.get_mut("a").unwrap().then = Some(WELL);
     assert!(stage.run_until(Ms::hours(2), |stage| !stage.closings().is_empty()));
     let worker = [format!("stop {WORKER}"), format!("start {WORKER}")];
     assert_eq!((&stage.did[1], &stage.did[3]), (&worker[0], &worker[1]));
@@ -102,9 +102,9 @@ fn a_cure_that_gains_nothing_is_not_repeated() {
     assert!(holds.contains(&Hold::CircuitOpen), "{holds:?}");
     assert!(said.contains("gained 0, 0, 0"), "{said}");
     // It gains by itself: the next stall is another one.
-    stage.scene.jobs.get_mut("a").unwrap().rate = WELL;
+    stage.scene.all.get_mut("a").unwrap().rate = WELL;
     stage.run_for(Ms::hours(1));
-    stage.scene.jobs.get_mut("a").unwrap().rate = 0;
+    stage.scene.all.get_mut("a").unwrap().rate = 0;
     assert!(stage.run_until(Ms::days(2), |stage| stage.plans().len() == 4), "{:?}", stage.holds(&job("a")));
 }
 
@@ -116,7 +116,7 @@ fn a_job_is_taken_up_three_times_a_day() {
     while stage.now.since(began) < Ms::hours(23) {
         // It gains a little after each recovery, and stalls.
         let gained = 50 * stage.plans().len() as u64;
-        stage.scene.jobs.get_mut("a").unwrap().count = Some(100 + gained);
+        stage.scene.all.get_mut("a").unwrap().count = Some(100 + gained);
         stage.run_for(Ms::mins(5));
     }
     assert_eq!(stage.plans().len(), 3);
@@ -135,7 +135,7 @@ fn one_that_is_capped_blocks_nobody() {
     let starts = stage.did.iter().filter(|act| **act == "start crawl@a.service").count();
     assert_eq!((stops, starts), (3, 3), "its runner is resumed whatever happened");
     stage.scene.broken = None;
-    stage.scene.jobs.insert("b", Job { then: Some(WELL), ..a });
+    stage.scene.all.insert("b", Job { then: Some(WELL), ..a });
     assert!(stage.run_until(Ms::hours(3), |stage| stage.did.contains(&"run `/opt/jobs recover b`".to_owned())));
     stage.run_for(Ms::days(3));
     assert!(stage.plans().len() < 12, "{}", stage.plans().len());
@@ -157,7 +157,7 @@ fn whenever_it_dies_the_runner_is_resumed() {
         let mut stage = begun();
         stage.dies_after = Some(effect);
         stage.run_for(Ms::hours(6));
-        assert_eq!(stage.scene.jobs["a"].by, By::Own, "killed before effect {effect}");
+        assert_eq!(stage.scene.all["a"].by, By::Own, "killed before effect {effect}");
         assert!(stage.plans().len() <= 2, "killed before effect {effect}: {:?}", stage.did);
         assert_eq!(stage.closings().len(), stage.plans().len(), "killed before effect {effect}");
     }
@@ -171,7 +171,7 @@ fn a_job_on_lost_storage_is_not_the_one_that_is_broken() {
     falls(&mut stage, "a", Code::Infrastructure);
     stage.run_for(Ms::hours(6));
     assert_eq!(stage.did, Vec::<String>::new());
-    stage.scene.jobs.get_mut("a").unwrap().errno = Some(EROFS);
+    stage.scene.all.get_mut("a").unwrap().errno = Some(EROFS);
     falls(&mut stage, "a", Code::Unwritable);
     stage.run_for(Ms::hours(6));
     assert_eq!(stage.did, Vec::<String>::new());
@@ -206,7 +206,7 @@ fn a_job_that_is_taken_up_again_and_again_is_stalled() {
     let mut stage = Jobs::new(&[("a", Job { count: None, ..Job::runs(By::Worker, 0) })]).on_stage(spec());
     let began = stage.now;
     while stage.now.since(began) < Ms::hours(2) {
-        stage.scene.jobs.get_mut("a").unwrap().started = stage.now.up;
+        stage.scene.all.get_mut("a").unwrap().started = stage.now.up;
         stage.run_for(Ms::mins(1));
     }
     assert!(is_down(&stage, "a", Code::Stalled), "{:?}", stage.target(&job("a")));
@@ -223,7 +223,7 @@ fn a_provider_that_fails_is_not_no_jobs() {
         assert!(matches!(verdict, Some(Verdict::Unknown(_))), "{name}: {verdict:?}");
     }
     stage.scene.failing = None;
-    stage.scene.jobs.remove("b");
+    stage.scene.all.remove("b");
     stage.run_for(Ms::mins(15));
     assert_eq!(stage.target(&job("b")).map(|target| target.id), None, "it is not listed any more");
     assert_eq!(stage.target(&job("a")).map(|target| target.verdict), Some(Verdict::Up));
@@ -288,7 +288,7 @@ fn what_there_is_goes_to_those_that_wait_longest() {
     stage.scene.permitted = false;
     // The higher its number, the earlier it stood still.
     for name in names.iter().rev().take(20) {
-        stage.scene.jobs.get_mut(name).unwrap().rate = 0;
+        stage.scene.all.get_mut(name).unwrap().rate = 0;
         stage.run_for(Ms::mins(6));
     }
     stage.run_for(Ms::hours(1));

@@ -44,7 +44,7 @@ fn spec() -> Spec {
 
 fn closure(active: bool, members: &[&str]) -> ClosureReading {
     let members = members.iter().map(|name| unit(name)).collect();
-    ClosureReading { active, members, one_way: Vec::new(), stop_timeout: Ms::secs(30) }
+    ClosureReading { active, members, one_way: Vec::new(), stop_timeout: Ms::secs(30), wakers: Vec::new() }
 }
 
 fn memo(worker: ClosureReading, mailer: ClosureReading) -> Memo {
@@ -52,12 +52,15 @@ fn memo(worker: ClosureReading, mailer: ClosureReading) -> Memo {
 }
 
 fn stop(name: &str, closure: &[&str]) -> Stop {
-    Stop { unit: unit(name), closure: closure.iter().map(|name| unit(name)).collect() }
+    Stop { unit: unit(name), closure: closure.iter().map(|name| unit(name)).collect(), wakes: None }
 }
 
 #[test]
 fn what_is_active_is_stopped_once_with_what_stops_along() {
-    let stops = |worker, mailer| spec().stops(&memo(worker, mailer)).map_err(|draft| draft.holds[0].hold);
+    let stops = |worker, mailer| {
+        let stops = spec().stops(&memo(worker, mailer)).map_err(|draft| draft.holds[0].hold);
+        stops.map(|stops| stops.into_iter().map(|(stop, _)| stop).collect::<Vec<_>>())
+    };
     let still = || closure(false, &[]);
     assert_eq!(stops(still(), still()), Ok(vec![]));
     assert_eq!(stops(closure(true, &["part"]), still()), Ok(vec![stop("worker", &["part"])]));

@@ -13,8 +13,9 @@ use crate::hold::{Circuit, Held, Hold, Lift, circuit, tried};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName};
 use crate::judge::Code;
 use crate::ledger::Attempt;
-use crate::plan::{Act, Basis, COST_RESTART, Check, Command, Gather, Heal, OnCrash, OnFail, Plan, Step, Stop, When};
+use crate::plan::{Act, Basis, COST_RESTART, Check, Command, Gather, Heal, OnCrash, OnFail, Plan, Step, When};
 use crate::time::{Ms, Now};
+use crate::watch::quiesce::stops;
 use crate::watch::steps::{prove_step, restart_step, stop_step};
 use crate::watch::{Draft, Spec as Kinds};
 use crate::world::{Live, World};
@@ -152,7 +153,7 @@ impl Spec {
         match self.command(command, case.job) {
             Ok(step) => {
                 let steps = vec![step, prove_step(vec![Check::Target(case.target.clone())], PROVE_WITHIN)];
-                Draft::plan(self.plan(case, kind, Vec::new(), steps))
+                Draft::plan(plan(case, kind, Vec::new(), steps))
             }
             Err(why) => Draft::none(why),
         }
@@ -160,58 +161,32 @@ impl Spec {
 
     /// The unit that runs it stands still while its record is put right.
     fn through(&self, case: &Case<'_>, unit: &UnitName) -> Draft {
-        let found = case.last.closures.iter().find(|(of, _)| of == unit);
-        let Some((_, Ok(closure))) = found else {
-            return Draft::unready(format!("what stops with {unit} is not known yet"));
+        let closure = |of: &UnitName| {
+            let found = case.last.closures.iter().find(|(unit, _)| unit == of)?;
+            found.1.as_ref().ok()
         };
-        if let Some(lost) = closure.one_way.first() {
-            return Draft::none(format!("to stop {unit} would end {lost}, which no start brings back"));
-        }
+        let quiet = match stops(std::slice::from_ref(unit), closure) {
+            Ok(quiet) => quiet,
+            Err(draft) => return *draft,
+        };
         let recover = match self.remedy.recover.as_ref().map(|command| self.command(command, case.job)).transpose() {
             Ok(recover) => recover,
             Err(why) => return Draft::none(why),
         };
-        let stop = Stop { unit: unit.clone(), closure: closure.members.clone() };
-        let stopped: Vec<UnitName> = stop.units().cloned().collect();
+        let stopped: Vec<UnitName> = quiet.iter().flat_map(|(stop, _)| stop.units()).chain([unit]).cloned().collect();
         let mut steps = vec![gather(unit)];
-        match recover {
-            Some(recover) if closure.active => {
-                // As soon as the command after it has ended, whatever it came to.
-                let after = When::After(u16::try_from(steps.len() + 1).unwrap_or(u16::MAX));
-                steps.extend([stop_step(stop, Some(closure.stop_timeout), after), recover]);
-            }
-            Some(recover) => steps.push(recover),
-            None => steps.push(restart_step(unit, Some(closure.stop_timeout))),
+        if let Some(recover) = recover {
+            // As soon as the command after them has ended, whatever it came to.
+            let after = When::After(u16::try_from(steps.len() + quiet.len()).unwrap_or(u16::MAX));
+            steps.extend(quiet.into_iter().map(|(stop, timeout)| stop_step(stop, Some(timeout), after)));
+            steps.push(recover);
+        } else {
+            let timeout = quiet.iter().map(|(_, timeout)| *timeout).max();
+            steps.push(restart_step(unit, timeout));
         }
         steps.push(prove_step(vec![Check::Target(case.target.clone())], PROVE_WITHIN));
         let hurt = self.hurt(case, &stopped);
-        Draft::plan(self.plan(case, Kind::Recover, stopped, steps)).held(hurt)
-    }
-
-    fn plan(&self, case: &Case<'_>, kind: Kind, units: Vec<UnitName>, steps: Vec<Step>) -> Plan {
-        let mark = self.marks(kind).then(|| case.memo.tracks.get(&case.job.id)?.count()).flatten();
-        let heal = Heal::new(case.target.clone(), kind.rung(), case.code.label());
-        let path = case.job.output.iter().cloned().map(Resource::Path);
-        let what = match case.code {
-            Code::Stalled => "it gets nowhere",
-            Code::Orphaned => "nobody runs it",
-            _ => "its record does not say that it runs",
-        };
-        Plan {
-            watch: case.target.watch.clone(),
-            rung: kind.rung(),
-            heals: vec![Heal { mark, ..heal }],
-            touches: units.into_iter().map(Resource::Unit).chain(path).collect(),
-            cost: COST_RESTART,
-            basis: vec![Basis { what: "policy".into(), value: case.live.digest.clone() }],
-            why: format!("job {} is {}: {what}", case.job.id, case.code.label()).into(),
-            steps,
-        }
-    }
-
-    /// Its worth is told by what the job gained.
-    fn marks(&self, kind: Kind) -> bool {
-        matches!(kind, Kind::Retry | Kind::Recover)
+        Draft::plan(plan(case, Kind::Recover, stopped, steps)).held(hurt)
     }
 
     pub(super) fn command(&self, template: &[Str], job: &JobReading) -> Result<Step, String> {
@@ -222,6 +197,7 @@ impl Spec {
             crash: OnCrash::Again,
             back: None,
             fail: OnFail::Unwind,
+            unless: None,
         })
     }
 
@@ -290,7 +266,7 @@ impl Spec {
                 let own = [&remedy.retry, &remedy.recover, &remedy.record];
                 own.into_iter().flatten().any(|template| self.is_of(template, command))
             }
-            Act::Stop(stop) => is_worker(&stop.unit) || self.is_runner(&stop.unit),
+            Act::Stop(stop) => is_worker(stop.declared()) || self.is_runner(stop.declared()),
             Act::Restart(unit) => is_worker(unit) || self.is_runner(unit),
             Act::Gather(gather) => gather.paths.is_empty(),
             Act::Launch(launch) => self.launches(launch),
@@ -305,11 +281,37 @@ impl Spec {
     }
 }
 
+fn plan(case: &Case<'_>, kind: Kind, units: Vec<UnitName>, steps: Vec<Step>) -> Plan {
+    let mark = marks(kind).then(|| case.memo.tracks.get(&case.job.id)?.count()).flatten();
+    let heal = Heal::new(case.target.clone(), kind.rung(), case.code.label());
+    let path = case.job.output.iter().cloned().map(Resource::Path);
+    let what = match case.code {
+        Code::Stalled => "it gets nowhere",
+        Code::Orphaned => "nobody runs it",
+        _ => "its record does not say that it runs",
+    };
+    Plan {
+        watch: case.target.watch.clone(),
+        rung: kind.rung(),
+        heals: vec![Heal { mark, ..heal }],
+        touches: units.into_iter().map(Resource::Unit).chain(path).collect(),
+        cost: COST_RESTART,
+        basis: vec![Basis { what: "policy".into(), value: case.live.digest.clone() }],
+        why: format!("job {} is {}: {what}", case.job.id, case.code.label()).into(),
+        steps,
+    }
+}
+
+/// Its worth is told by what the job gained.
+fn marks(kind: Kind) -> bool {
+    matches!(kind, Kind::Retry | Kind::Recover)
+}
+
 /// Times that this job was taken up, in their order.
 fn taken_up<'a>(case: &Case<'a>) -> impl Iterator<Item = &'a Attempt> {
     let attempts = case.world.state.targets.get(case.target).map(|brake| &brake.attempts);
-    let rungs = [Kind::Retry.rung(), Kind::Recover.rung()];
-    attempts.into_iter().flatten().filter(move |attempt| rungs.contains(&attempt.rung))
+    let rungs = Kind::ALL.map(|kind| marks(kind).then(|| kind.rung()));
+    attempts.into_iter().flatten().filter(move |attempt| rungs.contains(&Some(attempt.rung.clone())))
 }
 
 fn worn(case: &Case<'_>, kind: Kind) -> (Ms, usize) {
@@ -332,6 +334,7 @@ fn gather(unit: &UnitName) -> Step {
         crash: OnCrash::Again,
         back: None,
         fail: OnFail::GoOn,
+        unless: None,
     }
 }
 

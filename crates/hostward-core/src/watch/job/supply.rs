@@ -118,35 +118,13 @@ impl Spec {
         let chosen: Vec<&JobReading> = free.take(missing).collect();
         if chosen.is_empty() {
             return match self.startable(last).find_map(|job| storage_lost(world, job.output.as_deref())) {
-                Some(lost) => Draft { plan: None, holds: vec![lost] },
+                Some(held) => Draft { plan: None, holds: vec![held] },
                 None => Draft::none(format!("each job that waits was started {} times within a day", queue.per_day)),
             };
         }
         match chosen.iter().map(|job| self.launch(queue, job)).collect::<Result<Vec<Step>, String>>() {
-            Ok(steps) => Draft::plan(self.filled_up(target, live, &chosen, steps)).held(full(queue, last)),
+            Ok(steps) => Draft::plan(filled_up(target, live, &chosen, steps)).held(full(queue, last)),
             Err(why) => Draft::none(why),
-        }
-    }
-
-    fn filled_up(&self, target: &TargetId, live: &Live, jobs: &[&JobReading], mut steps: Vec<Step>) -> Plan {
-        let units = steps.iter().filter_map(|step| match &step.act {
-            Some(Act::Launch(launch)) => Some(Resource::Unit(launch.unit.clone())),
-            _ => None,
-        });
-        let paths = jobs.iter().filter_map(|job| job.output.clone()).map(Resource::Path);
-        let touches = units.chain(paths).collect();
-        steps.push(prove_step(vec![Check::Target(target.clone())], PROVE_WITHIN));
-        let heal = Heal::new(target.clone(), Kind::Fill.rung(), Code::Underfilled.label());
-        let about: Vec<Str> = jobs.iter().map(|job| job.id.clone()).collect();
-        Plan {
-            watch: target.watch.clone(),
-            rung: Kind::Fill.rung(),
-            why: format!("fewer jobs run than should: {}", about.join(", ")).into(),
-            heals: vec![Heal { about, ..heal }],
-            touches,
-            cost: COST_RESTART,
-            basis: vec![Basis { what: "policy".into(), value: live.digest.clone() }],
-            steps,
         }
     }
 
@@ -168,6 +146,7 @@ impl Spec {
             crash: OnCrash::Again,
             back: None,
             fail: OnFail::Unwind,
+            unless: None,
         })
     }
 
@@ -190,6 +169,28 @@ impl Spec {
 
     fn startable<'a>(&'a self, reading: &'a JobsReading) -> impl Iterator<Item = &'a JobReading> {
         waiting(reading).filter(|job| !Runner::of(self, job, reading.worker.as_ref()).runs())
+    }
+}
+
+fn filled_up(target: &TargetId, live: &Live, jobs: &[&JobReading], mut steps: Vec<Step>) -> Plan {
+    let units = steps.iter().filter_map(|step| match &step.act {
+        Some(Act::Launch(launch)) => Some(Resource::Unit(launch.unit.clone())),
+        _ => None,
+    });
+    let paths = jobs.iter().filter_map(|job| job.output.clone()).map(Resource::Path);
+    let touches = units.chain(paths).collect();
+    steps.push(prove_step(vec![Check::Target(target.clone())], PROVE_WITHIN));
+    let heal = Heal::new(target.clone(), Kind::Fill.rung(), Code::Underfilled.label());
+    let about: Vec<Str> = jobs.iter().map(|job| job.id.clone()).collect();
+    Plan {
+        watch: target.watch.clone(),
+        rung: Kind::Fill.rung(),
+        why: format!("fewer jobs run than should: {}", about.join(", ")).into(),
+        heals: vec![Heal { about, ..heal }],
+        touches,
+        cost: COST_RESTART,
+        basis: vec![Basis { what: "policy".into(), value: live.digest.clone() }],
+        steps,
     }
 }
 

@@ -84,7 +84,7 @@ fn unseen(job: &JobReading) -> Option<Fault> {
         Found::Stuck => Some(Fault::Timeout),
     });
     let first = faults.next()?;
-    faults.fold(first, |all, one| all.and(one))
+    faults.fold(first, Option::and)
 }
 
 /// Of the last look at its folder.

@@ -54,6 +54,10 @@ pub(super) fn judge(seen: &PathReading, write: Write, expected: &Expected, units
     if elsewhere(&seen.look) {
         return answered(&seen.look);
     }
+    // Of what it would mount nobody knows before it does.
+    if seen.on.as_ref().is_some_and(|on| &*on.fstype == "autofs") {
+        return Seen::Unknown(Fault::Config("it is an automount that has mounted nothing yet".into()));
+    }
     dead(seen)
         .or_else(|| missing(seen, expected))
         .or_else(|| wrong_source(seen, expected))

@@ -2,21 +2,24 @@
 //! dead, make the base anew, mount the paths, prove them, refresh who still sees the old ones. What was stopped returns at
 //! the end, and behind a fence wherever nothing was mounted in time.
 //!
-//! From the step that takes a mount off to the one that puts it back, a path owes its fence. One that is bare from the
-//! start is fenced first, so that whoever writes there without being a holder writes to no disk beneath.
+//! Whoever writes to a path without being a holder must write to no disk beneath. So an unmount leaves a fence, a bind
+//! lifts it, and what is bare from the start is fenced first. Open to the disk beneath is only what others mount: a base,
+//! while its unit starts, and what the operator's own commands mount. From the step that may leave a path bare to the one
+//! that mounts it, it owes its fence.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::base::Base;
+use super::base::{Base, Standing};
+use super::path;
 use super::remedy::{Dependent, Patient};
 use super::{Last, Spec};
-use crate::ask::{Connection, Look, PathQ, PathReading, PathsQ, Question, Write};
+use crate::ask::{Connection, Look, Mark, On, PathQ, PathReading, PathsQ, Question, Write};
 use crate::id::{Str, TargetId};
 use crate::judge::Code;
 use crate::plan::{
-    Abort, Act, Back, Bind, Check, Command, Gather, OnCrash, OnFail, Proof, Step, Stop, Unmount, Want, When,
+    Abort, Act, Back, Bind, Check, Command, Gather, OnCrash, OnFail, Proof, Step, Stop, Unless, Unmount, Want, When,
 };
 use crate::time::Ms;
 use crate::watch::steps::{prove_step, restart_step, stop_step};
@@ -24,9 +27,7 @@ use crate::watch::steps::{prove_step, restart_step, stop_step};
 const GATHER_WITHIN: Ms = Ms::secs(10);
 /// A write to a file of the kernel's own.
 const ABORT_WITHIN: Ms = Ms::secs(5);
-/// mount(8) and umount(8) take milliseconds, or hang.
-const MOUNT_WITHIN: Ms = Ms::secs(20);
-/// An act of ours beside it, and its unit's start and end.
+/// mount(8) and umount(8) take milliseconds, or hang. Two of them, and their units' start and end.
 const FENCE_WITHIN: Ms = Ms::secs(30);
 /// The operator's own command.
 const COMMAND_WITHIN: Ms = Ms::mins(5);
@@ -58,7 +59,7 @@ pub(super) fn steps(
     let mut refit = Refit { spec, steps: Vec::new(), owed: Vec::new(), mended: BTreeMap::new() };
     refit.gather(patients, base);
     for connection in last.connections.iter().filter(|c| hangs_on(patients, base, last, c)) {
-        refit.abort(connection, patients, base);
+        refit.abort(connection, patients, base, last);
     }
     let stops = stops.into_iter().map(|(stop, timeout)| stop_step(stop, Some(timeout), When::Last));
     refit.steps.extend(stops);
@@ -104,16 +105,18 @@ impl Refit<'_> {
     }
 
     /// By a mount of this watch's own.
-    fn abort(&mut self, connection: &Connection, patients: &[Patient<'_>], base: Option<&Base>) {
+    fn abort(&mut self, connection: &Connection, patients: &[Patient<'_>], base: Option<&Base>, last: &Last) {
         let points = patients.iter().map(|patient| &patient.point).chain(base.map(|base| &base.point));
         let Some(path) = { points }.find(|point| connection.points.contains(point)) else { return };
-        let abort =
-            Abort { path: path.clone(), device: connection.device.clone(), points: connection.points.clone() };
+        let seen = patients.iter().map(|patient| patient.seen).chain(&last.under).chain(last.ill.values());
+        let was = { seen }.find_map(|seen| mounted(seen, path)).unwrap_or_default();
+        let (device, points) = (connection.device.clone(), connection.points.clone());
+        let abort = Abort { path: path.clone(), device, points, was };
         let freed = looks(self.asked(path), Want::Freed, Ms::secs(30));
-        self.steps.push(step(Act::Abort(abort), ABORT_WITHIN, freed));
+        self.steps.push(Step { unless: Some(self.answers(path)), ..step(Act::Abort(abort), ABORT_WITHIN, freed) });
     }
 
-    /// Takes off what is mounted there; where nothing is, closes the path.
+    /// Takes off what is mounted there and leaves the path closed.
     fn clear(&mut self, patient: &Patient<'_>) {
         if stays(patient) {
             return;
@@ -122,41 +125,48 @@ impl Refit<'_> {
         match (is_mounted(patient), patient.seen.fenced) {
             (true, fenced) => {
                 if fenced {
-                    self.unfence(patient);
+                    self.unfence(point, patient.needed);
                 }
-                let unmount = Unmount { path: point.clone(), lazy: self.spec.remedy.lazy };
-                self.bare(Act::Unmount(unmount), MOUNT_WITHIN, point, patient.needed);
+                self.unmount(patient.seen, point, is_dead(patient), patient.needed);
             }
             (false, true) => {}
             (false, false) => {
                 let fence = step(Act::Fence(point.clone()), FENCE_WITHIN, mount(point, Want::Fenced));
-                self.push(fence, patient.needed);
+                self.push(Step { unless: Some(self.answers(point)), ..fence }, patient.needed);
             }
         }
     }
 
-    fn unfence(&mut self, patient: &Patient<'_>) {
-        self.bare(Act::Unfence(patient.point.clone()), FENCE_WITHIN, &patient.point, patient.needed);
+    /// That very mount; and not when it answers again by then, if it is for its silence that it goes.
+    fn unmount(&mut self, seen: &PathReading, point: &Path, silent: bool, needed: bool) {
+        let was = mounted(seen, point).unwrap_or_default();
+        let unmount = Act::Unmount(Unmount { path: point.to_owned(), lazy: self.spec.remedy.lazy, was });
+        let unless = silent.then(|| self.answers(point));
+        let taken = Step { unless, ..step(unmount, FENCE_WITHIN, mount(point, Want::Fenced)) };
+        self.bare(point, taken, needed);
     }
 
-    /// A step after which nothing is mounted there: it owes a fence.
-    fn bare(&mut self, act: Act, deadline: Ms, point: &Path, needed: bool) {
-        let want = if matches!(act, Act::Unfence(_)) { Want::NotFenced } else { Want::NotMounted };
+    fn unfence(&mut self, point: &Path, needed: bool) {
+        let lifted = step(Act::Unfence(point.to_owned()), FENCE_WITHIN, mount(point, Want::NotFenced));
+        self.bare(point, Step { unless: Some(self.answers(point)), ..lifted }, needed);
+    }
+
+    /// A step that may leave nothing mounted there: it owes a fence.
+    fn bare(&mut self, point: &Path, step: Step, needed: bool) {
         self.owed.push((self.steps.len(), point.to_owned()));
-        self.push(step(act, deadline, mount(point, want)), needed);
+        self.push(step, needed);
     }
 
     /// The base's mount is taken off, where it is no path that was cleared already; its unit makes it anew.
     fn remount(&mut self, base: &Base, places: &[&Patient<'_>], last: &Last) {
-        let own = places.iter().find(|patient| patient.point == base.point);
-        match own {
-            // A fence that lay there, or that was put there above.
-            Some(own) if !is_mounted(own) => self.unfence(own),
-            None if !places.is_empty() && last.under.iter().any(|seen| seen.path == base.point) => {
-                let unmount = Unmount { path: base.point.clone(), lazy: self.spec.remedy.lazy };
-                self.bare(Act::Unmount(unmount), MOUNT_WITHIN, &base.point, true);
-            }
-            _ => {}
+        let own = places.iter().any(|patient| patient.point == base.point);
+        let under = last.under.iter().find(|seen| seen.path == base.point).filter(|_| !own && !places.is_empty());
+        if let Some(seen) = under {
+            self.unmount(seen, &base.point, path::dead(seen).is_some(), true);
+        }
+        // Its unit may mount only where nothing is mounted.
+        if own || under.is_some() {
+            self.unfence(&base.point, true);
         }
         if !places.is_empty() {
             // Its stop takes off what is still mounted, and its start may not come to anything.
@@ -169,7 +179,10 @@ impl Refit<'_> {
         let mut proof = looks(base.asked(), Want::Answers, BASE_WITHIN);
         proof.checks.insert(0, fact(began));
         self.mended.insert(base.point.clone(), self.steps.len());
-        self.steps.push(step(Act::Restart(unit.clone()), UNIT_WITHIN, proof));
+        // What somebody mounted meanwhile would go with it.
+        let dead = !places.is_empty() && matches!(last.stands(self.spec, base), Standing::Dead(_));
+        let unless = dead.then(|| self.answers(&base.point));
+        self.steps.push(Step { unless, ..step(Act::Restart(unit.clone()), UNIT_WITHIN, proof) });
     }
 
     /// What is no mount of the base's own is bound, or mounted by the operator's commands.
@@ -181,18 +194,24 @@ impl Refit<'_> {
         }
         let commands = self.spec.remedy.rebind.clone();
         for patient in &bound {
-            if !is_mounted(patient) && !stays(patient) {
-                self.unfence(patient);
-            }
-            if let (true, Some(cold)) = (commands.is_empty(), &patient.seen.cold) {
-                let hot = patient.seen.path.clone();
-                let asked = PathQ { bind: Some(cold.clone()), ..self.asked(&hot) };
-                self.mended.insert(hot.clone(), self.steps.len());
-                let bind = Act::Bind(Bind { cold: cold.clone(), hot });
-                self.push(step(bind, MOUNT_WITHIN, looks(asked, Want::Bound, Ms::secs(30))), patient.needed);
+            match (commands.is_empty(), &patient.seen.cold) {
+                (true, Some(cold)) => self.bind(cold, patient),
+                (false, _) if !stays(patient) => self.unfence(&patient.point, patient.needed),
+                _ => {}
             }
         }
         self.run(&commands, &bound);
+    }
+
+    fn bind(&mut self, cold: &Path, patient: &Patient<'_>) {
+        let hot = patient.seen.path.clone();
+        let asked = PathQ { bind: Some(cold.to_owned()), ..self.asked(&hot) };
+        if !self.owed.iter().any(|(_, point)| *point == hot) {
+            self.owed.push((self.steps.len(), hot.clone()));
+        }
+        self.mended.insert(hot.clone(), self.steps.len());
+        let bind = Act::Bind(Bind { cold: cold.to_owned(), hot });
+        self.push(step(bind, FENCE_WITHIN, looks(asked, Want::Bound, Ms::secs(30))), patient.needed);
     }
 
     /// All of them together mount everything: the last one owes that. What is healed along tells at the end of the plan.
@@ -202,7 +221,7 @@ impl Refit<'_> {
         for argv in commands {
             let act = Some(Act::Command(Command { argv: argv.clone(), user: None, dir: None, env: None }));
             let (deadline, proof, back) = (COMMAND_WITHIN, None, None);
-            self.steps.push(Step { act, deadline, proof, crash: OnCrash::Again, back, fail });
+            self.steps.push(Step { act, deadline, proof, crash: OnCrash::Again, back, unless: None, fail });
         }
         let Some(last) = self.steps.len().checked_sub(1).filter(|_| !commands.is_empty()) else { return };
         self.mended.extend(bound.iter().map(|patient| (patient.point.clone(), last)));
@@ -249,6 +268,7 @@ impl Refit<'_> {
             let fence = Back {
                 when: When::Until(until),
                 act: Act::Fence(point.clone()),
+                unless: Some(self.answers(&point)),
                 deadline: FENCE_WITHIN,
                 proof: mount(&point, Want::Fenced),
                 tries: 0,
@@ -266,7 +286,14 @@ impl Refit<'_> {
     /// Repeatable, and passed over when it fails.
     fn courtesy(&mut self, act: Act, deadline: Ms) {
         let (proof, back) = (None, None);
-        self.steps.push(Step { act: Some(act), deadline, proof, crash: OnCrash::Again, back, fail: OnFail::GoOn });
+        let (unless, fail) = (None, OnFail::GoOn);
+        self.steps.push(Step { act: Some(act), deadline, proof, crash: OnCrash::Again, back, unless, fail });
+    }
+
+    /// Somebody mounted it, or it came back by itself.
+    fn answers(&self, point: &Path) -> Unless {
+        let question = Arc::new(Question::Paths(PathsQ::one(self.asked(point))));
+        Unless { question, want: Want::Answers }
     }
 
     /// Who may look at a path.
@@ -279,7 +306,15 @@ impl Refit<'_> {
 }
 
 fn step(act: Act, deadline: Ms, proof: Proof) -> Step {
-    Step { act: Some(act), deadline, proof: Some(proof), crash: OnCrash::Again, back: None, fail: OnFail::Unwind }
+    Step {
+        act: Some(act),
+        deadline,
+        proof: Some(proof),
+        crash: OnCrash::Again,
+        back: None,
+        unless: None,
+        fail: OnFail::Unwind,
+    }
 }
 
 fn proof(check: Check, within: Ms) -> Proof {
@@ -297,6 +332,16 @@ fn looks(path: PathQ, want: Want, within: Ms) -> Proof {
 /// What is mounted there is what should be: only commands of the operator's may mend it.
 fn stays(patient: &Patient<'_>) -> bool {
     matches!(patient.code, Code::Readonly | Code::Unwritable)
+}
+
+/// Nobody has anything of what is mounted there.
+fn is_dead(patient: &Patient<'_>) -> bool {
+    matches!(patient.code, Code::Stale | Code::Hung)
+}
+
+/// What was seen to be mounted at this very point.
+fn mounted(seen: &PathReading, point: &Path) -> Option<Mark> {
+    seen.on.as_ref().filter(|on| on.point == point).map(On::mark)
 }
 
 /// Something is mounted at its point, under a fence or not.

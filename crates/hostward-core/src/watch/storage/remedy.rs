@@ -16,6 +16,7 @@ use crate::judge::Code;
 use crate::plan::{Act, Basis, COST_REMOUNT, COST_RESTART, Command, Heal, Plan, Stop};
 use crate::time::Ms;
 use crate::watch::Draft;
+use crate::watch::quiesce::stops;
 use crate::world::{Live, World};
 
 /// What the operator says of remedies.
@@ -99,6 +100,15 @@ impl Spec {
         let worn = |kind: &Kind| worn(world, &heal(&first, *kind), kind.cost());
         let Some(kind) = kinds.into_iter().min_by_key(worn) else { return Draft::none("no rung fits") };
         let patients = self.patients(world, first, kind, memo, last);
+        if let Some(point) = automounted(&patients, kind, last) {
+            return Draft::none(format!(
+                "{} is an automount: what it mounts is systemd's to make anew",
+                point.display()
+            ));
+        }
+        if let Some(why) = cut_off(&patients, kind, last) {
+            return Draft::none(why);
+        }
         let stops = match self.stops(&patients, last) {
             Ok(stops) => stops,
             Err(draft) => return *draft,
@@ -136,6 +146,9 @@ impl Spec {
             Code::WrongSource => none(format!("somebody mounted something else at {shown}: theirs to unmount")),
             Code::Stale | Code::Hung | Code::Missing if no_such_folder(seen) => {
                 none(format!("there is no folder {shown} to mount anything at"))
+            }
+            Code::Hung if let Some(other) = seen.on.as_ref().and_then(|on| last.answering.get(&on.device)) => {
+                none(cuts_off(&seen.path, other))
             }
             Code::Stale | Code::Hung | Code::Missing => self.fits_lost(patient, memo, last),
             _ => none(format!("nothing is known against {}", patient.code.label())),
@@ -212,24 +225,11 @@ impl Spec {
     /// The holders to stop: those that are active, each once, with what stops along. None for a base that only has to be
     /// started: what answers is left in peace.
     fn stops(&self, patients: &[Patient<'_>], last: &Last) -> Result<Vec<(Stop, Ms)>, Box<Draft>> {
-        let mut stops: Vec<(Stop, Ms)> = Vec::new();
         let holders = if refit::only_starts(patients) { &[][..] } else { &self.remedy.holders };
-        for unit in holders {
+        stops(holders, |unit| {
             let found = last.holders.iter().find(|(holder, _)| holder == unit);
-            let Some((_, Ok(closure))) = found else {
-                return Err(Box::new(Draft::unready(format!("what stops with {unit} is not known yet"))));
-            };
-            if let Some(lost) = closure.one_way.first() {
-                let why = format!("to stop {unit} would end {lost}, which no start brings back");
-                return Err(Box::new(Draft::none(why)));
-            }
-            let stopped = |other: &UnitName| stops.iter().any(|(stop, _)| stop.units().any(|unit| unit == other));
-            if closure.active && !stopped(unit) {
-                let members = closure.members.iter().filter(|member| !stopped(member)).cloned().collect();
-                stops.push((Stop { unit: unit.clone(), closure: members }, closure.stop_timeout));
-            }
-        }
-        Ok(stops)
+            found.and_then(|(_, closure)| closure.as_ref().ok())
+        })
     }
 
     fn plan(&self, patients: &[Patient<'_>], kind: Kind, stops: Vec<(Stop, Ms)>, live: &Live, last: &Last) -> Plan {
@@ -276,11 +276,11 @@ impl Spec {
                 let smokes = || remedy.dependents.iter().filter_map(|dependent| dependent.smoke.as_ref());
                 remedy.rebind.contains(argv) || smokes().any(|smoke| smoke == argv)
             }
-            Act::Command(_) => false,
+            Act::Command(_) | Act::Launch(_) => false,
             Act::Restart(unit) => is_base(unit) || remedy.dependents.iter().any(|other| other.unit == *unit),
-            Act::Stop(stop) => remedy.holders.contains(&stop.unit),
+            Act::Stop(stop) => remedy.holders.contains(stop.declared()),
             Act::Start(units) => units.iter().all(|unit| remedy.oneshots.contains(unit)),
-            Act::Fence(path) | Act::Unfence(path) => self.keeps(path) || self.is_point_of_base(path),
+            Act::Fence(path) | Act::Unfence(path) => self.may_fence(path),
             Act::Abort(abort) => self.keeps(&abort.path) || self.is_point_of_base(&abort.path),
             Act::Unmount(unmount) => {
                 (remedy.lazy || !unmount.lazy) && (self.keeps(&unmount.path) || self.is_point_of_base(&unmount.path))
@@ -290,8 +290,12 @@ impl Spec {
                 None => self.lists(&bind.hot),
             },
             Act::Gather(gather) => gather.paths.iter().all(|path| self.keeps(path)),
-            Act::Launch(_) => false,
         }
+    }
+
+    /// It is a path of this watch's, or a manifest may name it, or its base mounts there.
+    pub fn may_fence(&self, path: &Path) -> bool {
+        self.keeps(path) || self.is_point_of_base(path)
     }
 
     fn keeps(&self, path: &Path) -> bool {
@@ -299,12 +303,12 @@ impl Spec {
     }
 
     /// The manifest may name it.
-    fn lists(&self, path: &Path) -> bool {
+    pub(super) fn lists(&self, path: &Path) -> bool {
         let roots = self.manifest.iter().flat_map(|manifest| &manifest.asked.roots);
         roots.clone().any(|root| path != root && path.starts_with(root))
     }
 
-    fn is_point_of_base(&self, path: &Path) -> bool {
+    pub(super) fn is_point_of_base(&self, path: &Path) -> bool {
         self.bases().any(|unit| self.mounts_at(unit).as_deref() == Some(path))
     }
 }
@@ -318,6 +322,30 @@ fn no_such_folder(seen: &PathReading) -> bool {
     /// errno(3).
     const ENOENT: i32 = 2;
     matches!(seen.look, Look::Failed { call: Call::Open, errno: ENOENT, .. })
+}
+
+/// A mount point at which only systemd knows when to mount: an unmount and a fence would be beneath its next mount.
+fn automounted<'a>(patients: &'a [Patient<'_>], kind: Kind, last: &'a Last) -> Option<&'a Path> {
+    let base = patients.first()?.base.as_ref().filter(|_| kind == Kind::Remount);
+    let own = patients.iter().filter(|patient| patient.seen.automount).map(|patient| &*patient.point);
+    let under = last.under.iter().filter(|seen| seen.automount && base.is_some_and(|base| base.point == seen.path));
+    { own }.next().or_else(|| { under }.map(|seen| &*seen.path).next())
+}
+
+/// Why a connection that the plan would abort is not to be: it serves others still.
+fn cut_off(patients: &[Patient<'_>], kind: Kind, last: &Last) -> Option<String> {
+    let first = patients.first()?;
+    let base = first.base.as_ref().filter(|_| kind == Kind::Remount);
+    let mut aborted = last.connections.iter().filter(|connection| refit::hangs_on(patients, base, last, connection));
+    aborted.find_map(|connection| Some(cuts_off(&first.seen.path, last.answering.get(&connection.device)?)))
+}
+
+fn cuts_off(hung: &Path, other: &Path) -> String {
+    format!(
+        "{} shares a FUSE connection with {}, which answers: an abort would end both",
+        hung.display(),
+        other.display()
+    )
 }
 
 fn worn(world: &World, heal: &Heal, cost: u32) -> (Ms, usize) {

@@ -53,6 +53,7 @@ fn spec() -> Spec {
 
 fn on() -> On {
     On {
+        id: 7,
         point: HOT.into(),
         device: "0:45".into(),
         folder: "/7".into(),
@@ -69,6 +70,7 @@ fn well() -> PathReading {
         path: HOT.into(),
         on: Some(on()),
         fenced: false,
+        automount: false,
         cold: Some("/srv/box/7".into()),
         bind: Some(bind),
         look: Look::Answered(Space::default()),
@@ -136,6 +138,7 @@ fn what_a_look_comes_to() {
 #[test]
 fn what_its_place_among_the_mounts_comes_to() {
     let root = || On {
+        id: 1,
         point: "/".into(),
         device: "8:1".into(),
         folder: HOT.into(),
@@ -153,6 +156,7 @@ fn what_its_place_among_the_mounts_comes_to() {
         (Some(On { fstype: "nfs4".into(), ..on() }), "wrong_source"),
         (Some(On { folder: "/8".into(), ..on() }), "wrong_source"),
         (Some(On { device: "0:99".into(), ..on() }), "wrong_source"),
+        (Some(On { fstype: "autofs".into(), source: "systemd-1".into(), ..on() }), "unknown config"),
         (Some(On { read_only: true, ..on() }), "readonly"),
     ];
     for (on, expected) in table {
@@ -308,6 +312,21 @@ fn paths_come_and_go_with_their_manifest() {
     assert_eq!(seen(&sights), named(&[("/srv/b", "gone"), ("manifest", "config")]), "no path at all is no list");
 }
 
+/// No plan lifts it any more; one of a path that is watched is lifted by the next.
+#[test]
+fn a_fence_where_the_manifest_once_named_a_path_is_told() {
+    for (fence, told) in
+        [("/srv/gone", true), ("/srv/a", false), (HOT, false), ("/srv/box", false), ("/opt/x", false)]
+    {
+        let fences = vec![PathBuf::from(fence)];
+        let reading = PathsReading { fences, ..listed(&["/srv/a"], ManifestReading::default()) };
+        let sights = read(&listing(), &mut Memo::default(), reading);
+        let said = sights.iter().find(|sight| &*sight.key == "manifest").map(|sight| format!("{:?}", sight.shown));
+        let said = said.expect("it is a part");
+        assert_eq!(said.contains("umount -l /srv/gone"), told, "{fence}: {said}");
+    }
+}
+
 #[test]
 fn a_refused_line_is_named_and_the_rest_is_watched() {
     let refused = vec![Refused { line: 12, why: "one column".into() }];
@@ -349,7 +368,15 @@ fn disk_looks(looks: &[(u64, u64, u64, &str)]) {
     let mut memo = Memo::default();
     for (minute, used, inodes, expected) in looks {
         let look = Look::Answered(space(*used, *inodes));
-        let disks = vec![PathReading { path: "/".into(), on: None, cold: None, bind: None, look, fenced: false }];
+        let disks = vec![PathReading {
+            path: "/".into(),
+            on: None,
+            cold: None,
+            bind: None,
+            look,
+            fenced: false,
+            automount: false,
+        }];
         let answer = Ok(Reading::Paths(Box::new(PathsReading { disks, ..PathsReading::default() })));
         let sights = spec.read(&mut memo, now(Ms::mins(*minute)), &answer, &Starvation::default());
         assert_eq!(seen(&sights), named(&[("disk/", expected)]), "minute {minute}");
@@ -410,9 +437,11 @@ fn only_what_was_declared_is_allowed() {
         Act::Command(Command { argv: words(argv), user: user.map(Into::into), dir: None, env: None })
     };
     let bind = |cold: &str, hot: &str| Act::Bind(Bind { cold: cold.into(), hot: hot.into() });
-    let unmount = |path: &str, lazy| Act::Unmount(Unmount { path: path.into(), lazy });
-    let abort = |path: &str| Act::Abort(Abort { path: path.into(), device: "0:45".into(), points: Vec::new() });
-    let stop = |name: &str| Act::Stop(Stop { unit: unit(name), closure: Vec::new() });
+    let unmount = |path: &str, lazy| Act::Unmount(Unmount { path: path.into(), lazy, was: on().mark() });
+    let abort = |path: &str| {
+        Act::Abort(Abort { path: path.into(), device: "0:45".into(), points: Vec::new(), was: on().mark() })
+    };
+    let stop = |name: &str| Act::Stop(Stop { unit: unit(name), closure: Vec::new(), wakes: None });
     let table = [
         (command(&["/opt/rebind"], None), true),
         (command(&["/opt/smoke"], None), true),

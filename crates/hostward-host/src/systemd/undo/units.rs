@@ -1,13 +1,14 @@
 //! The two units of an undo: their names, what they are told, and what may stand in them.
 
-use std::path::PathBuf;
+use std::fmt::Write as _;
 
 use hostward_core::id::UnitName;
+use hostward_core::plan::Owed;
 use zbus::Variant;
 
-use super::{UNITS_MAX, UndoError};
+use super::{OWED_MAX, UndoError};
 use crate::systemd::escape::UNIT_NAME_MAX;
-use crate::systemd::fence::fencing;
+use crate::systemd::fence::{OPTIONS, SOURCE};
 use crate::systemd::unit::Properties;
 
 pub(super) const PREFIX: &str = "hostward-undo-";
@@ -15,6 +16,23 @@ pub(super) const PREFIX: &str = "hostward-undo-";
 const ACCURACY_MICROS: u64 = 100_000;
 /// For systemctl, which only queues jobs.
 const SERVICE_TIMEOUT_MICROS: u64 = 60_000_000;
+/// mount(8) takes 20 ms. Whatever hangs longer keeps those down who are to be started.
+const CLOSE_TIMEOUT_MICROS: u64 = 20_000_000;
+/// Of what does not end at SIGTERM, and again of what does not at SIGKILL.
+const CLOSE_STOP_MICROS: u64 = 2_000_000;
+/// `close HOW AS-LISTED PATH`: unless something is mounted there (fence), or over whatever is but a fence (cover). By the
+/// shell's own words alone, for a look at a path itself may hang. -c: so would mount's.
+const CLOSE: &str = r#"
+closed() {
+    while read -r _ _ _ _ point rest; do
+        if [ "$point" = "$2" ]; then
+            case "$1$rest" in fence*|*" - tmpfs SOURCE "*) return 0;; esac
+        fi
+    done </proc/self/mountinfo
+    return 1
+}
+close() { closed "$1" "$2" || mount -c -t tmpfs -o OPTIONS SOURCE "$3"; }
+"#;
 
 pub(super) type Settings<'a> = Vec<(&'static str, Variant<'a>)>;
 
@@ -26,30 +44,78 @@ pub(super) fn timer_settings(run: &str, elapses_micros: u64) -> Settings<'_> {
     settings
 }
 
-pub(super) fn service<'a>(
-    run: &str,
-    systemctl: &'a str,
-    units: &'a [UnitName],
-    fences: &'a [PathBuf],
-) -> Settings<'a> {
+/// Starts the units, once the paths are closed or cannot be.
+pub(super) fn service<'a>(run: &str, systemctl: &'a str, owed: &'a Owed, closer: &UnitName) -> Settings<'a> {
     let line = |verb: &[&'a str]| -> Vec<&'a str> {
         let words = [systemctl].into_iter().chain(verb.iter().copied()).chain(["--"]);
-        words.chain(units.iter().map(UnitName::as_str)).collect()
+        words.chain(owed.units.iter().map(UnitName::as_str)).collect()
     };
     let mut settings = common(run);
     settings.push(("Type", Variant::from("oneshot")));
     settings.push(("TimeoutStartUSec", Variant::from(SERVICE_TIMEOUT_MICROS)));
-    // A path that cannot be closed must not keep down for ever what nobody else will start.
-    let fences = fences.iter().filter_map(|path| path.to_str()).map(fencing);
-    let fences: Vec<(&str, Vec<&str>, Vec<&str>)> =
-        fences.map(|argv| (argv[0], argv.to_vec(), vec!["ignore-failure", "no-env-expand"])).collect();
-    if !fences.is_empty() {
-        settings.push(("ExecStartPreEx", Variant::new(fences)));
+    if closes(owed) {
+        // Wanted and not required: a path that cannot be closed must not keep down what nobody else will start.
+        settings.push(("Wants", Variant::new(vec![closer.to_string()])));
+        settings.push(("After", Variant::new(vec![closer.to_string()])));
+    }
+    if owed.units.is_empty() {
+        settings.push(("ExecStart", Variant::new(vec![("/bin/true", vec!["/bin/true"], false)])));
+        return settings;
     }
     // A start limit that was hit would refuse the start. That there is nothing to reset is no failure.
     settings.push(("ExecStartPre", Variant::new(vec![(systemctl, line(&["reset-failed"]), true)])));
     settings.push(("ExecStart", Variant::new(vec![(systemctl, line(&["start", "--no-block"]), false)])));
     settings
+}
+
+/// Closes the paths, beside each other, so that one below a folder that hangs keeps no other open. The script is its
+/// standard input: `$` in a command is expanded, and what forbids that (ExecStartEx) is lost at a daemon-reload.
+pub(super) fn closing(run: &str, owed: &Owed) -> Option<Settings<'static>> {
+    let mut settings = common(run);
+    settings.push(("Type", Variant::from("oneshot")));
+    settings.push(("TimeoutStartUSec", Variant::from(CLOSE_TIMEOUT_MICROS)));
+    settings.push(("TimeoutStopUSec", Variant::from(CLOSE_STOP_MICROS)));
+    settings.push(("StandardInput", Variant::from("data")));
+    settings.push(("StandardInputData", Variant::new(script(owed).into_bytes())));
+    settings.push(("ExecStart", Variant::new(vec![("/bin/sh", vec!["/bin/sh", "-s"], false)])));
+    closes(owed).then_some(settings)
+}
+
+/// Its first line says what it does to whoever pushes it ahead.
+fn script(owed: &Owed) -> String {
+    let paths = Owed { units: Vec::new(), ..owed.clone() };
+    let mut script = format!("#{}", serde_json::to_string(&paths).unwrap_or_default());
+    script += &CLOSE.replace("OPTIONS", OPTIONS).replace("SOURCE", SOURCE);
+    for (how, paths) in [("fence", &owed.fences), ("cover", &owed.covers)] {
+        for path in paths.iter().filter_map(|path| path.to_str()) {
+            let _ = writeln!(script, "close {how} {} {} &", quoted(&as_listed(path)), quoted(path));
+        }
+    }
+    script + "wait\n"
+}
+
+/// One word of the shell's.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+fn closes(owed: &Owed) -> bool {
+    !owed.fences.is_empty() || !owed.covers.is_empty()
+}
+
+/// A path as mountinfo writes it (proc_pid_mountinfo(5)).
+fn as_listed(path: &str) -> String {
+    let mut listed = String::with_capacity(path.len());
+    for c in path.chars() {
+        match c {
+            ' ' => listed.push_str(r"\040"),
+            '\t' => listed.push_str(r"\011"),
+            '\n' => listed.push_str(r"\012"),
+            '\\' => listed.push_str(r"\134"),
+            c => listed.push(c),
+        }
+    }
+    listed
 }
 
 /// Without default dependencies: an undo waits for no target. So it is said here that neither unit outlives the system.
@@ -72,30 +138,26 @@ pub(super) fn started_by(service: &Properties<'_>) -> Vec<UnitName> {
     words.skip_while(|word| *word != "--").skip(1).map(UnitName::new).collect()
 }
 
-/// The folders that ExecStartPre's mounts go over.
-pub(super) fn fenced_by(service: &Properties<'_>) -> Vec<PathBuf> {
-    let Some(Variant::Array(commands)) = service.0.get("ExecStartPre") else { return Vec::new() };
-    let folder = |command: &Variant<'_>| {
-        let Variant::Structure(command) = command else { return None };
-        let Some(Variant::Array(argv)) = command.fields().get(1) else { return None };
-        let words: Vec<&str> = argv.iter().filter_map(|word| <&str>::try_from(word).ok()).collect();
-        let (first, folder) = (words.first()?, words.last()?);
-        (*first == "mount").then(|| PathBuf::from(folder))
-    };
-    commands.iter().filter_map(folder).collect()
+/// The paths that it closes.
+pub(super) fn closed_by(closer: &Properties<'_>) -> Owed {
+    let Some(Variant::Array(bytes)) = closer.0.get("StandardInputData") else { return Owed::default() };
+    let bytes: Vec<u8> = bytes.iter().filter_map(|byte| u8::try_from(byte).ok()).collect();
+    let first = bytes.split(|byte| *byte == b'\n').next().and_then(|line| line.strip_prefix(b"#"));
+    first.and_then(|line| serde_json::from_slice(line).ok()).unwrap_or_default()
 }
 
 /// systemctl takes `*` for a pattern and systemd refuses what no unit can be called: neither is left to be found out
 /// when nobody is there.
-pub(super) fn check(run: &str, units: &[UnitName]) -> Result<(), UndoError> {
+pub(super) fn check(run: &str, owed: &Owed) -> Result<(), UndoError> {
     let named =
         |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b":-_.".contains(&b));
     // Room for the number and the suffix.
     if !named(run) || PREFIX.len() + run.len() + 30 > UNIT_NAME_MAX {
         return Err(UndoError::BadRun(run.into()));
     }
-    if units.is_empty() || units.len() > UNITS_MAX {
-        return Err(UndoError::Count { run: run.into(), count: units.len() });
+    let count = owed.units.len() + owed.fences.len() + owed.covers.len();
+    if count == 0 || count > OWED_MAX {
+        return Err(UndoError::Count { run: run.into(), count });
     }
     let is_unit = |unit: &&UnitName| {
         let name = unit.as_str();
@@ -104,7 +166,7 @@ pub(super) fn check(run: &str, units: &[UnitName]) -> Result<(), UndoError> {
             && name.len() <= UNIT_NAME_MAX
             && name.rsplit_once('.').is_some_and(|(stem, kind)| !stem.is_empty() && !kind.is_empty())
     };
-    match units.iter().find(|unit| !is_unit(unit)) {
+    match owed.units.iter().find(|unit| !is_unit(unit)) {
         Some(unit) => Err(UndoError::BadUnit(unit.clone())),
         None => Ok(()),
     }
@@ -114,6 +176,12 @@ pub(super) fn check(run: &str, units: &[UnitName]) -> Result<(), UndoError> {
 pub(super) fn parse(timer: &UnitName) -> Option<(&str, u64)> {
     let (run, number) = timer.as_str().strip_prefix(PREFIX)?.strip_suffix(".timer")?.rsplit_once('-')?;
     Some((run, number.parse().ok()?))
+}
+
+/// What closes the paths before [`service_of`] starts the units.
+pub(super) fn closer_of(timer: &UnitName) -> UnitName {
+    let stem = timer.as_str().strip_suffix(".timer").unwrap_or(timer.as_str());
+    UnitName::new(format!("{stem}-close.service"))
 }
 
 pub(super) fn service_of(timer: &UnitName) -> UnitName {
@@ -142,6 +210,13 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_looked_for_as_mountinfo_writes_it() {
+        for (path, listed) in [("/srv/x", "/srv/x"), ("/srv/a b\tc\nd\\e#", r"/srv/a\040b\011c\012d\134e#")] {
+            assert_eq!(as_listed(path), listed);
+        }
+    }
+
+    #[test]
     fn nothing_is_armed_that_would_not_work() {
         let good = r"srv-x\x2dy.mount getty@tty1.service";
         let table = [
@@ -158,11 +233,14 @@ mod tests {
             ("7", "w.service $HOME.service", false),
         ];
         for (run, units, good) in table {
-            let names: Vec<UnitName> = units.split_whitespace().map(UnitName::new).collect();
-            assert_eq!(check(run, &names).is_ok(), good, "{run}: {units}");
+            let units: Vec<UnitName> = units.split_whitespace().map(UnitName::new).collect();
+            let owed = Owed { units, ..Owed::default() };
+            assert_eq!(check(run, &owed).is_ok(), good, "{run}: {owed:?}");
         }
-        let many = vec![UnitName::new("w.service"); UNITS_MAX + 1];
-        assert_eq!(check("7", &many), Err(UndoError::Count { run: "7".into(), count: UNITS_MAX + 1 }));
-        assert!(check(&"r".repeat(UNIT_NAME_MAX), &many[..1]).is_err());
+        let many = Owed { units: vec![UnitName::new("w.service"); OWED_MAX + 1], ..Owed::default() };
+        assert_eq!(check("7", &many), Err(UndoError::Count { run: "7".into(), count: OWED_MAX + 1 }));
+        let fence = Owed { fences: vec!["/srv/x".into()], ..Owed::default() };
+        assert_eq!(check("7", &fence), Ok(()));
+        assert!(check(&"r".repeat(UNIT_NAME_MAX), &fence).is_err());
     }
 }

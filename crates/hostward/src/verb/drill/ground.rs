@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use hostward_core::ask::Mark;
 use hostward_core::drill::Wound;
 use hostward_core::plan::{Bind, Unmount};
 use hostward_core::time::Ms;
-use hostward_host::mounts::{OF_PID_1, Table, stack_at};
+use hostward_host::mounts::{OF_PID_1, Table, mount_at, stack_at};
 use hostward_host::systemd::Systemd;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
@@ -224,10 +225,14 @@ write = "canary"
         forgotten
     }
 
-    /// One mount, a fence or not.
+    /// One mount, and the fences that lie on it or are left in its place.
     async fn unmount(&self, point: &Path) -> Result<()> {
         self.systemd.unfence(point).await?;
-        Ok(self.systemd.unmount(&Unmount { path: point.to_owned(), lazy: true }, MOUNT_WITHIN).await?)
+        let read = || format!("read what is mounted at {}", point.display());
+        let Some(there) = mount_at(point).with_context(read)? else { return Ok(()) };
+        let was = Mark { id: there.id, device: there.device.into(), source: there.source.into() };
+        self.systemd.unmount(&Unmount { path: point.to_owned(), lazy: true, was }, MOUNT_WITHIN).await?;
+        Ok(self.systemd.unfence(point).await?)
     }
 
     /// The steps and undos of drills, by the numbers of their runs.

@@ -14,7 +14,7 @@ use crate::fixture::{self, at};
 use crate::hold::Hold;
 use crate::id::{TargetId, UnitName, WatchId};
 use crate::ledger::{Body, Closing, Origin, Record, State};
-use crate::plan::{Act, Arm, Plan};
+use crate::plan::{Act, Arm, Plan, Unmount};
 use crate::policy::{Brakes, Policy, Watch};
 use crate::run::Outcome;
 use crate::time::{Ms, Now};
@@ -97,6 +97,10 @@ pub(super) struct Host {
     pub(super) gone: BTreeSet<PathBuf>,
     /// Somebody has files open there.
     pub(super) busy: BTreeSet<PathBuf>,
+    /// Folders for which the server does not answer, though it does for others.
+    pub(super) slow: BTreeSet<PathBuf>,
+    /// Where an automount lies beneath.
+    pub(super) automounts: BTreeSet<PathBuf>,
     pub(super) read_only: bool,
     pub(super) unreachable: bool,
     pub(super) queue: BTreeMap<(Ms, u64), Event>,
@@ -126,6 +130,8 @@ impl Host {
             units: ["box.service", "worker.service", "part.service", "viewer.service"].into(),
             gone: BTreeSet::new(),
             busy: BTreeSet::new(),
+            slow: BTreeSet::new(),
+            automounts: BTreeSet::new(),
             read_only: false,
             unreachable: false,
             queue: BTreeMap::new(),
@@ -160,6 +166,7 @@ impl Host {
     /// Where a path lies, fences left out: the mount, and the path within it.
     pub(super) fn on(&self, path: &Path) -> On {
         let root = On {
+            id: 1,
             point: "/".into(),
             device: "8:1".into(),
             folder: path.to_owned(),
@@ -174,6 +181,7 @@ impl Host {
         match found {
             None => root,
             Some((point, Mounted::Box(device, folder))) => On {
+                id: 10 + u64::from(*device),
                 point: point.into(),
                 device: format!("0:{device}").into(),
                 folder: folder.join(path.strip_prefix(point).unwrap_or(path)).components().collect(),
@@ -197,6 +205,7 @@ impl Host {
                 let call = if (self.now.up.0 / 1000).is_multiple_of(2) { Call::Open } else { Call::Statvfs };
                 Look::Failed { call, errno: ENOTCONN, why: "not connected".into() }
             }
+            _ if self.slow.contains(&q.path) => Look::Stuck { at: q.path.clone(), age: Ms::secs(10) },
             Some(Server::Hangs) => Look::Stuck { at: q.path.clone(), age: Ms(self.now.up.0 % 60_000) },
             _ if self.read_only && q.write != Write::Never => {
                 Look::Failed { call: Call::Write, errno: 30, why: "read-only".into() }
@@ -204,7 +213,8 @@ impl Host {
             _ => Look::Answered(Space::default()),
         };
         let bind = q.bind.as_deref().map(|cold| self.on(cold));
-        PathReading { path: q.path.clone(), on: Some(on), fenced, cold: q.bind.clone(), bind, look }
+        let automount = self.automounts.contains(&on.point);
+        PathReading { path: q.path.clone(), on: Some(on), fenced, automount, cold: q.bind.clone(), bind, look }
     }
 
     pub(super) fn paths(&self, q: &PathsQ) -> PathsReading {
@@ -215,7 +225,10 @@ impl Host {
         let points: BTreeSet<PathBuf> =
             points.filter(|point| point != Path::new("/") && q.paths.iter().all(|q| q.path != *point)).collect();
         let under = points.into_iter().map(|path| PathQ { path, bind: None, user: None, write: Write::Never });
-        let hung = self.servers.iter().filter(|(_, server)| **server == Server::Hangs);
+        let stuck = paths.iter().filter(|seen| matches!(seen.look, Look::Stuck { .. }));
+        let devices: BTreeSet<&str> = stuck.filter_map(|seen| seen.on.as_ref()).map(|on| &*on.device).collect();
+        let minor = |device: &str| device.strip_prefix("0:").and_then(|minor| minor.parse::<u32>().ok());
+        let hung: Vec<u32> = devices.into_iter().filter_map(minor).collect();
         let of = |device: u32| {
             let on_it = |stack: &&Vec<Mounted>| stack.iter().any(|m| matches!(m, Mounted::Box(d, _) if *d == device));
             self.stacks.iter().filter(|(_, stack)| on_it(stack)).map(|(path, _)| path.clone()).collect()
@@ -225,7 +238,8 @@ impl Host {
             units: q.units.iter().map(|unit| (unit.clone(), Ok(self.active(unit)))).collect(),
             holders: q.holders.iter().map(|unit| (unit.clone(), Ok(self.closure(unit)))).collect(),
             connections: hung
-                .map(|(device, _)| Connection { device: format!("0:{device}").into(), points: of(*device) })
+                .into_iter()
+                .map(|device| Connection { device: format!("0:{device}").into(), points: of(device) })
                 .collect(),
             manifest: q.manifest.as_ref().map(|_| ManifestReading { entries: 2, ..ManifestReading::default() }),
             paths,
@@ -243,7 +257,16 @@ impl Host {
 
     pub(super) fn closure(&self, unit: &UnitName) -> ClosureReading {
         let members = [UnitName::new("part.service")].into_iter().filter(|unit| self.runs(unit)).collect();
-        ClosureReading { active: self.runs(unit), members, one_way: Vec::new(), stop_timeout: Ms::secs(30) }
+        let idle = ClosureReading {
+            active: true,
+            members: Vec::new(),
+            one_way: Vec::new(),
+            stop_timeout: Ms::secs(30),
+            wakers: Vec::new(),
+        };
+        let wakers = ["worker.timer"].map(UnitName::new).into_iter().filter(|unit| self.runs(unit));
+        let wakers = wakers.map(|unit| (unit, idle.clone())).collect();
+        ClosureReading { active: self.runs(unit), members, wakers, ..idle }
     }
 
     pub(super) fn answer(&self, question: &Question) -> Answer {
@@ -308,7 +331,7 @@ impl Host {
         match act {
             Act::Stop(stop) => self.units.retain(|name| stop.units().all(|unit| unit.as_str() != *name)),
             Act::Start(units) => {
-                let known = ["worker.service", "part.service", "box.service", "viewer.service"];
+                let known = ["worker.timer", "worker.service", "part.service", "box.service", "viewer.service"];
                 self.units.extend(known.iter().filter(|name| units.iter().any(|unit| unit.as_str() == **name)));
             }
             Act::Restart(unit) if ["box.service", "srv-box.mount"].contains(&unit.as_str()) => {
@@ -324,16 +347,23 @@ impl Host {
             Act::Unmount(unmount) if self.busy.contains(&unmount.path) && !unmount.lazy => {
                 return failed("timed out");
             }
-            Act::Unmount(crate::plan::Unmount { path, .. }) => {
-                self.stacks.get_mut(path).and_then(Vec::pop);
+            Act::Unmount(Unmount { path, was, .. }) => {
+                assert_eq!(self.on(path).mark(), *was, "only what was seen is taken off");
+                let stack = self.stacks.entry(path.clone()).or_default();
+                stack.pop();
+                stack.push(Mounted::Fence);
             }
+            Act::Fence(path) if self.top(path) == Some(&Mounted::Fence) => {}
             Act::Fence(path) => self.stacks.entry(path.clone()).or_default().push(Mounted::Fence),
             Act::Unfence(path) => {
                 let stack = self.stacks.get_mut(path).expect("something is mounted");
-                assert_eq!(stack.pop(), Some(Mounted::Fence), "only a fence is lifted");
+                assert_eq!(stack.pop(), Some(Mounted::Fence), "what is to be opened is closed");
             }
             Act::Bind(bind) if self.gone.contains(&bind.cold) => return failed("exited 32"),
             Act::Bind(bind) => {
+                if self.top(&bind.hot) == Some(&Mounted::Fence) {
+                    self.stacks.get_mut(&bind.hot).and_then(Vec::pop);
+                }
                 assert_eq!(self.top(&bind.hot), None, "nothing is covered");
                 let On { device, folder, .. } = self.on(&bind.cold);
                 let minor = device.strip_prefix("0:").and_then(|minor| minor.parse().ok()).expect("of the box");

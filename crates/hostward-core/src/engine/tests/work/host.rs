@@ -80,7 +80,7 @@ impl Job {
 }
 
 pub(super) struct Jobs {
-    pub(super) jobs: BTreeMap<&'static str, Job>,
+    pub(super) all: BTreeMap<&'static str, Job>,
     pub(super) worker: Active,
     pub(super) by_hand: bool,
     /// The worker takes up what waits, this long after it was started or told.
@@ -168,7 +168,7 @@ pub(super) fn policy(spec: Spec) -> Policy {
 impl Jobs {
     pub(super) fn new(jobs: &[(&'static str, Job)]) -> Jobs {
         Jobs {
-            jobs: jobs.iter().cloned().collect(),
+            all: jobs.iter().cloned().collect(),
             worker: Active::Active,
             by_hand: false,
             takes_up: true,
@@ -208,7 +208,7 @@ impl Jobs {
             self.worker = Active::Active;
         }
         let own = self.own(unit);
-        if let Some(job) = own.and_then(|id| self.jobs.get_mut(id)) {
+        if let Some(job) = own.and_then(|id| self.all.get_mut(id)) {
             job.taken_up(now.up, By::Own);
         }
     }
@@ -216,7 +216,7 @@ impl Jobs {
     fn own(&self, unit: &UnitName) -> Option<&'static str> {
         let name = unit.as_str().strip_suffix(".service")?;
         let id = name.strip_prefix("crawl@").or_else(|| name.strip_prefix("hostward-job-crawl-"))?;
-        self.jobs.keys().find(|key| **key == id).copied()
+        self.all.keys().find(|key| **key == id).copied()
     }
 
     fn stops(&mut self, unit: &UnitName) {
@@ -224,7 +224,7 @@ impl Jobs {
             self.worker = Active::Inactive;
         }
         let own = self.own(unit);
-        for (id, job) in &mut self.jobs {
+        for (id, job) in &mut self.all {
             let its = job.by == By::Worker && unit.as_str() == WORKER || job.by == By::Own && own == Some(*id);
             if its {
                 job.by = By::Nobody;
@@ -234,25 +234,30 @@ impl Jobs {
 
     fn reading(&mut self, now: Now, q: &JobsQ) -> JobsReading {
         if self.takes_up && self.worker == Active::Active {
-            for job in self.jobs.values_mut().filter(|job| job.state == JobState::Retryable) {
+            for job in self.all.values_mut().filter(|job| job.state == JobState::Retryable) {
                 job.taken_up(now.up, By::Worker);
             }
         }
-        self.jobs.values_mut().for_each(|job| job.advance(now.up));
+        self.all.values_mut().for_each(|job| job.advance(now.up));
         let worker = UnitReading {
             result: if self.by_hand { "success".into() } else { "exit-code".into() },
             ..self.unit(WORKER, self.worker, now)
         };
-        let closure =
-            |active| ClosureReading { active, members: Vec::new(), one_way: Vec::new(), stop_timeout: Ms::secs(30) };
+        let closure = |active| ClosureReading {
+            active,
+            members: Vec::new(),
+            one_way: Vec::new(),
+            stop_timeout: Ms::secs(30),
+            wakers: Vec::new(),
+        };
         let text = q.runner.unit.as_deref().unwrap_or_default();
         let unit_of = |id: &str| UnitName::new(text.replace("{id}", id));
-        let own = self.jobs.iter().filter(|(_, job)| job.by == By::Own).map(|(id, _)| unit_of(id));
+        let own = self.all.iter().filter(|(_, job)| job.by == By::Own).map(|(id, _)| unit_of(id));
         let worker_runs = matches!(self.worker, Active::Active);
         let mut closures = vec![(UnitName::new(WORKER), Ok(closure(worker_runs)))];
         closures.extend(own.map(|unit| (unit, Ok(closure(true)))));
         JobsReading {
-            jobs: self.jobs.iter().map(|(id, job)| self.job(now, id, job, unit_of(id))).collect(),
+            jobs: self.all.iter().map(|(id, job)| self.job(now, id, job, &unit_of(id))).collect(),
             worker: Some(Ok(Box::new(worker))),
             closures,
             disk: Some(Look::Answered(Space {
@@ -264,7 +269,7 @@ impl Jobs {
         }
     }
 
-    fn job(&self, now: Now, id: &str, job: &Job, unit: UnitName) -> JobReading {
+    fn job(&self, now: Now, id: &str, job: &Job, unit: &UnitName) -> JobReading {
         let process = |unit: Option<&str>| Process { pid: 7, unit: unit.map(UnitName::new) };
         let holder = match job.by {
             By::Worker => Some(process(Some(WORKER))),
@@ -304,7 +309,7 @@ impl Scene for Jobs {
             Question::Jobs(_) if self.failing.is_some() => return Err(self.failing.clone().expect("it fails")),
             Question::Jobs(q) => Reading::Jobs(Box::new(self.reading(now, q))),
             Question::Unit(unit) => {
-                let own = self.own(unit).and_then(|id| self.jobs.get(id)).map(|job| job.by == By::Own);
+                let own = self.own(unit).and_then(|id| self.all.get(id)).map(|job| job.by == By::Own);
                 let active = match own {
                     Some(true) => Active::Active,
                     Some(false) => Active::Inactive,
@@ -334,7 +339,7 @@ impl Scene for Jobs {
                 if self.broken == Some(verb) {
                     return Outcome::Failed("exited 1".into());
                 }
-                let Some(job) = self.jobs.get_mut(&**id) else { return Outcome::Failed("no such job".into()) };
+                let Some(job) = self.all.get_mut(&**id) else { return Outcome::Failed("no such job".into()) };
                 job.state = if &**verb == "record" { JobState::Running } else { JobState::Retryable };
             }
             _ => {}
