@@ -222,7 +222,7 @@ fn a_mount_that_is_in_use_is_taken_off_only_by_policy() -> Result<()> {
 #[test]
 fn what_cannot_be_bound_is_fenced_until_it_can() -> Result<()> {
     let sandbox = Sandbox::boot("s2-fenced")?;
-    let host = Host::start(&sandbox)?;
+    let host = Host::start_with(&sandbox, &uncapped())?;
     sandbox.sh("mv /srv/remote/a /srv/remote/away; umount -l /srv/jobs/a")?;
     let closed = host.wait_closed(1)?;
     ensure!(!closed["unproved"].is_null(), "{closed:#}");
