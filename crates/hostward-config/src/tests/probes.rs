@@ -24,7 +24,7 @@ fn policy() -> Policy {
 fn service(policy: &Policy, name: &str) -> service::Spec {
     match &policy.watches[&WatchId::new(name)].spec {
         Spec::Service(spec) => spec.clone(),
-        Spec::Baseline(_) | Spec::Storage(_) => panic!("a service"),
+        Spec::Baseline(_) | Spec::Storage(_) | Spec::Job(_) => panic!("a service"),
     }
 }
 
