@@ -65,6 +65,7 @@ fn listing(table: &mut Reader<'_>) -> Option<Listing> {
 
 fn directory(table: &mut Reader<'_>) -> Option<Folder> {
     let at = table.get("directory", &scalar::PATH)?;
+    let told = table.has("state");
     let state = table.table("state").and_then(|mut table| {
         let file = table.need("file", &scalar::Scalar { example: "\"state.json\"", ..scalar::TEXT });
         if let Some(said) = &file
@@ -77,7 +78,8 @@ fn directory(table: &mut Reader<'_>) -> Option<Folder> {
         table.finish();
         Some((file?.value, pointer?))
     });
-    Some(Folder { at: at.value, state })
+    // One that was refused must not look like none.
+    (state.is_some() == told).then_some(Folder { at: at.value, state })
 }
 
 /// `states = { running = ["crawling"] }`: the provider's words for ours.

@@ -143,6 +143,21 @@ fn the_queue_reads_as_it_says() {
     assert_eq!(spec.queue, Some(queue));
 }
 
+/// Each block of the page is a configuration of its own, to be copied.
+#[test]
+fn what_the_page_gives_to_be_copied_loads_without_a_warning() {
+    let page = include_str!("../../../../docs/usage/jobs.md");
+    let blocks = page.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```").map(|(block, _)| block));
+    let watches: Vec<String> = blocks
+        .flat_map(|block| {
+            let loaded = good(block);
+            assert!(loaded.warnings.is_empty(), "{}", loaded.render_warnings(false));
+            loaded.policy.watches.into_keys().map(|id| id.to_string())
+        })
+        .collect();
+    assert_eq!(watches, ["job.crawl", "job.encode", "job.import", "job.render", "job.scan"]);
+}
+
 #[test]
 fn every_kind_of_counter() {
     let text = format!(
@@ -177,19 +192,52 @@ fn providers_that_are_refused() {
     let run = |more: &str| given(&format!("run = [\"/opt/jobs\"]\n{more}"));
     let folder = |more: &str| given(&format!("directory = \"/srv/jobs\"\n{more}"));
     check(&[
-        (COUNTED.into(), ""),
-        (given("deadline = \"30s\""), ""),
-        (run("units = \"a@*.service\""), ""),
-        (given("run = [\"jobs\"]"), ""),
-        (given("units = \"import@7.service\""), ""),
-        (folder("user = \"crawl\""), ""),
-        (folder(""), ""),
-        (folder("state = { pointer = \"/state\" }"), ""),
-        (folder("state = { file = \"/run/{id}.json\", pointer = \"/state\" }"), ""),
-        (folder("state = { file = \"state.json\", pointer = \"state\" }"), ""),
-        (run("states = { runing = [\"crawling\"] }"), ""),
-        (run("states = { running = \"crawling\" }"), ""),
-        (run("states = { running = [\"crawling\"], done = [\"over\", \"crawling\"] }"), ""),
+        (COUNTED.into(), "1:7 [job.x] has no [job.x.provider] | add [job.x.provider] with run, units or directory"),
+        (
+            given("deadline = \"30s\""),
+            "3:8 [job.x.provider] has one of run, units, directory, not none | run = [\"/opt/example/bin/jobs\", \"--json\"] prints them as JSON",
+        ),
+        (
+            run("units = \"a@*.service\""),
+            "3:8 [job.x.provider] has one of run, units, directory, not run and units | run = [\"/opt/example/bin/jobs\", \"--json\"] prints them as JSON",
+        ),
+        (
+            given("run = [\"jobs\"]"),
+            "4:8 `jobs` is not an absolute path | commands run without a shell or PATH: write the program's whole path",
+        ),
+        (
+            given("units = \"import@7.service\""),
+            "4:9 `import@7.service` is no pattern of services | write it as systemctl does: \"import@*.service\"",
+        ),
+        (
+            folder("user = \"crawl\"\nstate = { file = \"s\", pointer = \"/s\" }"),
+            "5:1 unknown key `user` in [job.x.provider] | known are: run, units, directory, state, states",
+        ),
+        (
+            folder(""),
+            "1:7 nothing tells which of the folders' jobs run | add [job.x.runner] with lock = \".lock\", or `state` to its provider",
+        ),
+        (
+            folder("state = { pointer = \"/state\" }"),
+            "5:1 [job.x.provider.state] has no `file` | add file = \"state.json\"",
+        ),
+        (
+            folder("state = { file = \"/run/{id}.json\", pointer = \"/state\" }"),
+            "5:18 `/run/{id}.json` is no file below a job's folder | each job's own, by the same name: \"state.json\"",
+        ),
+        (
+            folder("state = { file = \"state.json\", pointer = \"state\" }"),
+            "5:42 `state` is no pointer to one value | RFC 6901, without wildcards: \"/state\"",
+        ),
+        (run("states = { runing = [\"crawling\"] }"), "5:21 `runing` is no state of ours | did you mean `running`?"),
+        (
+            run("states = { running = \"crawling\" }"),
+            "5:22 `running` must be a list, not text | write [..] with the provider's words for it in it",
+        ),
+        (
+            run("states = { running = [\"crawling\"], done = [\"over\", \"crawling\"] }"),
+            "5:23 `crawling` means two states | keep it in one of the lists",
+        ),
     ]);
 }
 
@@ -198,24 +246,76 @@ fn counters_that_are_refused() {
     let given = |progress: &str| format!("{RUN}[[job.x.progress]]\n{progress}\n");
     let units = |progress: &str| format!("{UNITS}[[job.x.progress]]\n{progress}\n");
     check(&[
-        (RUN.into(), ""),
-        (given("count = '(\\d+)'"), ""),
-        (given("log = \"*.log\"\nbytes = \"out\"\ncount = '(\\d+)'"), ""),
-        (given("log = \"*.log\""), ""),
-        (given("log = \"*.log\"\ncount = 'done \\d+'"), ""),
-        (given("log = \"*.log\"\ncount = 'done (\\d+'"), ""),
-        (given("log = \"*.log\"\ncount = '(\\w{900}){900}'"), ""),
-        (given("log = \"../*.log\"\ncount = '(\\d+)'"), ""),
-        (given("log = \"{out}/*.log\"\ncount = '(\\d+)'"), ""),
-        (given("state = \"state.json\"\npointer = \"done\""), ""),
-        (given("state = \"state.json\"\npointer = \"/jobs/*/done\""), ""),
-        (given("http = \"127.0.0.1/{id}\"\npointer = \"/done\""), ""),
-        (given("bytes = \"out/*\"\ncount = '(\\d+)'"), ""),
-        (given("status = true\ncount = '(\\d+)'"), ""),
-        (given("provided = \"yes\""), ""),
-        (units("log = \"logs/*.log\"\ncount = '(\\d+)'"), ""),
-        (units("bytes = \"/srv/{group}/*\""), ""),
-        (format!("{RUN}{COUNTED}[job.x]\nagree = 2"), ""),
+        (
+            RUN.into(),
+            "1:6 nothing tells how far a job has come | add [[job.x.progress]]: what has no counter would be stalled after `stalled_after`",
+        ),
+        (
+            given("count = '(\\d+)'"),
+            "3:1 [[job.x.progress]] has one of log, state, http, bytes, status, provided, not none | log = \"logs/*.log\" with count = 'done (\\d+)'; a table for each counter",
+        ),
+        (
+            given("log = \"*.log\"\nbytes = \"out\"\ncount = '(\\d+)'"),
+            "3:1 [[job.x.progress]] has one of log, state, http, bytes, status, provided, not log and bytes | log = \"logs/*.log\" with count = 'done (\\d+)'; a table for each counter",
+        ),
+        (given("log = \"*.log\""), "3:1 [job.x.progress] has no `count` | add count = 'crawled=(\\d+)'"),
+        (
+            given("log = \"*.log\"\ncount = 'done \\d+'"),
+            "5:9 `done \\d+` has no group that is the number | put it in parentheses: 'crawled=(\\d+)'",
+        ),
+        (
+            given("log = \"*.log\"\ncount = 'done (\\d+'"),
+            "5:9 `done (\\d+` is no pattern: unclosed group | write it as the crate regex reads it: 'crawled=(\\d+)'",
+        ),
+        (
+            given("log = \"*.log\"\ncount = '(\\w{900}){900}'"),
+            "5:9 `(\\w{900}){900}` is no pattern: Compiled regex exceeds size limit of 1048576 bytes | write it as the crate regex reads it: 'crawled=(\\d+)'",
+        ),
+        (
+            given("log = \"../*.log\"\ncount = '(\\d+)'"),
+            "4:7 `log` cannot be `../*.log` | name a file, absolute or below the job's output folder, without ..",
+        ),
+        (
+            given("log = \"{out}/*.log\"\ncount = '(\\d+)'"),
+            "4:7 nothing is known as {out} | known are: {id}, {group}, {output}",
+        ),
+        (
+            given("state = \"state.json\"\npointer = \"done\""),
+            "5:11 `done` is no pointer to one value | RFC 6901, without wildcards: \"/progress/done\"",
+        ),
+        (
+            given("state = \"state.json\"\npointer = \"/jobs/*/done\""),
+            "5:11 `/jobs/*/done` is no pointer to one value | RFC 6901, without wildcards: \"/progress/done\"",
+        ),
+        (
+            given("http = \"127.0.0.1/{id}\"\npointer = \"/done\""),
+            "4:8 `http` cannot be `127.0.0.1/{id}` | write it whole: http://127.0.0.1:9000/jobs/{id}",
+        ),
+        (
+            given("bytes = \"out/*\"\ncount = '(\\d+)'"),
+            "5:1 unknown key `count` in [job.x.progress] | known are: log, state, bytes, http, status, provided",
+        ),
+        (
+            given("status = true\ncount = '(\\d+)'"),
+            "1:6 `status` is of a job's own unit, and no job has one | add [job.x.runner] with unit = \"crawl@{id}.service\"",
+        ),
+        (
+            given("provided = \"yes\""),
+            "4:12 `provided` must be true or false, not text | write provided = true, without quotes",
+        ),
+        (given("provided = false"), "3:1 a counter with provided = false is none | leave [[job.x.progress]] out"),
+        (
+            units("log = \"logs/*.log\"\ncount = '(\\d+)'"),
+            "3:1 `logs/*.log` needs more than a unit tells of a job | its unit gives {id} alone: \"/srv/jobs/{id}/logs/*.log\"",
+        ),
+        (
+            units("bytes = \"/srv/{group}/*\""),
+            "3:1 `/srv/{group}/*` needs more than a unit tells of a job | its unit gives {id} alone: \"/srv/jobs/{id}/logs/*.log\"",
+        ),
+        (
+            format!("{RUN}{COUNTED}[job.x]\nagree = 2"),
+            "5:6 2 counters are to agree, of 1 | add [[job.x.progress]], or lower `agree`",
+        ),
     ]);
 }
 
@@ -224,21 +324,60 @@ fn runners_remedies_and_queues_that_are_refused() {
     let with = |more: &str| format!("{RUN}{COUNTED}{more}\n");
     let queue = |more: &str| with(&format!("[job.x]\ndisk = \"/srv\"\n[job.x.queue]\n{more}"));
     check(&[
-        (with("[job.x.runner]\nunit = \"crawl.service\""), ""),
-        (with("[job.x.runner]\nunit = \"crawl@{id}\""), ""),
-        (with("[job.x.runner]\nunit = \"crawl@{di}.service\""), ""),
-        (with("[job.x.runner]\nargument = \"--job={id}\""), ""),
-        (with("[job.x.runner]\nlock = \".lock\"\nargument = \"--job\""), ""),
-        (with("[job.x.remedy]\nretry = [\"/opt/retry\", \"all\"]"), ""),
-        (with("[job.x.remedy]\nretry = [\"/opt/{id}/retry\"]"), ""),
-        (with("[job.x.remedy]\nretry = [\"/opt/retry\", \"{id}\", \"{grup}\"]"), ""),
-        (with("[job.x.remedy]\nretry = [\"retry\", \"{id}\"]"), ""),
-        (with("[job.x.remedy]\nrecovery = [\"/opt/retry\", \"{id}\"]"), ""),
-        (with("[job.x.remedy]\nper_day = 0"), ""),
-        (queue("start = [\"/opt/run\", \"{id}\"]"), ""),
-        (queue("wanted = 2"), ""),
-        (queue("wanted = 65\nstart = [\"/opt/run\", \"{id}\"]"), ""),
-        (queue("wanted = 2\nstart = [\"/opt/run\"]"), ""),
+        (
+            with("[job.x.runner]\nunit = \"crawl.service\""),
+            "6:8 `unit` cannot be `crawl.service` | it names the same unit for each job: put {id} into it",
+        ),
+        (
+            with("[job.x.runner]\nunit = \"crawl@{id}\""),
+            "6:8 `unit` cannot be `crawl@{id}` | write the unit's whole name: crawl@{id}.service",
+        ),
+        (with("[job.x.runner]\nunit = \"crawl@{di}.service\""), "6:8 nothing is known as {di} | did you mean `id`?"),
+        (
+            with("[job.x.runner]\nargument = \"--job={id}\""),
+            "5:8 an argument on somebody's command line alone tells nothing | add `lock`: who mentions the job counts while that is held",
+        ),
+        (
+            with("[job.x.runner]\nlock = \".lock\"\nargument = \"--job\""),
+            "7:12 `argument` cannot be `--job` | it would be the same for each job: put {id} into it",
+        ),
+        (
+            with("[job.x.remedy]\nretry = [\"/opt/retry\", \"all\"]"),
+            "6:9 `retry` does not say which job it is for | add \"{id}\" to its words",
+        ),
+        (
+            with("[job.x.remedy]\nretry = [\"/opt/{id}/retry\"]"),
+            "6:10 the program itself is the same for each job | write its path, and {id} among its arguments",
+        ),
+        (
+            with("[job.x.remedy]\nretry = [\"/opt/retry\", \"{id}\", \"{grup}\"]"),
+            "6:32 nothing is known as {grup} | did you mean `group`?",
+        ),
+        (
+            with("[job.x.remedy]\nretry = [\"retry\", \"{id}\"]"),
+            "6:10 `retry` is not an absolute path | commands run without a shell or PATH: write the program's whole path",
+        ),
+        (
+            with("[job.x.remedy]\nrecovery = [\"/opt/retry\", \"{id}\"]"),
+            "6:1 unknown key `recovery` in [job.x.remedy] | did you mean `recover`?",
+        ),
+        (with("[job.x.remedy]\nper_day = 0"), "6:11 `per_day` is out of range: `0` | from 1 to 48"),
+        (
+            queue("start = [\"/opt/run\", \"{id}\"]"),
+            "7:8 [job.x.queue] has no `wanted` | add wanted = 2: so many jobs should run at once",
+        ),
+        (
+            queue("wanted = 2"),
+            "7:8 [job.x.queue] has no `start` | add start = [\"/opt/example/bin/run-job\", \"{id}\"]: it runs one job to its end",
+        ),
+        (
+            queue("wanted = 65\nstart = [\"/opt/run\", \"{id}\"]"),
+            "8:10 `wanted` is out of range: `65` | from 1 to 64",
+        ),
+        (
+            queue("wanted = 2\nstart = [\"/opt/run\"]"),
+            "9:9 `start` does not say which job it is for | add \"{id}\" to its words",
+        ),
     ]);
 }
 
@@ -246,6 +385,8 @@ fn runners_remedies_and_queues_that_are_refused() {
 fn a_queue_that_looks_at_no_disk_is_doubted() {
     let text = format!("{RUN}{COUNTED}[job.x.queue]\nwanted = 2\nstart = [\"/opt/run\", \"{{id}}\"]\n");
     let said: Vec<String> = good(&text).warnings.iter().map(line).collect();
-    assert_eq!(said, [""]);
+    let want = "5:8 jobs are started however full the disk is that they write to | \
+                add disk = \"/srv\" to the watch: a folder on it";
+    assert_eq!(said, [want]);
     assert!(good(&format!("{text}[job.x]\ndisk = \"/srv\"\n")).warnings.is_empty());
 }

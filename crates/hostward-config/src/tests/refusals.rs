@@ -44,7 +44,10 @@ fn host_app_and_metrics() {
         ("[host]\nsettle = 1", "2:10 `settle` must be a span of time, not a number | for example settle = \"90s\""),
         ("host = 1", "1:8 `host` must be a table, not a number | write it as [host]"),
         ("[hosts]", "1:2 unknown key `hosts` | did you mean `host`?"),
-        ("[job.x]", "1:2 unknown key `job` | known are: host, metrics, app, service, baseline, storage, notify"),
+        (
+            "[deploy.x]",
+            "1:2 unknown key `deploy` | known are: host, metrics, app, service, baseline, storage, job, notify",
+        ),
         (
             "[metrics]\nlisten = \"9469\"",
             "2:10 `9469` is not an address with a port | write it as 127.0.0.1:9469 or [::1]:9469",
