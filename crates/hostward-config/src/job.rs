@@ -4,9 +4,9 @@ mod progress;
 mod provider;
 mod template;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use hostward_core::ask::{JobsQ, OutputQ, Place, Provider, RunnerQ, Source};
+use hostward_core::ask::{Folder, JobsQ, OutputQ, Place, Provider, RunnerQ, Source};
 use hostward_core::id::{Str, WatchId};
 use hostward_core::policy::{Brakes, Watch};
 use hostward_core::time::Ms;
@@ -33,9 +33,9 @@ pub(crate) fn read(mut table: Reader<'_>, id: &WatchId, draft: &mut Draft) -> Op
     let disk = table.get("disk", &scalar::PATH).map(|said| said.value);
     let answer = table.or("deadline", &scalar::PERIOD, Ms::secs(10));
     let from = provider::read(&mut table);
-    let progress = progress::read(&mut table);
+    let progress = progress::read(&mut table, from.as_ref().map(|from| &from.provider));
     let agree = agree(&mut table, progress.len());
-    let queue = table.table("queue").and_then(|table| queue(table, id));
+    let queue = table.table("queue").and_then(|table| queue(table, id, disk.as_deref()));
     let runner = runner(&mut table, from.as_ref().map(|from| &from.provider), &progress, queue.as_ref());
     let output = table.table("output").map(output);
     let degraded = table.table("degraded").map(degraded);
@@ -50,8 +50,8 @@ pub(crate) fn read(mut table: Reader<'_>, id: &WatchId, draft: &mut Draft) -> Op
 fn agree(table: &mut Reader<'_>, sources: usize) -> u32 {
     let agree = table.integer("agree", 1..=4).unwrap_or(1);
     if agree as usize > sources.max(1) {
-        let finding = Finding::error(format!("{agree} counters are to agree, and {sources} are declared"));
-        table.push(table.at(), finding.help("add [[job.NAME.progress]], or lower `agree`"));
+        let finding = Finding::error(format!("{agree} counters are to agree, of {sources}"));
+        table.push(table.at(), finding.help(format!("add [[{}.progress]], or lower `agree`", table.path())));
     }
     agree
 }
@@ -69,6 +69,11 @@ fn runner(table: &mut Reader<'_>, from: Option<&Provider>, progress: &[Source], 
         }
         table.finish();
     }
+    if let (None, Some(Provider::Directory(Folder { state: None, .. }))) = (&runner.lock, from) {
+        let finding = Finding::error("nothing tells which of the folders' jobs run");
+        let help = format!("add [{}.runner] with lock = \".lock\", or `state` to its provider", table.path());
+        table.push(table.at(), finding.help(help));
+    }
     // What the queue starts is found again by its name.
     if let (None, Some(queue)) = (&runner.unit, queue) {
         runner.unit = Some(format!("{}{{id}}.service", queue.prefix).into());
@@ -76,7 +81,8 @@ fn runner(table: &mut Reader<'_>, from: Option<&Provider>, progress: &[Source], 
     let own = runner.unit.is_some() || matches!(from, Some(Provider::Units(_)));
     if !own && progress.iter().any(|source| matches!(source, Source::Status { .. })) {
         let finding = Finding::error("`status` is of a job's own unit, and no job has one");
-        table.push(table.at(), finding.help("add [job.NAME.runner] with unit = \"crawl@{id}.service\""));
+        let help = format!("add [{}.runner] with unit = \"crawl@{{id}}.service\"", table.path());
+        table.push(table.at(), finding.help(help));
     }
     runner
 }
@@ -131,7 +137,7 @@ fn env_file(table: &mut Reader<'_>) -> Option<PathBuf> {
 }
 
 /// `[job.NAME.queue]`
-fn queue(mut table: Reader<'_>, id: &WatchId) -> Option<Queue> {
+fn queue(mut table: Reader<'_>, id: &WatchId, disk: Option<&Path>) -> Option<Queue> {
     if !table.has("wanted") {
         let missing = Finding::error(format!("[{}] has no `wanted`", table.path()));
         table.push(table.at(), missing.help("add wanted = 2: so many jobs should run at once"));
@@ -140,6 +146,10 @@ fn queue(mut table: Reader<'_>, id: &WatchId) -> Option<Queue> {
         let missing = Finding::error(format!("[{}] has no `start`", table.path()));
         let help = "add start = [\"/opt/example/bin/run-job\", \"{id}\"]: it runs one job to its end";
         table.push(table.at(), missing.help(help));
+    }
+    if disk.is_none() {
+        let doubt = Finding::warning("jobs are started however full the disk is that they write to");
+        table.push(table.at(), doubt.help("add disk = \"/srv\" to the watch: a folder on it"));
     }
     let wanted = table.integer("wanted", 1..=64);
     let start = template::command(&mut table, "start");

@@ -2,6 +2,7 @@
 
 mod examples;
 mod files;
+mod jobs;
 mod notify;
 mod probes;
 mod refusals;

@@ -1,6 +1,6 @@
 //! `[[job.NAME.progress]]`: the counters of a job.
 
-use hostward_core::ask::Source;
+use hostward_core::ask::{Provider, Source};
 use hostward_core::id::Str;
 use regex::bytes::RegexBuilder;
 
@@ -15,11 +15,16 @@ const KINDS: [&str; 6] = ["log", "state", "http", "bytes", "status", "provided"]
 /// Of a compiled pattern: it is matched by a child of about 3 MiB.
 pub(super) const PATTERN_MAX: usize = 1 << 20;
 
-pub(super) fn read(table: &mut Reader<'_>) -> Vec<Source> {
-    table.tables("progress", SOURCES_MAX).into_iter().filter_map(source).collect()
+pub(super) fn read(table: &mut Reader<'_>, from: Option<&Provider>) -> Vec<Source> {
+    if !table.has("progress") {
+        let finding = Finding::error("nothing tells how far a job has come");
+        let why = "what has no counter would be stalled after `stalled_after`";
+        table.push(table.at(), finding.help(format!("add [[{}.progress]]: {why}", table.path())));
+    }
+    table.tables("progress", SOURCES_MAX).into_iter().filter_map(|table| source(table, from)).collect()
 }
 
-fn source(mut table: Reader<'_>) -> Option<Source> {
+fn source(mut table: Reader<'_>, from: Option<&Provider>) -> Option<Source> {
     let kinds: Vec<&str> = KINDS.into_iter().filter(|kind| table.has(kind)).collect();
     if kinds.len() != 1 {
         let found = if kinds.is_empty() { "none".to_owned() } else { kinds.join(" and ") };
@@ -28,15 +33,23 @@ fn source(mut table: Reader<'_>) -> Option<Source> {
             table.at(),
             finding.help("log = \"logs/*.log\" with count = 'done (\\d+)'; a table for each counter"),
         );
+        return None;
     }
     let log = template::get(&mut table, "log", template::FILE);
     let state = template::get(&mut table, "state", template::FILE);
     let bytes = template::get(&mut table, "bytes", template::FILE);
     let http = template::get(&mut table, "http", URL);
-    let status = table.flag("status").unwrap_or(false);
-    let provided = table.flag("provided").unwrap_or(false);
+    let files = [&log, &state, &bytes];
+    if let Some(file) = files.into_iter().flatten().find(|_| matches!(from, Some(Provider::Units(_))))
+        && (!file.starts_with('/') || ["{output}", "{group}"].iter().any(|name| file.contains(name)))
+    {
+        let finding = Finding::error(format!("{} needs more than a unit tells of a job", shown(file)));
+        table.push(table.at(), finding.help("its unit gives {id} alone: \"/srv/jobs/{id}/logs/*.log\""));
+    }
+    let status = is_set(&mut table, "status");
+    let provided = is_set(&mut table, "provided");
     let count = if log.is_some() || status { pattern(&mut table) } else { None };
-    let pointer = if state.is_some() || http.is_some() { pointer(&mut table) } else { None };
+    let pointer = if state.is_some() || http.is_some() { pointer(&mut table, "\"/progress/done\"") } else { None };
     table.finish();
     match (log, state, http, bytes) {
         (Some(files), ..) => Some(Source::Log { files, count: count? }),
@@ -47,6 +60,16 @@ fn source(mut table: Reader<'_>) -> Option<Source> {
         _ if provided => Some(Source::Provided),
         _ => None,
     }
+}
+
+/// A counter that is not to be read is left out: none at all must not look like one.
+fn is_set(table: &mut Reader<'_>, key: &'static str) -> bool {
+    let flag = table.flag(key);
+    if flag == Some(false) {
+        let finding = Finding::error(format!("a counter with {key} = false is none"));
+        table.push(table.at(), finding.help(format!("leave [[{}]] out", table.path())));
+    }
+    flag.unwrap_or(false)
 }
 
 const URL: template::Check = |text| {
@@ -64,18 +87,20 @@ fn pattern(table: &mut Reader<'_>) -> Option<Str> {
         }
         Err(e) => {
             let why = e.to_string();
-            let why = why.lines().last().unwrap_or("it cannot be read").trim();
-            table.push(&said.at, Finding::error(format!("{} is no pattern: {why}", shown(&said.value))));
+            let why = why.lines().last().unwrap_or("it cannot be read").trim_start_matches("error: ");
+            let finding =
+                Finding::error(format!("{} is no pattern: {}", shown(&said.value), why.trim_end_matches('.')));
+            table.push(&said.at, finding.help("write it as the crate regex reads it: 'crawled=(\\d+)'"));
         }
     }
     Some(said.value)
 }
 
-fn pointer(table: &mut Reader<'_>) -> Option<Str> {
-    let said = table.need("pointer", &scalar::Scalar { example: "\"/progress/done\"", ..scalar::TEXT })?;
+pub(super) fn pointer(table: &mut Reader<'_>, example: &'static str) -> Option<Str> {
+    let said = table.need("pointer", &scalar::Scalar { example, ..scalar::TEXT })?;
     if !said.value.starts_with('/') || said.value.split('/').any(|part| part == "*") {
-        let finding = Finding::error(format!("{} is no pointer to one number", shown(&said.value)));
-        table.push(&said.at, finding.help("RFC 6901, without wildcards: \"/progress/done\""));
+        let finding = Finding::error(format!("{} is no pointer to one value", shown(&said.value)));
+        table.push(&said.at, finding.help(format!("RFC 6901, without wildcards: {example}")));
     }
     Some(said.value)
 }

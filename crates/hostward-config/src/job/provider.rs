@@ -6,7 +6,7 @@ use hostward_core::ask::{Folder, JobState, Listing, Provider};
 use hostward_core::id::Str;
 use hostward_core::time::Ms;
 
-use super::{env_file, template};
+use super::{env_file, progress, template};
 use crate::commands;
 use crate::finding::{Finding, did_you_mean, shown};
 use crate::reader::Reader;
@@ -28,6 +28,7 @@ pub(super) fn read(table: &mut Reader<'_>) -> Option<From> {
         let found = if kinds.is_empty() { "none".to_owned() } else { kinds.join(" and ") };
         let finding = Finding::error(format!("[{}] has one of {}, not {found}", table.path(), KINDS.join(", ")));
         table.push(table.at(), finding.help("run = [\"/opt/example/bin/jobs\", \"--json\"] prints them as JSON"));
+        return None;
     }
     let listing = listing(&mut table);
     let units = table.get("units", &scalar::Scalar { example: "\"import@*.service\"", ..scalar::TEXT });
@@ -64,13 +65,21 @@ fn listing(table: &mut Reader<'_>) -> Option<Listing> {
 
 fn directory(table: &mut Reader<'_>) -> Option<Folder> {
     let at = table.get("directory", &scalar::PATH)?;
+    let told = table.has("state");
     let state = table.table("state").and_then(|mut table| {
-        let file = template::get(&mut table, "file", template::FILE);
-        let pointer = table.need("pointer", &scalar::Scalar { example: "\"/state\"", ..scalar::TEXT });
+        let file = table.need("file", &scalar::Scalar { example: "\"state.json\"", ..scalar::TEXT });
+        if let Some(said) = &file
+            && (said.value.starts_with('/') || said.value.contains('{') || template::FILE(&said.value).is_err())
+        {
+            let finding = Finding::error(format!("{} is no file below a job's folder", shown(&said.value)));
+            table.push(&said.at, finding.help("each job's own, by the same name: \"state.json\""));
+        }
+        let pointer = progress::pointer(&mut table, "\"/state\"");
         table.finish();
-        Some((file?, pointer?.value))
+        Some((file?.value, pointer?))
     });
-    Some(Folder { at: at.value, state })
+    // One that was refused must not look like none.
+    (state.is_some() == told).then_some(Folder { at: at.value, state })
 }
 
 /// `states = { running = ["crawling"] }`: the provider's words for ours.

@@ -21,6 +21,9 @@ pub(super) const UNIT: Check = |text| {
     }
 };
 
+/// It was said, and what comes of it needs no further word.
+struct Refused;
+
 /// A file, below the job's output folder unless it is absolute.
 pub(super) const FILE: Check = |text| {
     if text.is_empty() || text.split('/').any(|part| part == "..") {
@@ -36,8 +39,9 @@ pub(super) const WORD: Check = |text| {
 pub(super) fn get(table: &mut Reader<'_>, key: &'static str, check: Check) -> Option<Str> {
     const TEXT: Scalar<Str> = Scalar { expected: "text", example: "\"{output}/lock\"", parse: scalar::TEXT.parse };
     let said = table.get(key, &TEXT)?;
-    braces(table, &said);
-    if let Err(help) = check(&said.value) {
+    if braces(table, &said).is_ok()
+        && let Err(help) = check(&said.value)
+    {
         table.push(&said.at, Finding::error(format!("`{key}` cannot be {}", shown(&said.value))).help(help));
     }
     Some(said.value)
@@ -49,24 +53,27 @@ pub(super) fn command(table: &mut Reader<'_>, key: &'static str) -> Option<Vec<S
     let at: At = value.at();
     let words = commands::argv(&value)?;
     for word in &words {
-        braces(table, word);
+        braces(table, word).ok()?;
     }
     if !words.iter().any(|word| ["{id}", "{output}"].iter().any(|name| word.value.contains(name))) {
         let finding = Finding::error(format!("`{key}` does not say which job it is for"));
         table.push(&at, finding.help("add \"{id}\" to its words"));
     }
     if let Some(program) = words.first().filter(|program| program.value.contains('{')) {
-        table.push(&program.at, Finding::error("the program itself is the same for each job"));
+        let finding = Finding::error("the program itself is the same for each job");
+        table.push(&program.at, finding.help("write its path, and {id} among its arguments"));
     }
     Some(words.into_iter().map(|word| word.value).collect())
 }
 
 /// What looks like a name in braces and is none would be passed on as it is.
-fn braces(table: &Reader<'_>, said: &Said<Str>) {
+fn braces(table: &Reader<'_>, said: &Said<Str>) -> Result<(), Refused> {
     let named = said.value.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0));
     let plain = |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     if let Some(name) = { named }.filter(plain).find(|name| !Place::NAMES.contains(name)) {
         let help = did_you_mean(name, Place::NAMES.into_iter()).unwrap_or_else(|| format!("known are: {}", names()));
         table.push(&said.at, Finding::error(format!("nothing is known as {{{name}}}")).help(help));
+        return Err(Refused);
     }
+    Ok(())
 }

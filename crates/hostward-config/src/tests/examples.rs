@@ -14,7 +14,7 @@ use hostward_core::watch::service::{self, HttpProbe, Statuses, Step};
 use super::good;
 use crate::{load, parse};
 
-const NAMES: [&str; 6] = ["minimal", "api-and-venv", "healtharchive", "notify", "probes", "storage"];
+const NAMES: [&str; 8] = ["minimal", "api-and-venv", "healtharchive", "jobs", "notify", "probes", "queue", "storage"];
 
 fn dir(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)

@@ -45,8 +45,8 @@ fn host_app_and_metrics() {
         ("host = 1", "1:8 `host` must be a table, not a number | write it as [host]"),
         ("[hosts]", "1:2 unknown key `hosts` | did you mean `host`?"),
         (
-            "[queue.x]",
-            "1:2 unknown key `queue` | known are: host, metrics, app, service, baseline, storage, job, notify",
+            "[deploy.x]",
+            "1:2 unknown key `deploy` | known are: host, metrics, app, service, baseline, storage, job, notify",
         ),
         (
             "[metrics]\nlisten = \"9469\"",
