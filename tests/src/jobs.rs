@@ -178,8 +178,8 @@ impl Guard<'_> {
     pub fn wait_job_held(&self, key: &str, hold: &str) -> Result<String> {
         let found = self.sandbox().wait_for(&format!("{key} to be held: {hold}"), JUDGED_WITHIN, || {
             let holds = self.job_target(key)?["holds"].as_array().cloned().unwrap_or_default();
-            let held = holds.iter().find(|held| held["hold"] == hold);
-            Ok(held.map(|held| held["value"].as_str().unwrap_or_default().to_owned()))
+            let found = holds.iter().find(|held| held["hold"] == hold);
+            Ok(found.map(|held| held["value"].as_str().unwrap_or_default().to_owned()))
         });
         found.with_context(|| format!("{:#}", self.job_target(key).unwrap_or_default()))
     }

@@ -164,7 +164,9 @@ impl Host {
                 None => Reading::Unit(Box::new(unit::not_found())),
             },
             Question::Http(http) => Reading::Http(self.http(&http.url)),
-            Question::Tcp(_) | Question::Exec(_) | Question::Paths(_) => return Err(unknown("such probe")),
+            Question::Tcp(_) | Question::Exec(_) | Question::Paths(_) | Question::Jobs(_) => {
+                return Err(unknown("such probe"));
+            }
             Question::Python(python) => {
                 let env = self.envs.iter().find(|env| env.venv == python.venv);
                 Reading::Python(env.ok_or_else(|| unknown("environment"))?.reading())

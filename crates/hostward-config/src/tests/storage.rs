@@ -97,7 +97,7 @@ const HOT: &str = "[[storage.x.paths]]\npath = \"/srv/hot\"\n";
 
 #[test]
 fn refusals() {
-    let table: [(String, &str); 24] = [
+    let table: [(String, &str); 25] = [
         (
             "[storage.x]\ninterval = \"60s\"".into(),
             "1:10 [storage.x] watches nothing | add [[storage.x.paths]], [storage.x.manifest] or [[storage.x.disks]]",

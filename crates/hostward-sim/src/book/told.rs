@@ -44,7 +44,7 @@ pub fn may_be_down(reading: &Reading) -> bool {
         Reading::Http(_) | Reading::Tcp(_) | Reading::Exec(_) => true,
         Reading::Python(python) => python.unmet_total > 0 || !matches!(python.interpreter, Interpreter::Version(_)),
         Reading::Toy(toy) => !toy.broken.is_empty() || !toy.fenced.is_empty(),
-        Reading::Gate(_) | Reading::Closure(_) | Reading::Mount(_) | Reading::Paths(_) => false,
+        Reading::Gate(_) | Reading::Closure(_) | Reading::Mount(_) | Reading::Paths(_) | Reading::Jobs(_) => false,
     }
 }
 
