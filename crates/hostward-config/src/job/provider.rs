@@ -89,8 +89,7 @@ fn words(table: &mut Reader<'_>) -> BTreeMap<Str, JobState> {
     for (name, said) in states.entries() {
         let labels = JobState::ALL.map(JobState::label);
         let Some(state) = JobState::ALL.into_iter().find(|state| state.label() == name) else {
-            let help =
-                did_you_mean(name, labels.into_iter()).unwrap_or_else(|| format!("known are: {}", labels.join(", ")));
+            let help = did_you_mean(name, labels).unwrap_or_else(|| format!("known are: {}", labels.join(", ")));
             said.complain(Finding::error(format!("{} is no state of ours", shown(name))).help(help));
             continue;
         };

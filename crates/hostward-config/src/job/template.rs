@@ -71,7 +71,7 @@ fn braces(table: &Reader<'_>, said: &Said<Str>) -> Result<(), Refused> {
     let named = said.value.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0));
     let plain = |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     if let Some(name) = { named }.filter(plain).find(|name| !Place::NAMES.contains(name)) {
-        let help = did_you_mean(name, Place::NAMES.into_iter()).unwrap_or_else(|| format!("known are: {}", names()));
+        let help = did_you_mean(name, Place::NAMES).unwrap_or_else(|| format!("known are: {}", names()));
         table.push(&said.at, Finding::error(format!("nothing is known as {{{name}}}")).help(help));
         return Err(Refused);
     }
