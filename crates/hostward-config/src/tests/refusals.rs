@@ -80,8 +80,8 @@ fn services() {
         ("confirm = { runs = 0 }", "3:20 `runs` is out of range: `0` | from 1 to 100"),
         (
             "metrics.compat = \"healtharchive\"",
-            "3:18 `healtharchive` is no family that Hostward can fill | write healtharchive_drift_auto_reconcile, or for \
-             storage healtharchive_storage_hotpath_auto_recover",
+            "3:18 `healtharchive` is no family that Hostward can fill | write healtharchive_drift_auto_reconcile, for \
+             storage healtharchive_storage_hotpath_auto_recover, for jobs healtharchive_crawl_auto_recover",
         ),
         (
             "metrics.compat = \"x_storage_hotpath_auto_recover\"",

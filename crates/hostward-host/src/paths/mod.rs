@@ -169,7 +169,7 @@ impl Lookers {
         // One that has not ended is no news, and is not waited for.
         let children = if self.lanes.is_stuck(lane) { 1 } else { HANGS_MAX };
         let mut rest = Heard::Unasked(Fault::Timeout);
-        for _ in 0..children {
+        for last in (1..=children).map(|n| n == children) {
             let left = asks.get(heard.len()..).unwrap_or_default();
             let at: Vec<PathBuf> = left.iter().map(|ask| ask.at().to_owned()).collect();
             let (said, end) = self.child(lane, &at, left, limits).await;
@@ -181,7 +181,7 @@ impl Lookers {
             };
             let hangs = matches!(rest, Heard::Stuck { .. });
             let more = hangs && heard.len() + 1 < asks.len() && Instant::now() + limits.answer <= limits.until;
-            if !more || !self.lanes.freed(lane).await {
+            if last || !more || !self.lanes.freed(lane).await {
                 break;
             }
             heard.push(rest.clone());

@@ -276,6 +276,25 @@ fn a_queue_is_filled_up_to_what_is_wanted() {
     assert_eq!((stage.holds(&of_watch("queue")).0, stage.did.len()), (vec![Hold::DiskFull], 0));
 }
 
+/// A transient unit is gone once it has stopped: nothing is stopped that could not be started again.
+#[test]
+fn what_no_start_brings_back_is_not_stopped() {
+    let mut stage = Jobs::new(&[("a", Job::runs(By::Own, 0))]).on_stage(filling());
+    falls(&mut stage, "a", Code::Stalled);
+    stage.run_for(Ms::hours(6));
+    assert_eq!(stage.did, Vec::<String>::new());
+    assert!(stage.holds(&job("a")).1.contains("no start brings it back"), "{:?}", stage.holds(&job("a")));
+}
+
+/// An id that cannot stand in a unit's name is passed over.
+#[test]
+fn a_job_that_cannot_be_started_is_in_nobodys_way() {
+    let jobs = ["a@b", "c"].map(|name| (name, Job { then: Some(WELL), ..Job::waits() }));
+    let mut stage = Jobs::new(&jobs).on_stage(filling());
+    assert!(stage.run_until(Ms::mins(30), |stage| !stage.did.is_empty()));
+    assert_eq!(stage.did, ["start `/opt/jobs run c` as hostward-job-crawl-c.service"]);
+}
+
 /// A third of them stall: the budget goes to those that wait longest, and the others say why they wait.
 #[test]
 fn what_there_is_goes_to_those_that_wait_longest() {

@@ -173,6 +173,11 @@ impl Spec {
             Ok(recover) => recover,
             Err(why) => return Draft::none(why),
         };
+        if recover.is_some() && self.is_begun_once(unit) {
+            return Draft::none(format!(
+                "{unit} runs it, and once it is stopped no start brings it back: stop it, and retry the job"
+            ));
+        }
         let stopped: Vec<UnitName> = quiet.iter().flat_map(|(stop, _)| stop.units()).chain([unit]).cloned().collect();
         let mut steps = vec![gather(unit)];
         if let Some(recover) = recover {
@@ -187,6 +192,12 @@ impl Spec {
         steps.push(prove_step(vec![Check::Target(case.target.clone())], PROVE_WITHIN));
         let hurt = self.hurt(case, &stopped);
         Draft::plan(plan(case, Kind::Recover, stopped, steps)).held(hurt)
+    }
+
+    /// A unit that is gone once it has stopped: what the queue started, and whatever is no service.
+    fn is_begun_once(&self, unit: &UnitName) -> bool {
+        let launched = self.queue.as_ref().is_some_and(|queue| unit.as_str().starts_with(&*queue.prefix));
+        launched || unit.as_str().ends_with(".scope")
     }
 
     pub(super) fn command(&self, template: &[Str], job: &JobReading) -> Result<Step, String> {

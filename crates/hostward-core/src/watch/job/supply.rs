@@ -115,17 +115,22 @@ impl Spec {
         let missing = (queue.wanted as usize).saturating_sub(self.at_work(last)).min(Queue::AT_ONCE);
         let free = self.startable(last).filter(|job| starts(&job.id) < queue.per_day as usize);
         let free = free.filter(|job| storage_lost(world, job.output.as_deref()).is_none());
-        let chosen: Vec<&JobReading> = free.take(missing).collect();
+        // One that cannot be started is in nobody's way.
+        let steps = free.filter_map(|job| Some((job, self.launch(queue, job).ok()?)));
+        let (chosen, steps): (Vec<&JobReading>, Vec<Step>) = steps.take(missing).unzip();
         if chosen.is_empty() {
             return match self.startable(last).find_map(|job| storage_lost(world, job.output.as_deref())) {
                 Some(held) => Draft { plan: None, holds: vec![held] },
-                None => Draft::none(format!("each job that waits was started {} times within a day", queue.per_day)),
+                None => Draft::none(self.why_none(queue, last)),
             };
         }
-        match chosen.iter().map(|job| self.launch(queue, job)).collect::<Result<Vec<Step>, String>>() {
-            Ok(steps) => Draft::plan(filled_up(target, live, &chosen, steps)).held(full(queue, last)),
-            Err(why) => Draft::none(why),
-        }
+        Draft::plan(filled_up(target, live, &chosen, steps)).held(full(queue, last))
+    }
+
+    fn why_none(&self, queue: &Queue, last: &JobsReading) -> String {
+        let refused = self.startable(last).find_map(|job| self.launch(queue, job).err());
+        let often = || format!("each job that waits was started {} times within a day", queue.per_day);
+        refused.unwrap_or_else(often)
     }
 
     fn launch(&self, queue: &Queue, job: &JobReading) -> Result<Step, String> {
