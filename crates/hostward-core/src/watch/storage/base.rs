@@ -78,13 +78,13 @@ impl Last {
     /// others may be on it. What does not answer is dead with its unit, for a mount may outlive what answers for it.
     pub(super) fn stands(&self, spec: &Spec, base: &Base) -> Standing {
         let unit = &base.unit;
-        let own = spec.own(base);
-        let mount = match own.map(|own| (own, self.ill.get(&super::key(&own.asked.path)))) {
+        let own = spec.own(base).map(|own| (own, self.ill.get(&super::key(&own.asked.path))));
+        let mount = match own {
             Some((own, Some(seen))) => match (path::lost(seen, &own.expected), &seen.look) {
                 (Some(reason), _) => Standing::Dead(format!("{} is {}", base.point.display(), reason.code.label())),
-                // It answers, and is not what was to be bound from.
-                (None, _) if let Some(reason) = path::wrong_source(seen, &own.expected) => {
-                    Standing::Unknown(format!("{} is {}", base.point.display(), reason.code.label()))
+                // Somebody else's: not bound from, and not mounted over either when the unit does not run.
+                (None, _) if path::wrong_source(seen, &own.expected).is_some() => {
+                    return Standing::Unknown(format!("something else is mounted at {}", base.point.display()));
                 }
                 (None, Look::Answered(_)) => Standing::Well,
                 (None, _) => Standing::Unknown(format!("{} itself is not well", base.point.display())),

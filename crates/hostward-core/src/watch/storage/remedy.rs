@@ -165,11 +165,10 @@ impl Spec {
             Code::Readonly => none(format!("{shown} is read-only: its kernel's log says why")),
             Code::Unwritable => none(format!("what keeps {shown} from being written to is its owner's to mend")),
             Code::BaseDown => Ok(vec![Kind::Remount]),
-            Code::WrongSource if outlived(seen) => match self.wrong_bind(seen) {
-                Some(why) => none(why),
-                None => Ok(vec![Kind::Rebind]),
-            },
-            Code::WrongSource => none(format!("somebody mounted something else at {shown}: theirs to unmount")),
+            Code::WrongSource if !outlived(seen) => {
+                none(format!("somebody mounted something else at {shown}: theirs to unmount"))
+            }
+            Code::WrongSource => self.wrong_bind(seen).map_or(Ok(vec![Kind::Rebind]), none),
             Code::Stale | Code::Hung | Code::Missing if no_such_folder(seen) => {
                 none(format!("there is no folder {shown} to mount anything at"))
             }
@@ -193,8 +192,8 @@ impl Spec {
             (None, None, _) => Ok(vec![Kind::Rebind]),
             (_, Some(_), None) => Err(Box::new(Draft::unready("what is to be bound was not found among the mounts"))),
             (Some(base), Some(_), Some(_)) => match last.stands(self, base) {
-                // Whom it still serves would lose it.
                 Standing::Well if let Some(why) = self.wrong_bind(seen) => none(why),
+                // Whom it still serves would lose it.
                 Standing::Well if self.serves(base, memo, last) => Ok(vec![Kind::Rebind]),
                 Standing::Well => Ok(vec![Kind::Rebind, Kind::Remount]),
                 Standing::Dead(_) => Ok(vec![Kind::Remount]),

@@ -46,15 +46,18 @@ fn a_cold_folder_on_something_else_than_was_declared_is_not_bound() {
     }
 }
 
-/// The base's own path says what it must be, for everything that is bound from it.
+/// The base's own path says what it must be, for everything that is bound from it; and its unit mounts over nobody.
 #[test]
 fn nothing_is_bound_from_a_base_that_somebody_replaced() {
-    let mut host = lost(Server::Serves);
-    host.stack(BOX, Mounted::Other);
-    for path in [A, B] {
-        host.stacks.remove(Path::new(path));
+    for stopped in [false, true] {
+        let mut host = lost(Server::Serves);
+        host.stack(BOX, Mounted::Other);
+        host.units.retain(|unit| !(stopped && *unit == "box.service"));
+        for path in [A, B] {
+            host.stacks.remove(Path::new(path));
+        }
+        assert!(!host.run_until(Ms::mins(10), |host| !host.plans().is_empty()), "{stopped}: {:#?}", host.planned());
+        host.stack(BOX, Mounted::Box(1, "/".into()));
+        assert!(host.planned().contains(&"bind /srv/box/a to /srv/jobs/a".to_owned()), "{stopped}");
     }
-    assert!(!host.run_until(Ms::mins(10), |host| !host.plans().is_empty()), "{:#?}", host.plans());
-    host.stack(BOX, Mounted::Box(1, "/".into()));
-    assert!(host.planned().contains(&"bind /srv/box/a to /srv/jobs/a".to_owned()));
 }
