@@ -146,7 +146,7 @@ impl Spec {
         let base = first.base.as_ref().filter(|_| kind == Kind::Remount);
         let Some(own) = base.and_then(|base| self.own(base)) else { return Ok(()) };
         let target = TargetId::new(first.target.watch.clone(), key(&own.asked.path));
-        if !last.ill.get(&target.key).is_some_and(|seen| path::lost(seen, &own.expected).is_some()) {
+        if last.ill.get(&target.key).is_none_or(|seen| path::lost(seen, &own.expected).is_none()) {
             return Ok(());
         }
         let why = || format!("{} was not seen to be lost for long enough: it may come back", own.point().display());
