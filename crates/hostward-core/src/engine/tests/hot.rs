@@ -1,6 +1,7 @@
 //! Hot paths that are lost and mounted anew: what the plan says for each reason, and what comes of it.
 
 mod host;
+mod last_look;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

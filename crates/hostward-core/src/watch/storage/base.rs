@@ -63,6 +63,11 @@ impl Spec {
         Some(Base { point: self.mounts_at(&unit)?, unit, user })
     }
 
+    /// The path that is the base's own mount.
+    pub(super) fn own(&self, base: &Base) -> Option<&HotPath> {
+        self.paths.iter().find(|path| path.asked.bind.is_none() && path.point() == base.point)
+    }
+
     pub(super) fn declared(&self, path: &Path) -> Option<&HotPath> {
         self.paths.iter().find(|other| other.asked.path == path)
     }
@@ -73,10 +78,14 @@ impl Last {
     /// others may be on it. What does not answer is dead with its unit, for a mount may outlive what answers for it.
     pub(super) fn stands(&self, spec: &Spec, base: &Base) -> Standing {
         let unit = &base.unit;
-        let own = spec.paths.iter().find(|path| path.asked.bind.is_none() && path.point() == base.point);
-        let mount = match own.map(|own| (own, self.ill.get(&super::key(&own.asked.path)))) {
+        let own = spec.own(base).map(|own| (own, self.ill.get(&super::key(&own.asked.path))));
+        let mount = match own {
             Some((own, Some(seen))) => match (path::lost(seen, &own.expected), &seen.look) {
                 (Some(reason), _) => Standing::Dead(format!("{} is {}", base.point.display(), reason.code.label())),
+                // Somebody else's: not bound from, and not mounted over either when the unit does not run.
+                (None, _) if path::wrong_source(seen, &own.expected).is_some() => {
+                    return Standing::Unknown(format!("something else is mounted at {}", base.point.display()));
+                }
                 (None, Look::Answered(_)) => Standing::Well,
                 (None, _) => Standing::Unknown(format!("{} itself is not well", base.point.display())),
             },

@@ -121,19 +121,28 @@ fn missing(seen: &PathReading, expected: &Expected) -> Option<Reason> {
 }
 
 /// Something else is mounted there, or another folder of it than the one that is to be bound.
-fn wrong_source(seen: &PathReading, expected: &Expected) -> Option<Reason> {
+pub(super) fn wrong_source(seen: &PathReading, expected: &Expected) -> Option<Reason> {
     let on = seen.on.as_ref()?;
-    let differs = |want: &Option<Str>, is: &Str| want.as_ref().filter(|want| *want != is).cloned();
-    let wanted = if let Some(source) = differs(&expected.source, &on.source) {
-        format!("{source} was declared")
-    } else if let Some(fstype) = differs(&expected.fstype, &on.fstype) {
-        format!("{fstype} was declared")
+    let wanted = if let Some(declared) = differs(on, expected) {
+        format!("{declared} was declared")
     } else {
         let cold = seen.bind.as_ref().filter(|cold| (&cold.device, &cold.folder) != (&on.device, &on.folder))?;
         format!("it is to be bound to {} of {}", cold.folder.display(), named(cold))
     };
     let is = format!("{} of {}", on.folder.display(), named(on));
     Some(Reason::new(Code::WrongSource, format!("it is {is}, and {wanted}")))
+}
+
+/// What would be bound to a path that is lost is not what was declared of it: whoever writes there would write elsewhere.
+pub(super) fn wrong_bind(cold: &On, expected: &Expected) -> Option<String> {
+    let declared = differs(cold, expected)?;
+    Some(format!("what would be bound is {} of {}, and {declared} was declared", cold.folder.display(), named(cold)))
+}
+
+/// What was declared of it, and is not so.
+fn differs(on: &On, expected: &Expected) -> Option<Str> {
+    let pairs = [(&expected.source, &on.source), (&expected.fstype, &on.fstype)];
+    pairs.into_iter().find_map(|(want, is)| want.clone().filter(|want| want != is))
 }
 
 /// What cannot be known of a unit says nothing against its mount.

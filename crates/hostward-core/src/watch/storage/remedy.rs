@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::base::{Base, Standing, outlived};
-use super::{HotPath, Last, Memo, Spec, key, refit};
+use super::{HotPath, Last, Memo, Spec, key, path, refit};
 use crate::ask::{Call, Look, PathReading};
 use crate::hold::{Circuit, chargeable, circuit, tried};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName};
@@ -99,6 +99,9 @@ impl Spec {
         };
         let worn = |kind: &Kind| worn(world, &heal(&first, *kind), kind.cost());
         let Some(kind) = kinds.into_iter().min_by_key(worn) else { return Draft::none("no rung fits") };
+        if let Err(draft) = self.base_settled(world, &first, kind, memo, last) {
+            return *draft;
+        }
         let patients = self.patients(world, first, kind, memo, last);
         if let Some(point) = automounted(&patients, kind, last) {
             return Draft::none(format!(
@@ -131,6 +134,26 @@ impl Spec {
         Ok(Patient { target: target.clone(), code: reason.code, seen, point, base, needed: false })
     }
 
+    /// A base whose own mount is lost goes with the plan, or there is none yet: its unit does not mount over what is dead.
+    fn base_settled(
+        &self,
+        world: &World,
+        first: &Patient<'_>,
+        kind: Kind,
+        memo: &Memo,
+        last: &Last,
+    ) -> Result<(), Box<Draft>> {
+        let base = first.base.as_ref().filter(|_| kind == Kind::Remount);
+        let Some(own) = base.and_then(|base| self.own(base)) else { return Ok(()) };
+        let target = TargetId::new(first.target.watch.clone(), key(&own.asked.path));
+        if last.ill.get(&target.key).is_none_or(|seen| path::lost(seen, &own.expected).is_none()) {
+            return Ok(());
+        }
+        let why = || format!("{} was not seen to be lost for long enough: it may come back", own.point().display());
+        let patient = self.patient(world, &target, last).map_err(|_| Box::new(Draft::unready(why())))?;
+        self.fits(&patient, memo, last).map(|_| ())
+    }
+
     /// The rungs that the evidence supports, the least first.
     fn fits(&self, patient: &Patient<'_>, memo: &Memo, last: &Last) -> Result<Vec<Kind>, Box<Draft>> {
         let none = |why: String| Err(Box::new(Draft::none(why)));
@@ -142,8 +165,10 @@ impl Spec {
             Code::Readonly => none(format!("{shown} is read-only: its kernel's log says why")),
             Code::Unwritable => none(format!("what keeps {shown} from being written to is its owner's to mend")),
             Code::BaseDown => Ok(vec![Kind::Remount]),
-            Code::WrongSource if outlived(seen) => Ok(vec![Kind::Rebind]),
-            Code::WrongSource => none(format!("somebody mounted something else at {shown}: theirs to unmount")),
+            Code::WrongSource if !outlived(seen) => {
+                none(format!("somebody mounted something else at {shown}: theirs to unmount"))
+            }
+            Code::WrongSource => self.wrong_bind(seen).map_or(Ok(vec![Kind::Rebind]), none),
             Code::Stale | Code::Hung | Code::Missing if no_such_folder(seen) => {
                 none(format!("there is no folder {shown} to mount anything at"))
             }
@@ -167,6 +192,7 @@ impl Spec {
             (None, None, _) => Ok(vec![Kind::Rebind]),
             (_, Some(_), None) => Err(Box::new(Draft::unready("what is to be bound was not found among the mounts"))),
             (Some(base), Some(_), Some(_)) => match last.stands(self, base) {
+                Standing::Well if let Some(why) = self.wrong_bind(seen) => none(why),
                 // Whom it still serves would lose it.
                 Standing::Well if self.serves(base, memo, last) => Ok(vec![Kind::Rebind]),
                 Standing::Well => Ok(vec![Kind::Rebind, Kind::Remount]),
@@ -177,11 +203,19 @@ impl Spec {
                 none(format!("{} is not mounted: it lies on the disk beneath {shown}", cold.display()))
             }
             (None, Some(_), Some(on)) => match last.mount_stands(&on.point) {
+                Standing::Well if let Some(why) = self.wrong_bind(seen) => none(why),
                 Standing::Well => Ok(vec![Kind::Rebind]),
                 Standing::Dead(why) => none(format!("what is bound to {shown} does not answer: {why}")),
                 Standing::Unknown(why) => Err(Box::new(Draft::unready(why))),
             },
         }
+    }
+
+    /// The cold folder lies on something else than what was declared of the path.
+    fn wrong_bind(&self, seen: &PathReading) -> Option<String> {
+        let listed = || self.manifest.as_ref().map(|manifest| &manifest.expected);
+        let expected = self.declared(&seen.path).map(|path| &path.expected).or_else(listed)?;
+        path::wrong_bind(seen.bind.as_ref()?, expected)
     }
 
     /// Something that is bound from it is well; of what a manifest lists, nobody says here what each is bound from.
