@@ -197,7 +197,7 @@ impl Spec {
     /// A unit that is gone once it has stopped: what the queue started, and whatever is no service.
     fn is_begun_once(&self, unit: &UnitName) -> bool {
         let launched = self.queue.as_ref().is_some_and(|queue| unit.as_str().starts_with(&*queue.prefix));
-        launched || unit.as_str().ends_with(".scope")
+        launched || !unit.as_str().ends_with(".service")
     }
 
     pub(super) fn command(&self, template: &[Str], job: &JobReading) -> Result<Step, String> {
