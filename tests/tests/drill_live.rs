@@ -60,8 +60,8 @@ fn healed(sandbox: &Sandbox, wound: &str, wanted: &[&str]) -> Result<()> {
 fn a_live_drill_loses_a_real_fuse_mount_and_repairs_it() -> Result<()> {
     let sandbox = Sandbox::boot("drill-live")?;
     let (_, guard) = busy_host(&sandbox)?;
-    healed(&sandbox, "stale", &["gather", "stop", "unmount", "unmount", "restart", "bind"])?;
-    healed(&sandbox, "hung", &["gather", "abort", "stop", "unmount", "unmount", "restart", "bind"])?;
+    healed(&sandbox, "stale", &["gather", "stop", "unmount", "unmount", "unfence", "restart", "bind"])?;
+    healed(&sandbox, "hung", &["gather", "abort", "stop", "unmount", "unmount", "unfence", "restart", "bind"])?;
     ensure!(guard.records("opened")?.is_empty(), "the host's own engine had nothing to do with it");
     Ok(())
 }

@@ -290,9 +290,14 @@ impl Refit<'_> {
         self.steps.push(Step { act: Some(act), deadline, proof, crash: OnCrash::Again, back, unless, fail });
     }
 
-    /// Somebody mounted it, or it came back by itself.
+    /// Somebody mounted it, or it came back by itself: it answers all that the watch asks of it. A disk that was pulled
+    /// goes on answering from memory until it is written to.
     fn answers(&self, point: &Path) -> Unless {
-        let question = Arc::new(Question::Paths(PathsQ::one(self.asked(point))));
+        let own = self.spec.paths.iter().find(|own| own.asked.path == point);
+        let listed =
+            || self.spec.manifest.as_ref().filter(|_| self.spec.lists(point)).map(|manifest| manifest.asked.write);
+        let write = own.map(|own| own.asked.write).or_else(listed).unwrap_or(Write::Never);
+        let question = Arc::new(Question::Paths(PathsQ::one(PathQ { write, ..self.asked(point) })));
         Unless { question, want: Want::Answers }
     }
 
