@@ -69,6 +69,13 @@ pub struct Basis {
     pub value: Str,
 }
 
+impl Basis {
+    /// The watch's own declaration, by its digest: every plan rests on it.
+    pub(crate) fn policy(digest: &Str) -> Basis {
+        Basis { what: "policy".into(), value: digest.clone() }
+    }
+}
+
 /// One act and the fresh look that proves it; or, without an act, a wait for that look.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {

@@ -215,7 +215,7 @@ impl Spec {
 
     /// What a plan of this watch rests on, as it is now. Its own policy is always among it.
     pub fn basis(&self, live: &Live) -> Vec<Basis> {
-        let mut basis = vec![Basis { what: "policy".into(), value: live.digest.clone() }];
+        let mut basis = vec![Basis::policy(&live.digest)];
         if let (Spec::Baseline(_), Memo::Baseline(memo)) = (self, &live.memo) {
             basis.extend(memo.basis());
         }

@@ -177,7 +177,7 @@ impl Spec {
             Ok(stops) => stops,
             Err(none) => return *none,
         };
-        let mut basis = vec![Basis { what: "policy".into(), value: live.digest.clone() }];
+        let mut basis = vec![Basis::policy(&live.digest)];
         basis.extend(memo.basis());
         let rung = Rung::new("reconcile");
         let units = down.iter().copied().chain(stops.iter().flat_map(|(stop, _)| stop.units()));

@@ -69,11 +69,11 @@ pub struct Memo {
 }
 
 /// What is shown of one job, as far as it is known.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobView {
     pub id: Str,
     pub group: Option<Str>,
-    pub state: Option<JobState>,
+    pub state: JobState,
     /// Of the first source that has one.
     pub count: Option<u64>,
     /// How long ago it progressed, as far as we saw.
@@ -234,7 +234,7 @@ impl Memo {
         Some(JobView {
             id: job.id.clone(),
             group: job.group.clone(),
-            state: Some(job.state),
+            state: job.state,
             count: track.count(),
             progressed: track.progressed().map(|at| now.since(at)),
             age: job.started.map(|started| now.wall.saturating_sub(started)),
@@ -287,6 +287,3 @@ fn matches_glob(glob: &str, name: &str) -> bool {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -328,7 +328,7 @@ impl Spec {
             heals: vec![Heal::new(target.clone(), rung, reason.code.label())],
             touches: vec![Resource::Unit(self.unit.clone())],
             cost: COST_RESTART,
-            basis: vec![Basis { what: "policy".into(), value: live.digest.clone() }],
+            basis: vec![Basis::policy(&live.digest)],
             why: format!("{} is down: {}", self.unit, reason.detail).into(),
             steps,
         }

@@ -28,6 +28,7 @@ use crate::starvation::Starvation;
 use crate::time::{Ms, Now};
 use crate::world::{Live, World};
 
+pub(super) use disk::percent;
 pub use disk::{Disk, Room};
 pub(super) use path::is_lost;
 pub use path::{Expected, Lies};

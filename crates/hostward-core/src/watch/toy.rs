@@ -135,7 +135,7 @@ impl Spec {
         let why = format!("{} is broken", path.display()).into();
         let steps = self.steps(target, &rung, &path, reading, stop);
         let heals = vec![Heal::new(target.clone(), rung.clone(), reason)];
-        let basis = vec![Basis { what: "policy".into(), value: live.digest.clone() }];
+        let basis = vec![Basis::policy(&live.digest)];
         Draft::plan(Plan { watch: target.watch.clone(), rung, heals, touches, cost: COST, basis, why, steps })
     }
 

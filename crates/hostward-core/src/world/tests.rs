@@ -78,8 +78,7 @@ fn a_family_are_the_watches_of_one_app() {
 fn what_a_plan_rests_on_must_still_be_so_and_be_readable() {
     let mut world = world();
     let digest = world.live[&watch("api")].digest.clone();
-    let rests =
-        |value: &Str| Plan { basis: vec![Basis { what: "policy".into(), value: value.clone() }], ..plan("api") };
+    let rests = |value: &Str| Plan { basis: vec![Basis::policy(value)], ..plan("api") };
     assert_eq!(world.basis(&rests(&digest)), Ok(()));
     let moved = world.basis(&rests(&"other".into()));
     assert_eq!(moved, Err(("policy".into(), "other".into(), digest.clone())));

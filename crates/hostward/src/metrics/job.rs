@@ -9,7 +9,7 @@ use super::{Families, count, flag, kept, reason};
 pub(super) fn of_watch(out: &Families, watch: &WatchView) -> Result<(), prometheus::Error> {
     let id = watch.id.as_str();
     for state in JobState::ALL.into_iter().filter(|state| *state != JobState::Done) {
-        let of_it = kept(watch).filter(|target| target.job.as_ref().is_some_and(|job| job.state == Some(state)));
+        let of_it = kept(watch).filter(|target| target.job.as_ref().is_some_and(|job| job.state == state));
         let labels = [("watch", id), ("state", state.label())];
         out.gauge("hostward_jobs", "Jobs that are listed, by their own word.", &labels, count(of_it.count()))?;
     }

@@ -307,7 +307,7 @@ fn plan(case: &Case<'_>, kind: Kind, units: Vec<UnitName>, steps: Vec<Step>) -> 
         heals: vec![Heal { mark, ..heal }],
         touches: units.into_iter().map(Resource::Unit).chain(path).collect(),
         cost: COST_RESTART,
-        basis: vec![Basis { what: "policy".into(), value: case.live.digest.clone() }],
+        basis: vec![Basis::policy(&case.live.digest)],
         why: format!("job {} is {}: {what}", case.job.id, case.code.label()).into(),
         steps,
     }

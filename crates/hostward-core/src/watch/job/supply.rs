@@ -16,6 +16,7 @@ use crate::plan::{Act, Basis, COST_RESTART, Check, Heal, Launch, OnCrash, OnFail
 use crate::time::Ms;
 use crate::watch::Draft;
 use crate::watch::steps::{by_hand, prove_step, restart_step};
+use crate::watch::storage::percent;
 use crate::world::{Live, World};
 
 /// `[job.NAME.queue]`: jobs that wait are started, each as a unit of its own.
@@ -85,7 +86,7 @@ impl Spec {
             heals: vec![Heal::new(target.clone(), Kind::Start.rung(), Code::Idle.label())],
             touches: vec![Resource::Unit(worker.clone())],
             cost: COST_RESTART,
-            basis: vec![Basis { what: "policy".into(), value: live.digest.clone() }],
+            basis: vec![Basis::policy(&live.digest)],
             why: format!("{worker} does not run, and jobs wait for it").into(),
             steps,
         };
@@ -194,7 +195,7 @@ fn filled_up(target: &TargetId, live: &Live, jobs: &[&JobReading], mut steps: Ve
         heals: vec![Heal { about, ..heal }],
         touches,
         cost: COST_RESTART,
-        basis: vec![Basis { what: "policy".into(), value: live.digest.clone() }],
+        basis: vec![Basis::policy(&live.digest)],
         steps,
     }
 }
@@ -209,9 +210,8 @@ fn full(queue: &Queue, last: &JobsReading) -> Option<Held> {
     let lift = Lift::Fact("the next look".into());
     let value = match last.disk.as_ref()? {
         Look::Answered(space) => {
-            let all = space.used_bytes.saturating_add(space.free_bytes).max(1);
-            let used = u128::from(space.used_bytes) * 100 / u128::from(all);
-            if used < u128::from(queue.used) {
+            let used = percent(space.used_bytes, space.free_bytes);
+            if used < u64::from(queue.used) {
                 return None;
             }
             format!("the disk is {used} per cent full")

@@ -116,7 +116,7 @@ impl Memo {
 }
 
 /// As df(1) rounds it: up. Zero of a file system that does not count.
-fn percent(used: u64, free: u64) -> u64 {
+pub(in crate::watch) fn percent(used: u64, free: u64) -> u64 {
     let (used, all) = (u128::from(used), u128::from(used) + u128::from(free));
     u64::try_from((used * 100).div_ceil(all.max(1))).unwrap_or(100)
 }

@@ -287,7 +287,7 @@ impl Spec {
             heals,
             touches,
             cost: kind.cost(),
-            basis: vec![Basis { what: "policy".into(), value: live.digest.clone() }],
+            basis: vec![Basis::policy(&live.digest)],
             why: why.into(),
             steps: refit::steps(self, patients, base, stops, &refreshed, last),
         }

@@ -25,7 +25,7 @@ pub(super) fn of_watch(out: &Families, fleet: &str, watch: &WatchView) -> Done {
     recovery(out, fleet, watch)?;
     worker(out, fleet, watch)?;
     host(out, fleet, watch)?;
-    for (target, job) in jobs(watch).filter(|(_, job)| job.state == Some(JobState::Running)) {
+    for (target, job) in jobs(watch).filter(|(_, job)| job.state == JobState::Running) {
         running(out, fleet, target, job)?;
     }
     pending(out, fleet, watch)
@@ -36,7 +36,7 @@ fn jobs(watch: &WatchView) -> impl Iterator<Item = (&TargetView, &JobView)> {
 }
 
 fn in_state(watch: &WatchView, is: fn(JobState) -> bool) -> usize {
-    jobs(watch).filter(|(_, job)| job.state.is_some_and(is)).count()
+    jobs(watch).filter(|(_, job)| is(job.state)).count()
 }
 
 fn down_for(target: &TargetView, code: Code) -> bool {
@@ -204,10 +204,8 @@ fn running(out: &Families, fleet: &str, target: &TargetView, job: &JobView) -> D
 /// Jobs that wait: whether they could write once they run.
 fn pending(out: &Families, fleet: &str, watch: &WatchView) -> Done {
     let name = |rest: &str| format!("{fleet}_crawl_annual_pending_{rest}");
-    let probed: Vec<(&JobView, i32)> = jobs(watch)
-        .filter(|(_, job)| job.state.is_some_and(JobState::waits))
-        .filter_map(|(_, job)| Some((job, job.errno?)))
-        .collect();
+    let probed: Vec<(&JobView, i32)> =
+        jobs(watch).filter(|(_, job)| job.state.waits()).filter_map(|(_, job)| Some((job, job.errno?))).collect();
     for (job, errno) in &probed {
         let writable = flag(*errno == 0);
         out.gauge(&name("job_output_dir_writable"), "1: its folder takes writes.", &source(job), writable)?;
