@@ -1,19 +1,19 @@
 //! What the stages' own tests begin with: a moment, a policy of services, a world that knows nothing, a plan of one restart.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::ask::{PythonQ, UnitReading};
+use crate::ask::{JobsQ, Listing, OutputQ, Provider, PythonQ, RunnerQ, Source, UnitReading, Write};
 use crate::graph::Graph;
 use crate::hold::Storm;
-use crate::id::{Resource, Rung, TargetId, UnitName, WatchId};
+use crate::id::{Resource, Rung, Str, TargetId, UnitName, WatchId};
 use crate::judge::{Aspect, Code, Confirm, Reason, Seen, Target, Verdict};
 use crate::ledger::State;
 use crate::plan::{Act, Check, Heal, OnCrash, OnFail, Plan, Proof, Step, Want};
 use crate::policy::{Brakes, Mode, Policy, Watch};
 use crate::starvation::Starvation;
 use crate::time::{Ms, Now};
-use crate::watch::{Spec, baseline, service};
+use crate::watch::{Spec, baseline, job, service};
 use crate::world::{Live, Start, World};
 
 pub(crate) const BRAKES: Brakes =
@@ -119,4 +119,49 @@ pub(crate) fn plan(name: &str) -> Plan {
 /// A unit that runs since it was started at this moment.
 pub(crate) fn runs(started: Ms) -> UnitReading {
     UnitReading::service(started)
+}
+
+pub(crate) fn words(words: &[&str]) -> Vec<Str> {
+    words.iter().map(|word| Str::from(*word)).collect()
+}
+
+/// With all that it may declare but a queue.
+pub(crate) fn job() -> job::Spec {
+    job::Spec {
+        asked: JobsQ {
+            from: Provider::Command(Listing {
+                run: words(&["/opt/jobs", "list"]),
+                user: None,
+                env: None,
+                timeout: Ms::secs(30),
+            }),
+            words: BTreeMap::new(),
+            progress: vec![Source::Log { files: "log".into(), count: "(\\d+)".into() }],
+            runner: RunnerQ {
+                unit: Some("crawl@{id}.service".into()),
+                lock: Some("{output}/lock".into()),
+                argument: None,
+            },
+            output: Some(OutputQ { user: Some("crawl".into()), write: Write::Access }),
+            worker: Some(UnitName::new("worker.service")),
+            disk: Some("/srv".into()),
+            answer: Ms::secs(10),
+        },
+        interval: Ms::mins(5),
+        stalled_after: Ms::hours(1),
+        agree: 1,
+        degraded: Some(job::Rate { per_minute: 2, runs: 6, within: Ms::mins(5) }),
+        remedy: job::Remedy {
+            retry: Some(words(&["/opt/jobs", "retry", "{id}"])),
+            recover: Some(words(&["/opt/jobs", "recover", "{id}"])),
+            record: Some(words(&["/opt/jobs", "record", "{id}"])),
+            user: None,
+            env: None,
+            guard: Ms::mins(10),
+            per_day: 3,
+            gain: 10,
+        },
+        queue: None,
+        respect_stop: Ms::mins(30),
+    }
 }

@@ -68,6 +68,8 @@ pub enum Code {
     Unrecorded,
     /// What it lies on does not answer: no fault of the job's.
     Infrastructure,
+    /// It failed while its folder was lost, which answers again.
+    Interrupted,
     /// Work waits, and fewer run than should.
     Underfilled,
     /// Work waits, and who takes it up stands still.
@@ -113,6 +115,7 @@ impl Code {
             Code::Orphaned => "orphaned",
             Code::Unrecorded => "unrecorded",
             Code::Infrastructure => "infrastructure",
+            Code::Interrupted => "interrupted",
             Code::Underfilled => "underfilled",
             Code::Idle => "idle",
         }

@@ -153,7 +153,12 @@ fn line(out: &mut String, view: &View, watch: &WatchView, target: &TargetView) {
         Verdict::Unknown(fault) => (odd("?"), format!("unknown for {age}: {fault}")),
         Verdict::Pending => (odd("…"), "being looked at".to_owned()),
     };
-    let name = target.part.as_ref().map_or_else(|| watch.id.to_string(), |part| format!("  {part}"));
+    let several = watch.targets.iter().filter(|target| target.part.is_none()).nth(1).is_some();
+    let name = match &target.part {
+        Some(part) => format!("  {part}"),
+        None if several => format!("{} {}", watch.id, target.id.key),
+        None => watch.id.to_string(),
+    };
     let _ = writeln!(out, "{mark} {name:<24} {says}");
     if let (Verdict::Up | Verdict::Pending, Some(reason)) = (&target.verdict, &target.suspect) {
         let _ = writeln!(out, "  {:<24} {}", "", odd(&format!("looks down: {}", reason.detail)));

@@ -196,6 +196,9 @@ pub struct JobReading {
 pub struct RunnerReading {
     /// Its own unit.
     pub unit: Option<(UnitName, Result<Box<UnitReading>, Fault>)>,
+    /// The provider says that it is; else its name is what `runner.unit` would make it.
+    #[serde(default)]
+    pub named: bool,
     /// The process that the provider names, and the same while it lives.
     pub pid: Option<u32>,
     pub process: Option<Process>,

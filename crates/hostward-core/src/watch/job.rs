@@ -161,6 +161,7 @@ impl Spec {
         for job in &reading.jobs {
             let runner = Runner::of(self, job, reading.worker.as_ref());
             let mut track = memo.tracks.remove(&job.id).unwrap_or_else(|| Track::new(asked));
+            track.lies(verdict::unusable(job).is_some(), job.state == JobState::Failed);
             if job.state == JobState::Running {
                 track.look(asked, &runner.run(job, reading.worker.as_ref()), &job.progress, self.agree);
                 track.pace(asked, &job.progress, self.degraded.as_ref());

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hostward_core::ask::{Fault, Found, HttpQ, HttpReading, JobState, Look, Measure, PathQ, Picked, Reading, Source};
+use hostward_core::ask::{
+    Fault, Found, HttpQ, HttpReading, JobState, Look, Measure, PathQ, Picked, Reading, Source, Write,
+};
 use hostward_core::id::{Str, UnitName};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -58,13 +60,12 @@ impl Pass<'_> {
     /// Everything that lies in files: output folders, and counters.
     async fn files(&self, jobs: &[Job]) -> Vec<(usize, Slot, Heard)> {
         let (mut slots, mut asks, mut told) = (Vec::new(), Vec::new(), Vec::new());
-        for (n, job) in jobs.iter().enumerate().filter(|(_, job)| job.is_read()) {
-            // Only of one that should run: nobody writes where nothing does.
-            if let Some(look) = self.output(job).filter(|_| job.state == JobState::Running) {
+        for (n, job) in jobs.iter().enumerate() {
+            if let Some(look) = self.output(job) {
                 slots.push((n, Slot::Look));
                 asks.push(Ask::Path(look));
             }
-            for (source, q) in self.q.progress.iter().enumerate() {
+            for (source, q) in self.q.progress.iter().enumerate().filter(|_| job.is_read()) {
                 match self.counter(&job.entry, q) {
                     None => {}
                     Some(Ok(counter)) => {
@@ -84,10 +85,17 @@ impl Pass<'_> {
         told
     }
 
+    /// Of one that should run, or that may have failed because of it. One that waits need not have a folder yet.
     fn output(&self, job: &Job) -> Option<PathQ> {
         let output = self.q.output.as_ref()?;
+        let write = match job.state {
+            JobState::Running => output.write,
+            // Nobody writes where nothing does.
+            JobState::Failed => Write::Never,
+            JobState::Pending | JobState::Retryable | JobState::Done => return None,
+        };
         let path = job.entry.output.clone()?;
-        Some(PathQ { path, bind: None, user: output.user.clone(), write: output.write })
+        Some(PathQ { path, bind: None, user: output.user.clone(), write })
     }
 
     /// None: it is not read from files.

@@ -63,7 +63,8 @@ impl Signs {
         let live = |pid: u32| self.live.get(&pid).cloned();
         let holder = lock.as_ref().and_then(holder).and_then(live);
         let mentioned = self.mentioned.get(&entry.id).cloned();
-        RunnerReading { unit, pid: entry.pid, process: entry.pid.and_then(live), lock, holder, mentioned }
+        let named = entry.unit.is_some();
+        RunnerReading { unit, named, pid: entry.pid, process: entry.pid.and_then(live), lock, holder, mentioned }
     }
 }
 

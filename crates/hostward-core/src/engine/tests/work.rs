@@ -177,6 +177,32 @@ fn a_job_on_lost_storage_is_not_the_one_that_is_broken() {
     assert_eq!(stage.did, Vec::<String>::new());
 }
 
+/// S2: what failed because its storage was lost is taken up again; what failed by itself is its owner's.
+#[test]
+fn a_job_that_lost_storage_failed_is_taken_up_once_it_is_back() {
+    let broken = Job { state: JobState::Failed, ..Job::runs(By::Nobody, 0) };
+    let jobs = [("a", Job::runs(By::Worker, WELL)), ("b", broken), ("c", Job::runs(By::Worker, WELL))];
+    let mut stage = Jobs::new(&jobs).on_stage(spec());
+    for name in ["a", "b"] {
+        stage.scene.all.get_mut(name).unwrap().errno = Some(ENOTCONN);
+    }
+    stage.run_for(Ms::mins(10));
+    for name in ["a", "c"] {
+        let failed = stage.scene.all.get_mut(name).unwrap();
+        (failed.state, failed.by) = (JobState::Failed, By::Nobody);
+    }
+    stage.run_for(Ms::hours(2));
+    assert_eq!(stage.did, Vec::<String>::new(), "it would fail again");
+    for name in ["a", "b"] {
+        stage.scene.all.get_mut(name).unwrap().errno = None;
+    }
+    falls(&mut stage, "a", Code::Interrupted);
+    assert!(stage.run_until(Ms::mins(30), |stage| !stage.closings().is_empty()));
+    stage.run_for(Ms::hours(12));
+    assert_eq!(stage.did, ["run `/opt/jobs retry a`"]);
+    assert_eq!(*stage.closings()[0], Closing::Proved);
+}
+
 /// S7: a worker that took the same job up again and again and then stopped is started once work waits.
 #[test]
 fn an_idle_worker_with_work_is_started_and_somebodys_stop_respected() {

@@ -102,7 +102,7 @@ impl Spec {
         let Some(code) = reason.map(|reason| reason.code) else { return Draft::none("nothing is wrong") };
         let case = Case { world, target, live, memo, last, job, code };
         match code {
-            Code::Stalled | Code::Orphaned => self.take_up(&case),
+            Code::Stalled | Code::Orphaned | Code::Interrupted => self.take_up(&case),
             Code::Unrecorded => self.marked(&case, Kind::Record),
             Code::Infrastructure => Draft::none("what it lies on is lost: that is no fault of the job's"),
             Code::Unwritable => Draft::none("what keeps its folder from being written to is its owner's to mend"),
@@ -299,6 +299,7 @@ fn plan(case: &Case<'_>, kind: Kind, units: Vec<UnitName>, steps: Vec<Step>) -> 
     let what = match case.code {
         Code::Stalled => "it gets nowhere",
         Code::Orphaned => "nobody runs it",
+        Code::Interrupted => "what it lies on answers again",
         _ => "its record does not say that it runs",
     };
     Plan {

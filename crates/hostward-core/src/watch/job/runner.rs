@@ -46,11 +46,16 @@ impl Runner {
         if let Some(why) = unit {
             return Runner::Unknown(why);
         }
-        let told = signs.unit.is_some() || signs.pid.is_some() || signs.lock.is_some();
+        // The name of a unit that it would have tells nothing of a job that is perhaps the worker's.
+        let by_unit = signs.unit.is_some() && (signs.named || worker.is_none());
+        let told = by_unit || signs.pid.is_some() || signs.lock.is_some();
         if job.state != JobState::Running {
             return Runner::Nobody;
         }
         match worker {
+            Some(Ok(seen)) if !told && begun(seen) && signs.unit.is_some() => {
+                Runner::Unknown("its own unit does not, and no pid or lock tells whether the worker does".into())
+            }
             // Nothing tells one job of the worker from another: what it should run, it runs.
             Some(Ok(seen)) if !told && begun(seen) => Runner::Worker,
             Some(Err(fault)) if !told => Runner::Unknown(format!("the worker: {fault}").into()),
@@ -78,4 +83,51 @@ impl Runner {
 /// It runs, or is about to.
 pub(super) fn begun(seen: &UnitReading) -> bool {
     seen.running() || seen.active == Active::Activating
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::ask::RunnerReading;
+    use crate::time::Ms;
+
+    fn unit(active: Active) -> Box<UnitReading> {
+        Box::new(UnitReading { active, ..UnitReading::service(Ms::secs(1)) })
+    }
+
+    /// Of a job that should run, by signs alone; its own unit does not run.
+    fn of(worker: Option<Active>, runner: RunnerReading) -> Runner {
+        let worker = worker.map(|active| Ok(unit(active)));
+        let mut spec = crate::fixture::job();
+        spec.asked.worker = worker.is_some().then(|| UnitName::new("worker.service"));
+        let job = JobReading {
+            id: "1".into(),
+            group: None,
+            state: JobState::Running,
+            started: None,
+            output: None,
+            numbers: BTreeMap::new(),
+            runner,
+            progress: Vec::new(),
+            look: None,
+        };
+        Runner::of(&spec, &job, worker.as_ref())
+    }
+
+    #[test]
+    fn a_unit_that_it_might_have_does_not_say_that_the_worker_does_not_run_it() {
+        let own = |named| {
+            let unit = Some((UnitName::new("crawl@1.service"), Ok(unit(Active::Inactive))));
+            RunnerReading { unit, named, ..RunnerReading::default() }
+        };
+        assert!(matches!(of(Some(Active::Active), own(false)), Runner::Unknown(_)));
+        assert_eq!(of(Some(Active::Active), own(true)), Runner::Nobody);
+        assert_eq!(of(Some(Active::Failed), own(false)), Runner::Nobody);
+        assert_eq!(of(None, own(false)), Runner::Nobody);
+        let lock = RunnerReading { lock: Some(LockState::Free), ..own(false) };
+        assert_eq!(of(Some(Active::Active), lock), Runner::Nobody);
+        assert_eq!(of(Some(Active::Active), RunnerReading::default()), Runner::Worker);
+    }
 }

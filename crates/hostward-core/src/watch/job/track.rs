@@ -28,6 +28,10 @@ pub struct Pace {
 pub(super) struct Track {
     /// What this run is told from others by; none while it does not run.
     run: Option<Str>,
+    /// It had not failed at the last look.
+    intact: bool,
+    /// Its folder could not be used when it was last seen intact, or was lost when it was first seen to have failed.
+    struck: bool,
     /// Its window began.
     since: Now,
     /// Runs that began since it last progressed.
@@ -48,7 +52,28 @@ struct Counter {
 
 impl Track {
     pub(super) fn new(now: Now) -> Track {
-        Track { run: None, since: now, flat_runs: 0, counters: Vec::new(), sampled: None, rate: None, slow: 0 }
+        Track {
+            run: None,
+            intact: false,
+            struck: false,
+            since: now,
+            flat_runs: 0,
+            counters: Vec::new(),
+            sampled: None,
+            rate: None,
+            slow: 0,
+        }
+    }
+
+    /// Its folder cannot be used. A job that fails then is not the one to blame; one that had failed before is.
+    pub(super) fn lies(&mut self, unusable: bool, failed: bool) {
+        let blamed = failed && !self.intact;
+        self.struck = if failed { self.struck || unusable && !blamed } else { unusable };
+        self.intact = !failed;
+    }
+
+    pub(super) fn struck(&self) -> bool {
+        self.struck
     }
 
     /// It does not run: its next run is another one.
@@ -221,6 +246,27 @@ mod tests {
         assert_eq!(track.anchor(), at(660), "it progresses");
         track.look(at(720), &"10".into(), &[count(0)], 1);
         assert_eq!(track.anchor(), at(720), "and has its window again");
+    }
+
+    #[test]
+    fn what_fails_while_its_storage_is_lost_was_struck() {
+        // Whether it was lost, and had failed, at each look.
+        let table = [
+            (&[(false, false), (true, false), (true, true), (false, true)][..], true),
+            (&[(false, false), (true, true), (false, true), (false, true)], true),
+            (&[(true, false), (false, true)], true),
+            (&[(true, false), (false, false), (false, true)], false),
+            (&[(false, false), (false, true), (true, true), (false, true)], false),
+            // Nobody saw it before it failed.
+            (&[(true, true), (false, true)], false),
+        ];
+        for (looks, struck) in table {
+            let mut track = Track::new(at(0));
+            for (lost, failed) in looks {
+                track.lies(*lost, *failed);
+            }
+            assert_eq!(track.struck(), struck, "{looks:?}");
+        }
     }
 
     #[test]

@@ -9,6 +9,13 @@ use crate::watch::storage::is_lost;
 
 pub(super) fn judge(spec: &Spec, job: &JobReading, runner: &Runner, track: &Track, now: Now) -> Seen {
     let down = |code, detail: String| Seen::Down(Reason::new(code, detail));
+    if job.state == JobState::Failed && !runner.runs() {
+        return match unusable(job) {
+            _ if !track.struck() => Seen::Up,
+            Some(why) => down(Code::Infrastructure, why),
+            None => down(Code::Interrupted, "it failed while its folder was lost, which answers again".into()),
+        };
+    }
     if let Some(why) = infrastructure(job) {
         return down(Code::Infrastructure, why);
     }
@@ -49,6 +56,11 @@ fn who(runner: &Runner) -> String {
         Runner::Stranger(process) => format!("process {}", process.pid),
         Runner::Hidden | Runner::Nobody | Runner::Unknown(_) => "somebody".into(),
     }
+}
+
+/// Nobody could work in its folder now.
+pub(super) fn unusable(job: &JobReading) -> Option<String> {
+    infrastructure(job).or_else(|| unwritable(job))
 }
 
 /// A call on its folder or its files came back as from storage that is gone, or does not come back.

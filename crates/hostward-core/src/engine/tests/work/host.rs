@@ -6,17 +6,18 @@ use std::path::PathBuf;
 use super::super::stage::{Scene, Stage};
 use crate::ask::{
     Active, Answer, Call, ClosureReading, Fault, Found, GateReading, JobReading, JobState, JobsQ, JobsReading,
-    Listing, LockState, Look, Measure, OutputQ, Process, Provider, Question, Reading, RunnerQ, RunnerReading,
-    SentinelState, Source, Space, UnitReading, Write,
+    LockState, Look, Measure, Process, Question, Reading, RunnerReading, SentinelState, Space, UnitReading,
 };
 use crate::fixture;
+pub(super) use crate::fixture::job as spec;
+use crate::fixture::words;
 use crate::id::{Str, TargetId, UnitName, WatchId};
 use crate::plan::Act;
 use crate::policy::{Brakes, Policy, Watch};
 use crate::run::Outcome;
 use crate::time::{Ms, Now};
 use crate::watch::Spec as Kinds;
-use crate::watch::job::{Queue, Rate, Remedy, Spec};
+use crate::watch::job::{Queue, Spec};
 
 pub(super) const BRAKES: Brakes =
     Brakes { cooldown: Ms::mins(15), plateau: Ms::hours(6), per_hour: 2, per_day: 6, soak: Ms::mins(10) };
@@ -104,50 +105,6 @@ pub(super) fn job(name: &str) -> TargetId {
 
 pub(super) fn of_watch(key: &str) -> TargetId {
     TargetId::new(id(), key)
-}
-
-fn words(words: &[&str]) -> Vec<Str> {
-    words.iter().map(|word| Str::from(*word)).collect()
-}
-
-pub(super) fn spec() -> Spec {
-    Spec {
-        asked: JobsQ {
-            from: Provider::Command(Listing {
-                run: words(&["/opt/jobs", "list"]),
-                user: None,
-                env: None,
-                timeout: Ms::secs(30),
-            }),
-            words: BTreeMap::new(),
-            progress: vec![Source::Log { files: "log".into(), count: "(\\d+)".into() }],
-            runner: RunnerQ {
-                unit: Some("crawl@{id}.service".into()),
-                lock: Some("{output}/lock".into()),
-                argument: None,
-            },
-            output: Some(OutputQ { user: Some("crawl".into()), write: Write::Access }),
-            worker: Some(UnitName::new(WORKER)),
-            disk: Some("/srv".into()),
-            answer: Ms::secs(10),
-        },
-        interval: Ms::mins(5),
-        stalled_after: Ms::hours(1),
-        agree: 1,
-        degraded: Some(Rate { per_minute: 2, runs: 6, within: Ms::mins(5) }),
-        remedy: Remedy {
-            retry: Some(words(&["/opt/jobs", "retry", "{id}"])),
-            recover: Some(words(&["/opt/jobs", "recover", "{id}"])),
-            record: Some(words(&["/opt/jobs", "record", "{id}"])),
-            user: None,
-            env: None,
-            guard: Ms::mins(10),
-            per_day: 3,
-            gain: 10,
-        },
-        queue: None,
-        respect_stop: Ms::mins(30),
-    }
 }
 
 pub(super) fn queue() -> Queue {
