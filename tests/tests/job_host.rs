@@ -133,6 +133,31 @@ fn units_that_are_jobs_say_how_far_they_have_come_and_what_stops_with_them() -> 
     Ok(())
 }
 
+#[test]
+fn what_a_job_spends_is_told_where_systemd_accounts_for_it() -> Result<()> {
+    let sandbox = boot("job-effort")?;
+    let crawl = "[Service]\nExecStart=/bin/bash -c 'while [ -e /run/work ]; do :; done; exec sleep 1000'\n";
+    sandbox.write("/etc/systemd/system/crawl@.service", "0644", crawl)?;
+    sandbox.sh("touch /run/work; systemctl daemon-reload; systemctl start crawl@a")?;
+    let asked = question(&json!({
+        "from": {"units": "crawl@*.service"},
+        "progress": [{"effort": "cpu"}, {"effort": "io"}],
+    }));
+    let spent = || {
+        let reading = look(&sandbox, &asked)?;
+        let progress = &reading["jobs"][0]["progress"];
+        progress[0]["effort"].as_u64().with_context(|| format!("what it spent: {reading}"))
+    };
+    let first = spent()?;
+    sandbox.wait_until("it to have computed", secs(20), || Ok(spent()? > first + 100))?;
+    sandbox.sh("rm /run/work")?;
+    sandbox.wait_until("it to rest", secs(20), || {
+        let rests = spent()?;
+        Ok(spent()? == rests)
+    })?;
+    Ok(())
+}
+
 /// The log of one lies on a mount whose server was stopped.
 #[test]
 fn a_log_on_a_mount_that_hangs_keeps_nobody_elses_from_being_read() -> Result<()> {

@@ -34,7 +34,7 @@ pub(crate) fn read(mut table: Reader<'_>, id: &WatchId, draft: &mut Draft) -> Op
     let answer = table.or("deadline", &scalar::PERIOD, Ms::secs(10));
     let from = provider::read(&mut table);
     let progress = progress::read(&mut table, from.as_ref().map(|from| &from.provider));
-    let agree = agree(&mut table, progress.len());
+    let agree = agree(&mut table, &progress);
     let queue = table.table("queue").and_then(|table| queue(table, id, disk.as_deref()));
     let runner = runner(&mut table, from.as_ref().map(|from| &from.provider), &progress, queue.as_ref());
     let output = table.table("output").map(output);
@@ -47,11 +47,17 @@ pub(crate) fn read(mut table: Reader<'_>, id: &WatchId, draft: &mut Draft) -> Op
     Some(common.watch(watch::Spec::Job(spec)))
 }
 
-fn agree(table: &mut Reader<'_>, sources: usize) -> u32 {
+fn agree(table: &mut Reader<'_>, sources: &[Source]) -> u32 {
     let agree = table.integer("agree", 1..=4).unwrap_or(1);
-    if agree as usize > sources.max(1) {
-        let finding = Finding::error(format!("{agree} counters are to agree, of {sources}"));
+    let (all, effort) = (sources.len(), sources.iter().filter(|source| matches!(source, Source::Effort(_))).count());
+    if agree as usize > all.max(1) {
+        let finding = Finding::error(format!("{agree} counters are to agree, of {all}"));
         table.push(table.at(), finding.help(format!("add [[{}.progress]], or lower `agree`", table.path())));
+    } else if effort > 0 && agree as usize <= effort {
+        let finding = Finding::error("what a job spends is no progress without a counter that rises");
+        let help =
+            format!("agree = {}, and a counter beside it: one of those that agree is no `effort` then", effort + 1);
+        table.push(table.at(), finding.help(help));
     }
     agree
 }
@@ -79,8 +85,9 @@ fn runner(table: &mut Reader<'_>, from: Option<&Provider>, progress: &[Source], 
         runner.unit = Some(format!("{}{{id}}.service", queue.prefix).into());
     }
     let own = runner.unit.is_some() || matches!(from, Some(Provider::Units(_)));
-    if !own && progress.iter().any(|source| matches!(source, Source::Status { .. })) {
-        let finding = Finding::error("`status` is of a job's own unit, and no job has one");
+    let of_unit = |source: &&Source| matches!(source, Source::Status { .. } | Source::Effort(_));
+    if let Some(source) = progress.iter().find(of_unit).filter(|_| !own) {
+        let finding = Finding::error(format!("`{}` is of a job's own unit, and no job has one", source.label()));
         let help = format!("add [{}.runner] with unit = \"crawl@{{id}}.service\"", table.path());
         table.push(table.at(), finding.help(help));
     }

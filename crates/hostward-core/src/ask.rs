@@ -17,8 +17,8 @@ use crate::id::{Str, UnitName, WatchId};
 use crate::time::Ms;
 
 pub use jobs::{
-    Folder, Found, JobReading, JobState, JobsQ, JobsReading, Listing, Measure, OutputQ, Place, Process, Provider,
-    RunnerQ, RunnerReading, Source,
+    Effort, Folder, Found, JobReading, JobState, JobsQ, JobsReading, Listing, Measure, OutputQ, Place, Process,
+    Provider, RunnerQ, RunnerReading, Source,
 };
 pub use paths::{
     Call, Connection, Look, ManifestQ, ManifestReading, Mark, On, PathQ, PathReading, PathsQ, PathsReading, Refused,

@@ -1,17 +1,17 @@
 //! `[[job.NAME.progress]]`: the counters of a job.
 
-use hostward_core::ask::{Provider, Source};
+use hostward_core::ask::{Effort, Provider, Source};
 use hostward_core::id::Str;
 use regex::bytes::RegexBuilder;
 
 use super::template;
 use crate::finding::{Finding, shown};
 use crate::reader::Reader;
-use crate::scalar;
+use crate::scalar::{self, Scalar, choice};
 
 const SOURCES_MAX: usize = 4;
 /// One of each, in the order of their names in the page.
-const KINDS: [&str; 6] = ["log", "state", "http", "bytes", "status", "provided"];
+const KINDS: [&str; 7] = ["log", "state", "http", "bytes", "status", "provided", "effort"];
 /// Of a compiled pattern: it is matched by a child of about 3 MiB.
 pub(super) const PATTERN_MAX: usize = 1 << 20;
 
@@ -48,6 +48,7 @@ fn source(mut table: Reader<'_>, from: Option<&Provider>) -> Option<Source> {
     }
     let status = is_set(&mut table, "status");
     let provided = is_set(&mut table, "provided");
+    let effort = table.get("effort", &EFFORT).map(|said| said.value);
     let count = if log.is_some() || status { pattern(&mut table) } else { None };
     let pointer = if state.is_some() || http.is_some() { pointer(&mut table, "\"/progress/done\"") } else { None };
     table.finish();
@@ -58,9 +59,15 @@ fn source(mut table: Reader<'_>, from: Option<&Provider>) -> Option<Source> {
         (_, _, _, Some(files)) => Some(Source::Bytes { files }),
         _ if status => Some(Source::Status { count: count? }),
         _ if provided => Some(Source::Provided),
-        _ => None,
+        _ => effort.map(Source::Effort),
     }
 }
+
+const EFFORT: Scalar<Effort> = Scalar {
+    expected: "what is spent",
+    example: "\"cpu\"",
+    parse: |text| choice("effort", text, &[("cpu", Effort::Cpu), ("io", Effort::Io)]),
+};
 
 /// A counter that is not to be read is left out: none at all must not look like one.
 fn is_set(table: &mut Reader<'_>, key: &'static str) -> bool {
@@ -78,7 +85,7 @@ const URL: template::Check = |text| {
 };
 
 fn pattern(table: &mut Reader<'_>) -> Option<Str> {
-    let said = table.need("count", &scalar::Scalar { example: "'crawled=(\\d+)'", ..scalar::TEXT })?;
+    let said = table.need("count", &Scalar { example: "'crawled=(\\d+)'", ..scalar::TEXT })?;
     match RegexBuilder::new(&said.value).size_limit(PATTERN_MAX).build() {
         Ok(pattern) if pattern.captures_len() > 1 => {}
         Ok(_) => {
@@ -97,7 +104,7 @@ fn pattern(table: &mut Reader<'_>) -> Option<Str> {
 }
 
 pub(super) fn pointer(table: &mut Reader<'_>, example: &'static str) -> Option<Str> {
-    let said = table.need("pointer", &scalar::Scalar { example, ..scalar::TEXT })?;
+    let said = table.need("pointer", &Scalar { example, ..scalar::TEXT })?;
     if !said.value.starts_with('/') || said.value.split('/').any(|part| part == "*") {
         let finding = Finding::error(format!("{} is no pointer to one value", shown(&said.value)));
         table.push(&said.at, finding.help(format!("RFC 6901, without wildcards: {example}")));

@@ -252,11 +252,11 @@ fn counters_that_are_refused() {
         ),
         (
             given("count = '(\\d+)'"),
-            "3:1 [[job.x.progress]] has one of log, state, http, bytes, status, provided, not none | log = \"logs/*.log\" with count = 'done (\\d+)'; a table for each counter",
+            "3:1 [[job.x.progress]] has one of log, state, http, bytes, status, provided, effort, not none | log = \"logs/*.log\" with count = 'done (\\d+)'; a table for each counter",
         ),
         (
             given("log = \"*.log\"\nbytes = \"out\"\ncount = '(\\d+)'"),
-            "3:1 [[job.x.progress]] has one of log, state, http, bytes, status, provided, not log and bytes | log = \"logs/*.log\" with count = 'done (\\d+)'; a table for each counter",
+            "3:1 [[job.x.progress]] has one of log, state, http, bytes, status, provided, effort, not log and bytes | log = \"logs/*.log\" with count = 'done (\\d+)'; a table for each counter",
         ),
         (given("log = \"*.log\""), "3:1 [job.x.progress] has no `count` | add count = 'crawled=(\\d+)'"),
         (
@@ -293,7 +293,7 @@ fn counters_that_are_refused() {
         ),
         (
             given("bytes = \"out/*\"\ncount = '(\\d+)'"),
-            "5:1 unknown key `count` in [job.x.progress] | known are: log, state, bytes, http, status, provided",
+            "5:1 unknown key `count` in [job.x.progress] | known are: log, state, bytes, http, status, provided, effort",
         ),
         (
             given("status = true\ncount = '(\\d+)'"),
@@ -316,6 +316,11 @@ fn counters_that_are_refused() {
             format!("{RUN}{COUNTED}[job.x]\nagree = 2"),
             "5:6 2 counters are to agree, of 1 | add [[job.x.progress]], or lower `agree`",
         ),
+        (
+            units("effort = \"cpu\""),
+            "1:6 what a job spends is no progress without a counter that rises | agree = 2, and a counter beside it: one of those that agree is no `effort` then",
+        ),
+        (units("effort = \"heat\""), "4:10 `heat` is no effort | known are: cpu, io"),
     ]);
 }
 

@@ -92,6 +92,8 @@ pub enum Source {
     Bytes { files: Str },
     /// systemd's StatusText of its own unit: the pattern's first group.
     Status { count: Str },
+    /// What its own unit spends, as systemd accounts for it. It counts beside another alone.
+    Effort(Effort),
     /// `progress`, as the provider says it.
     Provided,
 }
@@ -104,9 +106,21 @@ impl Source {
             Source::Http { .. } => "http",
             Source::Bytes { .. } => "bytes",
             Source::Status { .. } => "status",
+            Source::Effort(Effort::Cpu) => "cpu",
+            Source::Effort(Effort::Io) => "io",
             Source::Provided => "provided",
         }
     }
+}
+
+/// What work costs, also work that gets nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effort {
+    /// Milliseconds of processor time.
+    Cpu,
+    /// Bytes that were read from and written to disks.
+    Io,
 }
 
 /// How one tells who runs a job, in this order. What the provider itself names comes first.
@@ -221,6 +235,8 @@ pub struct Process {
 #[serde(rename_all = "snake_case")]
 pub enum Found {
     Count(Measure),
+    /// So much was spent; that alone is no progress.
+    Effort(u64),
     /// It was looked at, and there is no number: no such file yet, no line that matches.
     Nothing(Str),
     /// A call failed, with its errno.

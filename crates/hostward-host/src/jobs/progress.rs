@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hostward_core::ask::{
-    Fault, Found, HttpQ, HttpReading, JobState, Look, Measure, PathQ, Picked, Reading, Source, Write,
+    Effort, Fault, Found, HttpQ, HttpReading, JobState, Look, Measure, PathQ, Picked, Reading, Source, Write,
 };
 use hostward_core::id::{Str, UnitName};
 use tokio::sync::Semaphore;
@@ -109,7 +109,7 @@ impl Pass<'_> {
                 entry.file(file).map(|file| Counter::State { file, pointer: pointer.clone() })
             }
             Source::Bytes { files } => entry.file(files).map(|files| Counter::Bytes { files }),
-            Source::Http { .. } | Source::Status { .. } | Source::Provided => return None,
+            Source::Http { .. } | Source::Status { .. } | Source::Provided | Source::Effort(_) => return None,
         };
         Some(counter)
     }
@@ -161,13 +161,21 @@ impl Pass<'_> {
 
     /// What is known without a file or a peer: the provider's word, and systemd's.
     async fn texts(&self, jobs: &[Job]) -> Vec<(usize, usize, Found)> {
-        let sources = || self.sources(jobs).filter(|(.., q)| matches!(q, Source::Status { .. }));
-        let units = sources().filter_map(|(_, _, job, _)| Some(job.unit.as_ref()?.0.clone()));
-        let statuses = self.each_unit(units.collect(), status).await;
+        let units = |of: fn(&Source) -> bool| {
+            let sources = self.sources(jobs).filter(move |(.., q)| of(q));
+            sources.filter_map(|(_, _, job, _)| Some(job.unit.as_ref()?.0.clone())).collect::<Vec<_>>()
+        };
+        let (statuses, cpu, io) = tokio::join!(
+            self.each_unit(units(|q| matches!(q, Source::Status { .. })), status),
+            self.each_unit(units(|q| matches!(q, Source::Effort(Effort::Cpu))), cpu),
+            self.each_unit(units(|q| matches!(q, Source::Effort(Effort::Io))), io),
+        );
         let told = self.sources(jobs).filter_map(|(n, source, job, q)| {
             let found = match q {
                 Source::Provided => provided(&job.entry),
-                Source::Status { count } => stated(job, count, &statuses),
+                Source::Status { count } => of_unit(job, &statuses, |unit, text| stated(unit, count, text)),
+                Source::Effort(Effort::Cpu) => of_unit(job, &cpu, spent),
+                Source::Effort(Effort::Io) => of_unit(job, &io, spent),
                 Source::Log { .. } | Source::State { .. } | Source::Http { .. } | Source::Bytes { .. } => {
                     return None;
                 }
@@ -189,13 +197,24 @@ fn provided(entry: &Entry) -> Found {
     entry.progress.map_or_else(nothing, |count| Found::Count(Measure { count, ..Measure::default() }))
 }
 
-fn stated(job: &Job, count: &Str, statuses: &BTreeMap<UnitName, Result<String, Fault>>) -> Found {
+fn of_unit<T>(
+    job: &Job,
+    told: &BTreeMap<UnitName, Result<T, Fault>>,
+    found: impl Fn(&UnitName, &T) -> Found,
+) -> Found {
     let Some((unit, _)) = &job.unit else { return Found::Nothing("it has no unit of its own".into()) };
-    let text = match statuses.get(unit) {
-        Some(Ok(text)) => text,
-        Some(Err(fault)) => return Found::Unasked(fault.clone()),
-        None => return Found::Unasked(Fault::Timeout),
-    };
+    match told.get(unit) {
+        Some(Ok(said)) => found(unit, said),
+        Some(Err(fault)) => Found::Unasked(fault.clone()),
+        None => Found::Unasked(Fault::Timeout),
+    }
+}
+
+fn spent(unit: &UnitName, effort: &Option<u64>) -> Found {
+    effort.map_or_else(|| Found::Nothing(format!("systemd does not account for it: {unit}").into()), Found::Effort)
+}
+
+fn stated(unit: &UnitName, count: &Str, text: &str) -> Found {
     match tail::pattern(count) {
         Err(e) => Found::Unasked(Fault::Config(format!("pattern '{count}': {e}").into())),
         Ok(pattern) => tail::last_number(&pattern, text.as_bytes()).map_or_else(
@@ -209,6 +228,17 @@ async fn status(systemd: Systemd, unit: UnitName) -> Result<String, Fault> {
     systemd.status_text(&unit).await
 }
 
+async fn cpu(systemd: Systemd, unit: UnitName) -> Result<Option<u64>, Fault> {
+    const NS_PER_MS: u64 = 1_000_000;
+    Ok(systemd.accounted(&unit, "CPUUsageNSec").await?.map(|spent| spent / NS_PER_MS))
+}
+
+async fn io(systemd: Systemd, unit: UnitName) -> Result<Option<u64>, Fault> {
+    let read = systemd.accounted(&unit, "IOReadBytes").await?;
+    let written = systemd.accounted(&unit, "IOWriteBytes").await?;
+    Ok(read.zip(written).map(|(read, written)| read.saturating_add(written)))
+}
+
 async fn page(http: &http::Client, url: &str, pointer: Str, deadline: std::time::Duration) -> Found {
     let reading = match http.probe(&HttpQ::get(url, vec![pointer.clone()]), deadline).await {
         Ok(Reading::Http(reading)) => reading,
@@ -218,11 +248,15 @@ async fn page(http: &http::Client, url: &str, pointer: Str, deadline: std::time:
     let nothing = |why: String| Found::Nothing(why.into());
     let answer = match reading {
         HttpReading::Answered(answer) => answer,
+        // Who counts may be another than who works: its silence is not the job's.
         HttpReading::Silent(why) | HttpReading::Unresolved(why) | HttpReading::Untrusted(why) => {
-            return nothing(why.to_string());
+            return Found::Unasked(Fault::Probe(why));
         }
-        HttpReading::TimedOut(after) => return nothing(format!("no answer in {after}")),
+        HttpReading::TimedOut(_) => return Found::Unasked(Fault::Timeout),
     };
+    if answer.status >= 500 {
+        return Found::Unasked(Fault::Probe(format!("it answers {}", answer.status).into()));
+    }
     if !(200..300).contains(&answer.status) {
         return nothing(format!("it answers {}", answer.status));
     }

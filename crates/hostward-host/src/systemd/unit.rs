@@ -54,6 +54,15 @@ impl Systemd {
         }
     }
 
+    /// One of the numbers that systemd accounts for: `CPUUsageNSec`. None: there is no such unit, or it accounts for none.
+    pub async fn accounted(&self, name: &UnitName, property: &str) -> Result<Option<u64>, Fault> {
+        let Some(row) = self.row(name).await? else { return Ok(None) };
+        match self.property(row.path.as_str(), "org.freedesktop.systemd1.Service", property).await {
+            Err(e) if e.is_absent() => Ok(None),
+            number => Ok(Some(number?).filter(|number| *number != u64::MAX)),
+        }
+    }
+
     /// The units that are loaded and whose names match, as a shell's pattern does; by name.
     pub async fn units_like(&self, pattern: &str) -> Result<Vec<(UnitName, Active)>, Fault> {
         let states: Vec<&str> = Vec::new();

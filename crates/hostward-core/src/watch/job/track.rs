@@ -47,6 +47,9 @@ pub(super) struct Track {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Counter {
     count: u64,
+    /// It tells what was spent, and nothing of how far the job has come.
+    #[serde(default)]
+    effort: bool,
     rose: Option<Now>,
 }
 
@@ -90,13 +93,17 @@ impl Track {
         let before = self.progress(agree);
         self.counters.resize(found.len(), None);
         for (counter, found) in self.counters.iter_mut().zip(found) {
-            let Found::Count(measure) = found else { continue };
+            let (count, effort) = match found {
+                Found::Count(measure) => (measure.count, false),
+                Found::Effort(spent) => (*spent, true),
+                Found::Nothing(_) | Found::Failed { .. } | Found::Stuck | Found::Unasked(_) => continue,
+            };
             let rose = match counter {
-                Some(known) if measure.count > known.count => Some(now),
+                Some(known) if count > known.count => Some(now),
                 Some(known) => known.rose,
                 None => None,
             };
-            *counter = Some(Counter { count: measure.count, rose });
+            *counter = Some(Counter { count, effort, rose });
         }
         let progress = self.progress(agree);
         if progress > before {
@@ -155,12 +162,16 @@ impl Track {
 
     /// None: it was not seen to.
     pub(super) fn progressed(&self) -> Option<Now> {
-        self.counters.iter().flatten().filter_map(|counter| counter.rose).max()
+        self.counts().filter_map(|counter| counter.rose).max()
     }
 
     /// Of the first counter that is known.
     pub(super) fn count(&self) -> Option<u64> {
-        self.counters.iter().flatten().next().map(|counter| counter.count)
+        self.counts().next().map(|counter| counter.count)
+    }
+
+    fn counts(&self) -> impl Iterator<Item = &Counter> {
+        self.counters.iter().flatten().filter(|counter| !counter.effort)
     }
 
     pub(super) fn rate(&self) -> Option<f64> {
@@ -230,6 +241,19 @@ mod tests {
         assert_eq!(seen, [0, 60, 120, 0, 60]);
         track.look(at(300), &"1".into(), &[Found::Unasked(Fault::Timeout), count(9)], 2);
         assert_eq!(at(300).since(track.anchor()), Ms::secs(120), "what could not be asked did not rise");
+    }
+
+    #[test]
+    fn effort_is_progress_beside_a_counter_alone() {
+        let mut track = Track::new(at(0));
+        for (now, n, anchor) in [(0, 1, 0), (60, 1, 0), (120, 1, 0), (180, 2, 180), (240, 2, 180), (300, 2, 180)] {
+            track.look(at(now), &"1".into(), &[Found::Effort(now), count(n)], 2);
+            assert_eq!(track.anchor(), at(anchor), "{now}");
+        }
+        assert_eq!((track.count(), track.progressed()), (Some(2), Some(at(180))));
+        let mut track = Track::new(at(0));
+        track.look(at(0), &"1".into(), &[Found::Effort(9), Found::Nothing("no line".into())], 2);
+        assert_eq!(track.count(), None, "what it spends is no gain of a remedy");
     }
 
     #[test]

@@ -89,8 +89,9 @@ fn unwritable(job: &JobReading) -> Option<String> {
 }
 
 fn unseen(job: &JobReading) -> Option<Fault> {
-    let mut faults = job.progress.iter().map(|found| match found {
-        Found::Count(_) | Found::Nothing(_) => None,
+    let counters = job.progress.iter().filter(|found| !matches!(found, Found::Effort(_)));
+    let mut faults = counters.map(|found| match found {
+        Found::Count(_) | Found::Effort(_) | Found::Nothing(_) => None,
         Found::Unasked(fault) => Some(fault.clone()),
         Found::Failed { why, .. } => Some(Fault::Unreadable(why.clone())),
         Found::Stuck => Some(Fault::Timeout),
@@ -111,6 +112,7 @@ pub(super) fn errno(job: &JobReading) -> Option<i32> {
 pub(super) fn source(source: &Source, found: &Found) -> SourceView {
     let (known, errno, touched) = match found {
         Found::Count(measure) => (true, Some(0), measure.touched),
+        Found::Effort(_) => (true, Some(0), None),
         Found::Nothing(_) => (false, Some(0), None),
         Found::Failed { errno, .. } => (false, Some(*errno), None),
         Found::Stuck | Found::Unasked(_) => (false, None, None),
