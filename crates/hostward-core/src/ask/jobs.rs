@@ -196,6 +196,9 @@ pub struct JobReading {
 pub struct RunnerReading {
     /// Its own unit.
     pub unit: Option<(UnitName, Result<Box<UnitReading>, Fault>)>,
+    /// The provider itself names that unit for it; else it is the one that it could have.
+    #[serde(default)]
+    pub named: bool,
     /// The process that the provider names, and the same while it lives.
     pub pid: Option<u32>,
     pub process: Option<Process>,

@@ -161,7 +161,8 @@ impl Spec {
         for job in &reading.jobs {
             let runner = Runner::of(self, job, reading.worker.as_ref());
             let mut track = memo.tracks.remove(&job.id).unwrap_or_else(|| Track::new(asked));
-            if job.state == JobState::Running {
+            // Also when its record does not say so: it is a sibling that must not be stopped all the same.
+            if job.state == JobState::Running || runner.runs() {
                 track.look(asked, &runner.run(job, reading.worker.as_ref()), &job.progress, self.agree);
                 track.pace(asked, &job.progress, self.degraded.as_ref());
             } else {

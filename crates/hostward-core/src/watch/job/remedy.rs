@@ -120,10 +120,13 @@ impl Spec {
                 None => Draft::none("nobody says which unit runs it"),
             },
             Runner::Nobody => self.without_runner(case),
-            Runner::Stranger(process) => {
-                Draft::none(format!("process {} runs it, and is in no unit that is declared", process.pid))
+            Runner::Foreign(unit) => {
+                Draft::none(format!("{unit} runs it, and `runner.unit` does not say that such a one may be stopped"))
             }
-            Runner::Hidden => Draft::none("its lock is held or may not be probed, and nobody can tell by whom"),
+            Runner::Stranger(process) => {
+                Draft::none(format!("process {} runs it, and is in no unit that is declared for it", process.pid))
+            }
+            Runner::Hidden => Draft::none("its lock is held, and nobody can tell by whom"),
             Runner::Unknown(why) => Draft::unready(format!("who runs it is not known: {why}")),
         };
         draft
@@ -225,10 +228,13 @@ impl Spec {
     /// Who else would be stopped, and progressed or began a moment ago.
     fn hurt(&self, case: &Case<'_>, stopped: &[UnitName]) -> Option<Held> {
         let now = case.world.now;
+        let worker = self.asked.worker.as_ref().is_some_and(|worker| stopped.contains(worker));
         let in_it = |job: &&JobReading| match Runner::of(self, job, case.last.worker.as_ref()) {
-            Runner::Own(unit) => stopped.contains(&unit),
-            Runner::Worker => self.asked.worker.as_ref().is_some_and(|worker| stopped.contains(worker)),
-            _ => false,
+            Runner::Own(unit) | Runner::Foreign(unit) => stopped.contains(&unit),
+            Runner::Stranger(process) => process.unit.is_some_and(|unit| stopped.contains(&unit)),
+            // The worker may well be who holds its lock.
+            Runner::Worker | Runner::Hidden | Runner::Unknown(_) => worker,
+            Runner::Nobody => false,
         };
         let others = case.last.jobs.iter().filter(|job| job.id != case.job.id).filter(in_it);
         let busy = others.filter_map(|job| Some((job, case.memo.tracks.get(&job.id)?.anchor())));

@@ -5,7 +5,7 @@
 //! nobody.
 
 use super::Spec;
-use crate::ask::{Active, Fault, JobReading, JobState, LockState, Process, UnitReading};
+use crate::ask::{Active, Fault, JobReading, JobState, LockState, Process, RunnerReading, UnitReading};
 use crate::id::{Str, UnitName};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +13,9 @@ pub(super) enum Runner {
     /// A unit that runs this job alone.
     Own(UnitName),
     Worker,
-    /// A process that is no unit's that we may stop.
+    /// The provider names this unit, and the operator did not say that such a one may be stopped.
+    Foreign(UnitName),
+    /// A process that is no unit's that we may stop for this job.
     Stranger(Process),
     /// Its lock is held, nobody knows by whom.
     Hidden,
@@ -28,34 +30,54 @@ impl Runner {
         let signs = &job.runner;
         let unit = match &signs.unit {
             Some((unit, Ok(seen))) if begun(seen) && spec.is_runner(unit) => return Runner::Own(unit.clone()),
+            Some((unit, Ok(seen))) if begun(seen) => return Runner::Foreign(unit.clone()),
+            // Its processes may be at work until it has stopped.
+            Some((unit, Ok(seen))) if seen.active == Active::Deactivating => {
+                Some(format!("{unit} is stopping").into())
+            }
             Some((unit, Err(fault))) => Some(format!("{unit}: {fault}").into()),
             Some(_) | None => None,
         };
+        let own = signs.unit.as_ref().map(|(unit, _)| unit);
         let by = |process: &Process| match &process.unit {
             Some(unit) if Some(unit) == spec.asked.worker.as_ref() => Runner::Worker,
-            Some(unit) if spec.is_runner(unit) => Runner::Own(unit.clone()),
+            // Another job's unit is not stopped for this one: a number of a process may have passed on to it.
+            Some(unit) if Some(unit) == own && spec.is_runner(unit) => Runner::Own(unit.clone()),
             _ => Runner::Stranger(process.clone()),
         };
         if let Some(process) = &signs.process {
             return by(process);
         }
-        if signs.lock.as_ref().is_some_and(|lock| *lock != LockState::Free) {
-            let known = signs.holder.as_ref().or(signs.mentioned.as_ref());
-            return known.map_or(Runner::Hidden, by);
+        match &signs.lock {
+            Some(LockState::Held { .. }) => {
+                let known = signs.holder.as_ref().or(signs.mentioned.as_ref());
+                return known.map_or(Runner::Hidden, by);
+            }
+            Some(LockState::Unreadable(why)) => return Runner::Unknown(format!("its lock: {why}").into()),
+            Some(LockState::Free) | None => {}
         }
-        if let Some(why) = unit {
-            return Runner::Unknown(why);
+        match unit {
+            Some(why) => Runner::Unknown(why),
+            None if job.state == JobState::Running => Runner::untold(signs, worker),
+            None => Runner::Nobody,
         }
-        let told = signs.unit.is_some() || signs.pid.is_some() || signs.lock.is_some();
-        if job.state != JobState::Running {
+    }
+
+    /// No sign shows anybody who runs what should run.
+    fn untold(signs: &RunnerReading, worker: Worker<'_>) -> Runner {
+        if signs.named || signs.pid.is_some() || signs.lock.is_some() {
             return Runner::Nobody;
         }
-        match worker {
+        match (worker, &signs.unit) {
             // Nothing tells one job of the worker from another: what it should run, it runs.
-            Some(Ok(seen)) if !told && begun(seen) => Runner::Worker,
-            Some(Err(fault)) if !told => Runner::Unknown(format!("the worker: {fault}").into()),
-            None if !told => Runner::Unknown("nothing is declared that tells who runs it".into()),
-            _ => Runner::Nobody,
+            (Some(Ok(seen)), None) if begun(seen) => Runner::Worker,
+            // That a unit which it could have does not run says nothing of who else does.
+            (Some(Ok(seen)), Some((unit, _))) if begun(seen) => {
+                Runner::Unknown(format!("{unit} does not run, and nothing tells whether the worker runs it").into())
+            }
+            (Some(Err(fault)), _) => Runner::Unknown(format!("the worker: {fault}").into()),
+            (None, None) => Runner::Unknown("nothing is declared that tells who runs it".into()),
+            (Some(Ok(_)), _) | (None, Some(_)) => Runner::Nobody,
         }
     }
 
@@ -63,7 +85,9 @@ impl Runner {
     pub(super) fn run(&self, job: &JobReading, worker: Worker<'_>) -> Str {
         let started = job.started.map_or(0, |started| started.0);
         let invocation = match (self, &job.runner.unit, worker) {
-            (Runner::Own(_), Some((_, Ok(seen))), _) | (Runner::Worker, _, Some(Ok(seen))) => &*seen.invocation,
+            (Runner::Own(_) | Runner::Foreign(_), Some((_, Ok(seen))), _) | (Runner::Worker, _, Some(Ok(seen))) => {
+                &*seen.invocation
+            }
             _ => "",
         };
         let pid = job.runner.process.as_ref().map_or(0, |process| process.pid);
@@ -79,3 +103,6 @@ impl Runner {
 pub(super) fn begun(seen: &UnitReading) -> bool {
     seen.running() || seen.active == Active::Activating
 }
+
+#[cfg(test)]
+mod tests;

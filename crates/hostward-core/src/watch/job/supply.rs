@@ -165,16 +165,18 @@ impl Spec {
         })
     }
 
-    /// By their record, or by who runs them.
+    /// By their record, or by who runs them. Whom nobody knows to stand still may be at work.
     fn at_work(&self, reading: &JobsReading) -> usize {
-        let runs = |job: &&JobReading| {
-            job.state == JobState::Running || Runner::of(self, job, reading.worker.as_ref()).runs()
-        };
+        let runs = |job: &&JobReading| job.state == JobState::Running || !self.rests(reading, job);
         reading.jobs.iter().filter(runs).count()
     }
 
     fn startable<'a>(&'a self, reading: &'a JobsReading) -> impl Iterator<Item = &'a JobReading> {
-        waiting(reading).filter(|job| !Runner::of(self, job, reading.worker.as_ref()).runs())
+        waiting(reading).filter(|job| self.rests(reading, job))
+    }
+
+    fn rests(&self, reading: &JobsReading, job: &JobReading) -> bool {
+        Runner::of(self, job, reading.worker.as_ref()) == Runner::Nobody
     }
 }
 

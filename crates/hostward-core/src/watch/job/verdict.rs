@@ -17,6 +17,9 @@ pub(super) fn judge(spec: &Spec, job: &JobReading, runner: &Runner, track: &Trac
             _ if runner.runs() => {
                 down(Code::Unrecorded, format!("{} runs it, and its record says {}", who(runner), job.state.label()))
             }
+            Runner::Unknown(why) => {
+                Seen::Unknown(Fault::Unreadable(format!("whether anybody runs it: {why}").into()))
+            }
             _ => unwritable(job).map_or(Seen::Up, |why| down(Code::Unwritable, why)),
         };
     }
@@ -44,7 +47,7 @@ pub(super) fn judge(spec: &Spec, job: &JobReading, runner: &Runner, track: &Trac
 
 fn who(runner: &Runner) -> String {
     match runner {
-        Runner::Own(unit) => unit.to_string(),
+        Runner::Own(unit) | Runner::Foreign(unit) => unit.to_string(),
         Runner::Worker => "the worker".into(),
         Runner::Stranger(process) => format!("process {}", process.pid),
         Runner::Hidden | Runner::Nobody | Runner::Unknown(_) => "somebody".into(),

@@ -1,0 +1,140 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::ask::{JobsQ, Listing, Provider, RunnerQ};
+use crate::time::Ms;
+use crate::watch::job::Remedy;
+
+const WORKER: &str = "worker.service";
+
+/// Jobs of a command's, each with a unit that it could have, beside a worker.
+fn spec() -> Spec {
+    let run = vec!["/opt/jobs".into()];
+    Spec {
+        asked: JobsQ {
+            from: Provider::Command(Listing { run, user: None, env: None, timeout: Ms::secs(30) }),
+            words: BTreeMap::new(),
+            progress: Vec::new(),
+            runner: RunnerQ { unit: Some("crawl@{id}.service".into()), ..RunnerQ::default() },
+            output: None,
+            worker: Some(UnitName::new(WORKER)),
+            disk: None,
+            answer: Ms::secs(10),
+        },
+        interval: Ms::mins(5),
+        stalled_after: Ms::hours(1),
+        agree: 1,
+        degraded: None,
+        remedy: Remedy {
+            retry: None,
+            recover: None,
+            record: None,
+            user: None,
+            env: None,
+            guard: Ms::mins(10),
+            per_day: 3,
+            gain: 10,
+        },
+        queue: None,
+        respect_stop: Ms::mins(30),
+    }
+}
+
+fn unit(name: &str, active: Active) -> Option<(UnitName, Result<Box<UnitReading>, Fault>)> {
+    let reading = UnitReading { active, ..UnitReading::service(Ms::secs(1)) };
+    Some((UnitName::new(name), Ok(Box::new(reading))))
+}
+
+fn process(unit: Option<&str>) -> Option<Process> {
+    Some(Process { pid: 7, unit: unit.map(UnitName::new) })
+}
+
+/// Of job 7, in words.
+fn runner(state: JobState, worker: Active, runner: RunnerReading) -> String {
+    let job = JobReading {
+        id: "7".into(),
+        group: None,
+        state,
+        started: None,
+        output: None,
+        numbers: BTreeMap::new(),
+        runner,
+        progress: Vec::new(),
+        look: None,
+    };
+    let worker = unit(WORKER, worker).map(|(_, reading)| reading);
+    match Runner::of(&spec(), &job, worker.as_ref()) {
+        Runner::Own(unit) => format!("own {unit}"),
+        Runner::Worker => "worker".into(),
+        Runner::Foreign(unit) => format!("foreign {unit}"),
+        Runner::Stranger(process) => format!("process {}", process.pid),
+        Runner::Hidden => "hidden".into(),
+        Runner::Nobody => "nobody".into(),
+        Runner::Unknown(why) => format!("unknown: {why}"),
+    }
+}
+
+#[test]
+fn who_runs_a_job_is_told_by_the_first_sign_and_nobody_only_by_one_that_says_so() {
+    use Active::{Active as Up, Deactivating, Inactive};
+    let own = "crawl@7.service";
+    let signs = RunnerReading::default;
+    let held = || Some(LockState::Held { pid: Some(7), command: None, age: None });
+    let table = [
+        ("its unit runs", RunnerReading { unit: unit(own, Up), ..signs() }, "own crawl@7.service"),
+        // The provider's word alone does not let anybody stop it, and does not make it nobody's either.
+        (
+            "a unit of another kind",
+            RunnerReading { unit: unit("x.service", Up), named: true, ..signs() },
+            "foreign x.service",
+        ),
+        (
+            "its unit stops",
+            RunnerReading { unit: unit(own, Deactivating), named: true, ..signs() },
+            "unknown: crawl@7.service is stopping",
+        ),
+        (
+            "its unit rests, by its own word",
+            RunnerReading { unit: unit(own, Inactive), named: true, ..signs() },
+            "nobody",
+        ),
+        ("no sign", signs(), "worker"),
+        (
+            "a unit that it could have",
+            RunnerReading { unit: unit(own, Inactive), ..signs() },
+            "unknown: crawl@7.service does not run, and nothing tells whether the worker runs it",
+        ),
+        ("a dead process", RunnerReading { pid: Some(7), ..signs() }, "nobody"),
+        ("the worker's process", RunnerReading { pid: Some(7), process: process(Some(WORKER)), ..signs() }, "worker"),
+        (
+            "a process of its unit's",
+            RunnerReading { unit: unit(own, Inactive), pid: Some(7), process: process(Some(own)), ..signs() },
+            "own crawl@7.service",
+        ),
+        (
+            "a process of another job's unit",
+            RunnerReading { unit: unit(own, Inactive), process: process(Some("crawl@8.service")), ..signs() },
+            "process 7",
+        ),
+        ("nobody's process", RunnerReading { process: process(None), ..signs() }, "process 7"),
+        ("a free lock", RunnerReading { lock: Some(LockState::Free), ..signs() }, "nobody"),
+        ("a lock that is held", RunnerReading { lock: held(), ..signs() }, "hidden"),
+        ("by the worker", RunnerReading { lock: held(), holder: process(Some(WORKER)), ..signs() }, "worker"),
+        ("by who mentions it", RunnerReading { lock: held(), mentioned: process(None), ..signs() }, "process 7"),
+        ("who mentions it, alone", RunnerReading { mentioned: process(None), ..signs() }, "worker"),
+        (
+            "a lock that may not be probed",
+            RunnerReading { lock: Some(LockState::Unreadable("EACCES".into())), ..signs() },
+            "unknown: its lock: EACCES",
+        ),
+    ];
+    for (what, signs, expected) in table {
+        assert_eq!(runner(JobState::Running, Up, signs), expected, "{what}");
+    }
+    assert_eq!(runner(JobState::Running, Inactive, signs()), "nobody", "the worker rests");
+    let could = RunnerReading { unit: unit(own, Inactive), ..signs() };
+    assert_eq!(runner(JobState::Running, Inactive, could.clone()), "nobody", "both rest");
+    assert_eq!(runner(JobState::Pending, Up, could), "nobody", "it should not run");
+    let unreadable = RunnerReading { lock: Some(LockState::Unreadable("EACCES".into())), ..signs() };
+    assert_eq!(runner(JobState::Pending, Up, unreadable), "unknown: its lock: EACCES");
+}
