@@ -1,44 +1,6 @@
-use std::collections::BTreeMap;
-
 use super::*;
-use crate::ask::{JobsQ, Listing, Provider, RunnerQ};
 use crate::time::Ms;
-use crate::watch::job::Remedy;
-
-const WORKER: &str = "worker.service";
-
-/// Jobs of a command's, each with a unit that it could have, beside a worker.
-fn spec() -> Spec {
-    let run = vec!["/opt/jobs".into()];
-    Spec {
-        asked: JobsQ {
-            from: Provider::Command(Listing { run, user: None, env: None, timeout: Ms::secs(30) }),
-            words: BTreeMap::new(),
-            progress: Vec::new(),
-            runner: RunnerQ { unit: Some("crawl@{id}.service".into()), ..RunnerQ::default() },
-            output: None,
-            worker: Some(UnitName::new(WORKER)),
-            disk: None,
-            answer: Ms::secs(10),
-        },
-        interval: Ms::mins(5),
-        stalled_after: Ms::hours(1),
-        agree: 1,
-        degraded: None,
-        remedy: Remedy {
-            retry: None,
-            recover: None,
-            record: None,
-            user: None,
-            env: None,
-            guard: Ms::mins(10),
-            per_day: 3,
-            gain: 10,
-        },
-        queue: None,
-        respect_stop: Ms::mins(30),
-    }
-}
+use crate::watch::job::fixture::{WORKER, job, spec};
 
 fn unit(name: &str, active: Active) -> Option<(UnitName, Result<Box<UnitReading>, Fault>)> {
     let reading = UnitReading { active, ..UnitReading::service(Ms::secs(1)) };
@@ -51,17 +13,7 @@ fn process(unit: Option<&str>) -> Option<Process> {
 
 /// Of job 7, in words.
 fn runner(state: JobState, worker: Active, runner: RunnerReading) -> String {
-    let job = JobReading {
-        id: "7".into(),
-        group: None,
-        state,
-        started: None,
-        output: None,
-        numbers: BTreeMap::new(),
-        runner,
-        progress: Vec::new(),
-        look: None,
-    };
+    let job = JobReading { state, runner, ..job() };
     let worker = unit(WORKER, worker).map(|(_, reading)| reading);
     match Runner::of(&spec(), &job, worker.as_ref()) {
         Runner::Own(unit) => format!("own {unit}"),
