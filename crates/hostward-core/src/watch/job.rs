@@ -5,6 +5,8 @@
 //! unit that works through the queue, and the queue itself, are targets beside them (`supply`). What the provider lists
 //! and how that reads is a part, told of only. (watches.md, "job", where each number comes from.)
 
+#[cfg(test)]
+mod fixture;
 mod remedy;
 mod runner;
 mod supply;
@@ -51,6 +53,11 @@ pub struct Spec {
 /// Everything that is judged here is looked at twice, and the second time sooner.
 const CONFIRM_RUNS: u32 = 2;
 const CONFIRM_EVERY: Ms = Ms::mins(1);
+/// Two looks that somebody orders by hand show the same moment: a unit that is restarted is down in both.
+const CONFIRM_AGE: Ms = Ms::secs(30);
+/// Jobs are taken up, finished and begun by others all the time: what is true of one when a hold passes may not have been
+/// for a minute. What a look takes itself is not counted.
+pub(super) const ACTS_WITHIN: Ms = Ms::secs(10);
 /// Keys of targets: a job's is `job/ID`.
 const JOB: &str = "job/";
 pub const WORKER: &str = "worker";
@@ -168,7 +175,9 @@ impl Spec {
             } else {
                 track.rest();
             }
-            sights.push(sight(key(&job.id), verdict::judge(self, job, &runner, &track, asked)));
+            let seen = verdict::judge(self, job, &runner, &track, asked);
+            track.tell(asked, &seen);
+            sights.push(sight(key(&job.id), seen));
             tracks.insert(job.id.clone(), track);
         }
         // Whoever is left was not listed any more, by a list that was whole.
@@ -260,7 +269,7 @@ impl Memo {
 }
 
 fn sight(key: Str, seen: Seen) -> Sight {
-    let confirm = Confirm { runs: CONFIRM_RUNS, age: Ms::ZERO, quiet: None };
+    let confirm = Confirm { runs: CONFIRM_RUNS, age: CONFIRM_AGE, quiet: None };
     Sight { key, shown: Shown::Seen(seen), confirm, fact: None }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Memo, Runner, Spec, key};
+use super::{CONFIRM_AGE, CONFIRM_RUNS, Memo, Runner, Spec, key};
 use crate::ask::{JobReading, JobsReading, Place};
 use crate::hold::{Circuit, Held, Hold, Lift, circuit, tried};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName};
@@ -102,8 +102,8 @@ impl Spec {
         let Some(code) = reason.map(|reason| reason.code) else { return Draft::none("nothing is wrong") };
         let case = Case { world, target, live, memo, last, job, code };
         match code {
-            Code::Stalled | Code::Orphaned => self.take_up(&case),
-            Code::Unrecorded => self.marked(&case, Kind::Record),
+            Code::Stalled | Code::Orphaned => self.take_up(&case).held(unsure(&case)),
+            Code::Unrecorded => self.marked(&case, Kind::Record).held(unsure(&case)),
             Code::Infrastructure => Draft::none("what it lies on is lost: that is no fault of the job's"),
             Code::Unwritable => Draft::none("what keeps its folder from being written to is its owner's to mend"),
             Code::Degraded => Draft::none("it is slow and progresses: that is watched, and left alone"),
@@ -136,6 +136,10 @@ impl Spec {
     }
 
     fn without_runner(&self, case: &Case<'_>) -> Draft {
+        self.taken_up_anew(case).held(at_work(case))
+    }
+
+    fn taken_up_anew(&self, case: &Case<'_>) -> Draft {
         let worker = self.asked.worker.as_ref().filter(|_| self.remedy.recover.is_some());
         match (&self.remedy.retry, worker) {
             (Some(_), Some(worker)) if worn(case, Kind::Recover) < worn(case, Kind::Retry) => {
@@ -341,6 +345,28 @@ fn worn(case: &Case<'_>, kind: Kind) -> (Ms, usize) {
         Circuit::Open(until) => until,
     };
     (open, tried(world.now, brake, &kind.rung()))
+}
+
+/// A job is down for one reason after another, and each is to be seen twice: one that was slow all day, and whose runner is
+/// not seen for a moment, is not yet one that nobody runs.
+fn unsure(case: &Case<'_>) -> Option<Held> {
+    case.world.target(case.target)?.verdict.down()?;
+    let now = case.world.now;
+    let told = case.memo.tracks.get(&case.job.id)?.told().filter(|told| told.code == case.code);
+    let (looks, age) = told.map_or((0, Ms::ZERO), |told| (told.looks, now.since(told.since)));
+    (looks < CONFIRM_RUNS || age < CONFIRM_AGE).then(|| {
+        let value = format!("seen {} {looks} times over {age}", case.code.label());
+        let threshold = format!("{CONFIRM_RUNS} times over {CONFIRM_AGE}");
+        Held::new(Hold::Confirming, value, threshold, Lift::Fact("the next look".into()))
+    })
+}
+
+/// No sign shows who runs it, and somebody does.
+fn at_work(case: &Case<'_>) -> Option<Held> {
+    case.memo.tracks.get(&case.job.id)?.rises().then(|| {
+        let value = "its count rose at the last look: somebody runs it";
+        Held::new(Hold::Confirming, value, "a look at which it stands still", Lift::Fact("the next look".into()))
+    })
 }
 
 fn gather(unit: &UnitName) -> Step {
