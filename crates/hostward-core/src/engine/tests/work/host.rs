@@ -30,6 +30,8 @@ pub(super) enum By {
     Nobody,
     /// A process of nobody's unit, which holds its lock.
     Stranger,
+    /// Its lock is held, and nobody can tell by whom.
+    Hidden,
 }
 
 #[derive(Clone, Debug)]
@@ -88,6 +90,10 @@ pub(super) struct Jobs {
     pub(super) failing: Option<Fault>,
     /// Commands that fail: their first word.
     pub(super) broken: Option<&'static str>,
+    /// Its program ends as soon as it was begun, and leaves it as it was.
+    pub(super) stillborn: Option<&'static str>,
+    /// What is begun is done at once.
+    pub(super) brief: bool,
     pub(super) disk_used: u64,
     /// The sentinel is there.
     pub(super) permitted: bool,
@@ -174,6 +180,8 @@ impl Jobs {
             takes_up: true,
             failing: None,
             broken: None,
+            stillborn: None,
+            brief: false,
             disk_used: 50,
             permitted: true,
             invocations: BTreeMap::new(),
@@ -210,6 +218,15 @@ impl Jobs {
         let own = self.own(unit);
         if let Some(job) = own.and_then(|id| self.all.get_mut(id)) {
             job.taken_up(now.up, By::Own);
+        }
+    }
+
+    fn launches(&mut self, now: Now, unit: &UnitName) {
+        let Some(id) = self.own(unit) else { return };
+        if self.brief {
+            self.all.remove(id);
+        } else if self.stillborn != Some(id) {
+            self.starts(now, unit);
         }
     }
 
@@ -274,7 +291,7 @@ impl Jobs {
         let holder = match job.by {
             By::Worker => Some(process(Some(WORKER))),
             By::Stranger => Some(process(None)),
-            By::Own | By::Nobody => None,
+            By::Own | By::Nobody | By::Hidden => None,
         };
         let active = if job.by == By::Own { Active::Active } else { Active::Inactive };
         let held = LockState::Held { pid: Some(7), command: None, age: None };
@@ -287,7 +304,7 @@ impl Jobs {
             numbers: BTreeMap::new(),
             runner: RunnerReading {
                 unit: Some((unit.clone(), Ok(Box::new(self.unit(unit.as_str(), active, now))))),
-                lock: Some(if holder.is_some() { held } else { LockState::Free }),
+                lock: Some(if holder.is_some() || job.by == By::Hidden { held } else { LockState::Free }),
                 holder,
                 ..RunnerReading::default()
             },
@@ -333,7 +350,7 @@ impl Scene for Jobs {
                 self.stops(unit);
                 self.starts(now, unit);
             }
-            Act::Launch(launch) => self.starts(now, &launch.unit),
+            Act::Launch(launch) => self.launches(now, &launch.unit),
             Act::Command(command) => {
                 let [_, verb, id] = command.argv.as_slice() else { return Outcome::Failed("usage".into()) };
                 if self.broken == Some(verb) {
