@@ -6,7 +6,7 @@ mod template;
 
 use std::path::{Path, PathBuf};
 
-use hostward_core::ask::{Folder, JobsQ, OutputQ, Place, Provider, RunnerQ, Source};
+use hostward_core::ask::{Folder, JobsQ, OutputQ, Place, Provider, RunnerQ, Source, Write};
 use hostward_core::id::{Str, WatchId};
 use hostward_core::policy::{Brakes, Watch};
 use hostward_core::time::Ms;
@@ -90,6 +90,10 @@ fn runner(table: &mut Reader<'_>, from: Option<&Provider>, progress: &[Source], 
 /// `[job.NAME.output]`
 fn output(mut table: Reader<'_>) -> OutputQ {
     let (user, write) = writing(&mut table);
+    if user.is_none() && write == Write::Canary {
+        let finding = Finding::error("root would write wherever a job says that its folder is");
+        table.push(table.at(), finding.help("add user = \"crawl\": whom the jobs run as"));
+    }
     table.finish();
     OutputQ { user, write }
 }

@@ -210,6 +210,10 @@ fn providers_that_are_refused() {
             "4:9 `import@7.service` is no pattern of services | write it as systemctl does: \"import@*.service\"",
         ),
         (
+            given("units = \"*.service\""),
+            "4:9 `*.service` may be any service of this host | jobs are stopped: begin with a word of their own, \"import@*.service\"",
+        ),
+        (
             folder("user = \"crawl\"\nstate = { file = \"s\", pointer = \"/s\" }"),
             "5:1 unknown key `user` in [job.x.provider] | known are: run, units, directory, state, states",
         ),
@@ -331,6 +335,18 @@ fn runners_remedies_and_queues_that_are_refused() {
         (
             with("[job.x.runner]\nunit = \"crawl@{id}\""),
             "6:8 `unit` cannot be `crawl@{id}` | write the unit's whole name: crawl@{id}.service",
+        ),
+        (
+            with("[job.x.runner]\nunit = \"{id}.service\""),
+            "6:8 `unit` cannot be `{id}.service` | any unit could be a job's: begin with a word of its own",
+        ),
+        (
+            with("[job.x.output]\nwrite = \"canary\""),
+            "5:8 root would write wherever a job says that its folder is | add user = \"crawl\": whom the jobs run as",
+        ),
+        (
+            with("[job.x.remedy]\nretry = [\"/bin/sh\", \"-c\", \"mark {id}\"]"),
+            "6:27 the shell would read what a job is called as a part of its script | pass it as an argument: [\"/bin/sh\", \"-c\", \"mark \\\"$1\\\"\", \"sh\", \"{id}\"]",
         ),
         (with("[job.x.runner]\nunit = \"crawl@{di}.service\""), "6:8 nothing is known as {di} | did you mean `id`?"),
         (
