@@ -300,6 +300,16 @@ fn a_provider_that_fails_is_not_no_jobs() {
     assert_eq!(stage.target(&job("a")).map(|target| target.verdict), Some(Verdict::Up));
 }
 
+/// One that is listed and cannot be read is not gone: its window would begin anew each time.
+#[test]
+fn an_entry_that_is_refused_now_and_then_hides_no_stall() {
+    let mut scene = Jobs::new(&[("a", Job { then: Some(WELL), ..Job::runs(By::Own, 0) })]);
+    scene.garbled = Some("a");
+    let mut stage = scene.on_stage(spec());
+    assert!(stage.run_until(Ms::hours(3), |stage| !stage.closings().is_empty()), "{:?}", stage.target(&job("a")));
+    assert_eq!(stage.did[1], "stop crawl@a.service");
+}
+
 #[test]
 fn a_job_whose_record_does_not_say_that_it_runs_is_recorded() {
     let ran = Job { state: JobState::Retryable, ..Job::runs(By::Own, WELL) };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CONFIRM_AGE, CONFIRM_RUNS, Memo, Runner, Spec, key};
+use super::{Memo, Runner, Spec, key};
 use crate::ask::{JobReading, JobsReading, Place};
 use crate::hold::{Circuit, Held, Hold, Lift, circuit, tried};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName};
@@ -102,13 +102,27 @@ impl Spec {
         let Some(code) = reason.map(|reason| reason.code) else { return Draft::none("nothing is wrong") };
         let case = Case { world, target, live, memo, last, job, code };
         match code {
-            Code::Stalled | Code::Orphaned => self.take_up(&case).held(unsure(&case)),
-            Code::Unrecorded => self.marked(&case, Kind::Record).held(unsure(&case)),
+            Code::Stalled | Code::Orphaned => self.take_up(&case).held(self.unsure(&case)),
+            Code::Unrecorded => self.marked(&case, Kind::Record).held(self.unsure(&case)),
             Code::Infrastructure => Draft::none("what it lies on is lost: that is no fault of the job's"),
             Code::Unwritable => Draft::none("what keeps its folder from being written to is its owner's to mend"),
             Code::Degraded => Draft::none("it is slow and progresses: that is watched, and left alone"),
             _ => Draft::none(format!("nothing is known against {}", code.label())),
         }
+    }
+
+    /// A job is down for one reason after another, and each is to be seen twice: one that was slow all day, and whose runner
+    /// is not seen for a moment, is not yet one that nobody runs.
+    fn unsure(&self, case: &Case<'_>) -> Option<Held> {
+        case.world.target(case.target)?.verdict.down()?;
+        let (now, need) = (case.world.now, self.confirm());
+        let told = case.memo.tracks.get(&case.job.id)?.told().filter(|told| told.code == case.code);
+        let (looks, age) = told.map_or((0, Ms::ZERO), |told| (told.looks, now.since(told.since)));
+        (looks < need.runs || age < need.age).then(|| {
+            let value = format!("seen {} {looks} times over {age}", case.code.label());
+            let threshold = format!("{} times over {}", need.runs, need.age);
+            Held::new(Hold::Confirming, value, threshold, Lift::Fact("the next look".into()))
+        })
     }
 
     /// By whoever runs it; when nobody does, it is marked, or in the end the worker is made to look again.
@@ -345,20 +359,6 @@ fn worn(case: &Case<'_>, kind: Kind) -> (Ms, usize) {
         Circuit::Open(until) => until,
     };
     (open, tried(world.now, brake, &kind.rung()))
-}
-
-/// A job is down for one reason after another, and each is to be seen twice: one that was slow all day, and whose runner is
-/// not seen for a moment, is not yet one that nobody runs.
-fn unsure(case: &Case<'_>) -> Option<Held> {
-    case.world.target(case.target)?.verdict.down()?;
-    let now = case.world.now;
-    let told = case.memo.tracks.get(&case.job.id)?.told().filter(|told| told.code == case.code);
-    let (looks, age) = told.map_or((0, Ms::ZERO), |told| (told.looks, now.since(told.since)));
-    (looks < CONFIRM_RUNS || age < CONFIRM_AGE).then(|| {
-        let value = format!("seen {} {looks} times over {age}", case.code.label());
-        let threshold = format!("{CONFIRM_RUNS} times over {CONFIRM_AGE}");
-        Held::new(Hold::Confirming, value, threshold, Lift::Fact("the next look".into()))
-    })
 }
 
 /// No sign shows who runs it, and somebody does.

@@ -7,6 +7,7 @@
 use super::Spec;
 use crate::ask::{Active, Fault, JobReading, JobState, LockState, Process, RunnerReading, UnitReading};
 use crate::id::{Str, UnitName};
+use crate::time::Ms;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Runner {
@@ -22,6 +23,9 @@ pub(super) enum Runner {
     Nobody,
     Unknown(Str),
 }
+
+/// Between what a record says of a run's beginning and its process: clocks, and what it does first.
+const RECORDED_WITHIN: Ms = Ms::mins(5);
 
 type Worker<'a> = Option<&'a Result<Box<UnitReading>, Fault>>;
 
@@ -45,7 +49,7 @@ impl Runner {
             Some(unit) if Some(unit) == own && spec.is_runner(unit) => Runner::Own(unit.clone()),
             _ => Runner::Stranger(process.clone()),
         };
-        if let Some(process) = &signs.process {
+        if let Some(process) = signs.process.as_ref().filter(|process| is_meant(job, process)) {
             return by(process);
         }
         match &signs.lock {
@@ -59,7 +63,12 @@ impl Runner {
         match unit {
             Some(why) => Runner::Unknown(why),
             None if job.state == JobState::Running => Runner::untold(signs, worker),
-            None => Runner::Nobody,
+            None => match &signs.process {
+                Some(process) if signs.lock.is_none() => {
+                    Runner::Unknown(format!("process {} lives, and may be another's by now", process.pid).into())
+                }
+                _ => Runner::Nobody,
+            },
         }
     }
 
@@ -97,6 +106,13 @@ impl Runner {
     pub(super) fn runs(&self) -> bool {
         !matches!(self, Runner::Nobody | Runner::Unknown(_))
     }
+}
+
+/// The record of a job that ended keeps the number of its process, and after a boot another one has that soon. One that
+/// should run is left to whoever has it; that one runs which should not is believed of no process that is younger.
+fn is_meant(job: &JobReading, process: &Process) -> bool {
+    let with = |began: Ms| job.started.is_some_and(|started| began <= started + RECORDED_WITHIN);
+    job.state == JobState::Running || process.began.is_some_and(with)
 }
 
 /// It runs, or is about to.

@@ -88,6 +88,9 @@ pub(super) struct Jobs {
     /// The worker takes up what waits, this long after it was started or told.
     pub(super) takes_up: bool,
     pub(super) failing: Option<Fault>,
+    /// Its entry is refused at each other look.
+    pub(super) garbled: Option<&'static str>,
+    looks: u32,
     /// Commands that fail: their first word.
     pub(super) broken: Option<&'static str>,
     /// Its program ends as soon as it was begun, and leaves it as it was.
@@ -179,6 +182,8 @@ impl Jobs {
             by_hand: false,
             takes_up: true,
             failing: None,
+            garbled: None,
+            looks: 0,
             broken: None,
             stillborn: None,
             brief: false,
@@ -256,6 +261,9 @@ impl Jobs {
             }
         }
         self.all.values_mut().for_each(|job| job.advance(now.up));
+        self.looks += 1;
+        let garbled = self.garbled.filter(|_| self.looks.is_multiple_of(2));
+        let told = |id: &&'static str| Some(*id) != garbled;
         let worker = UnitReading {
             result: if self.by_hand { "success".into() } else { "exit-code".into() },
             ..self.unit(WORKER, self.worker, now)
@@ -274,7 +282,13 @@ impl Jobs {
         let mut closures = vec![(UnitName::new(WORKER), Ok(closure(worker_runs)))];
         closures.extend(own.map(|unit| (unit, Ok(closure(true)))));
         JobsReading {
-            jobs: self.all.iter().map(|(id, job)| self.job(now, id, job, &unit_of(id))).collect(),
+            jobs: self
+                .all
+                .keys()
+                .filter(|id| told(id))
+                .map(|id| self.job(now, id, &self.all[id], &unit_of(id)))
+                .collect(),
+            doubtful: garbled.map(|id| (Str::from(id), Str::from("half a state file"))).into_iter().collect(),
             worker: Some(Ok(Box::new(worker))),
             closures,
             disk: Some(Look::Answered(Space {
@@ -287,7 +301,7 @@ impl Jobs {
     }
 
     fn job(&self, now: Now, id: &str, job: &Job, unit: &UnitName) -> JobReading {
-        let process = |unit: Option<&str>| Process { pid: 7, unit: unit.map(UnitName::new) };
+        let process = |unit: Option<&str>| Process { pid: 7, unit: unit.map(UnitName::new), began: None };
         let holder = match job.by {
             By::Worker => Some(process(Some(WORKER))),
             By::Stranger => Some(process(None)),

@@ -1,5 +1,4 @@
 use super::*;
-use crate::time::Ms;
 use crate::watch::job::fixture::{WORKER, job, spec};
 
 fn unit(name: &str, active: Active) -> Option<(UnitName, Result<Box<UnitReading>, Fault>)> {
@@ -8,12 +7,12 @@ fn unit(name: &str, active: Active) -> Option<(UnitName, Result<Box<UnitReading>
 }
 
 fn process(unit: Option<&str>) -> Option<Process> {
-    Some(Process { pid: 7, unit: unit.map(UnitName::new) })
+    Some(Process { pid: 7, unit: unit.map(UnitName::new), began: Some(Ms::hours(5)) })
 }
 
 /// Of job 7, in words.
 fn runner(state: JobState, worker: Active, runner: RunnerReading) -> String {
-    let job = JobReading { state, runner, ..job() };
+    let job = JobReading { state, runner, started: Some(Ms::hours(4)), ..job() };
     let worker = unit(WORKER, worker).map(|(_, reading)| reading);
     match Runner::of(&spec(), &job, worker.as_ref()) {
         Runner::Own(unit) => format!("own {unit}"),
@@ -89,4 +88,23 @@ fn who_runs_a_job_is_told_by_the_first_sign_and_nobody_only_by_one_that_says_so(
     assert_eq!(runner(JobState::Pending, Up, could), "nobody", "it should not run");
     let unreadable = RunnerReading { lock: Some(LockState::Unreadable("EACCES".into())), ..signs() };
     assert_eq!(runner(JobState::Pending, Up, unreadable), "unknown: its lock: EACCES");
+}
+
+/// A record that says "retryable", and the number of a process that lives.
+#[test]
+fn a_process_that_is_younger_than_its_record_is_not_believed_to_run_what_should_not() {
+    let table = [
+        (JobState::Retryable, Some(4), None, "worker"),
+        (JobState::Running, Some(5), None, "worker"),
+        (JobState::Retryable, Some(5), None, "unknown: process 7 lives, and may be another's by now"),
+        (JobState::Failed, None, None, "unknown: process 7 lives, and may be another's by now"),
+        // Its lock knows better.
+        (JobState::Retryable, Some(5), Some(LockState::Free), "nobody"),
+    ];
+    for (state, hours, lock, expected) in table {
+        let began = hours.map(Ms::hours);
+        let process = Some(Process { pid: 7, unit: Some(UnitName::new(WORKER)), began });
+        let signs = RunnerReading { pid: Some(7), process, lock, ..RunnerReading::default() };
+        assert_eq!(runner(state, Active::Active, signs), expected, "{state:?} {hours:?}");
+    }
 }
