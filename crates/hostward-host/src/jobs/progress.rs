@@ -62,7 +62,7 @@ impl Pass<'_> {
             // Only of one that should run: nobody writes where nothing does.
             if let Some(look) = self.output(job).filter(|_| job.state == JobState::Running) {
                 slots.push((n, Slot::Look));
-                asks.push(Ask::Path(look));
+                asks.push(Ask::Output(look));
             }
             for (source, q) in self.q.progress.iter().enumerate() {
                 match self.counter(&job.entry, q) {

@@ -168,7 +168,7 @@ impl Pass<'_> {
         }
         let disk =
             |path: &std::path::PathBuf| PathQ { path: path.clone(), bind: None, user: None, write: Write::Never };
-        asks.extend(self.q.disk.as_ref().map(disk).map(Ask::Path));
+        asks.extend(self.q.disk.as_ref().map(disk).map(Ask::Output));
         let mut heard = self.hear(asks).await;
         let disk = heard.drain(places.len()..).next().map(seen);
         for (n, heard) in places.into_iter().zip(heard) {
