@@ -74,6 +74,12 @@ fn runner(table: &mut Reader<'_>, from: Option<&Provider>, progress: &[Source], 
         let help = format!("add [{}.runner] with lock = \".lock\", or `state` to its provider", table.path());
         table.push(table.at(), finding.help(help));
     }
+    if let (Some(_), None, Some(_)) = (&runner.unit, &runner.lock, queue) {
+        let finding =
+            Finding::warning("what the queue starts does not run in `unit`, and would look as if nobody ran it");
+        let help = "leave `unit` out: the queue's own units are looked at then; or add `lock`";
+        table.push(table.at(), finding.help(help));
+    }
     // What the queue starts is found again by its name.
     if let (None, Some(queue)) = (&runner.unit, queue) {
         runner.unit = Some(format!("{}{{id}}.service", queue.prefix).into());

@@ -406,3 +406,27 @@ fn a_queue_that_looks_at_no_disk_is_doubted() {
     assert_eq!(said, [want]);
     assert!(good(&format!("{text}[job.x]\ndisk = \"/srv\"\n")).warnings.is_empty());
 }
+
+#[test]
+fn a_queue_whose_units_nobody_looks_at_is_doubted() {
+    let queue = "[job.x]\ndisk = \"/srv\"\n[job.x.queue]\nwanted = 2\nstart = [\"/opt/run\", \"{id}\"]\n";
+    let text = format!("{RUN}{COUNTED}{queue}[job.x.runner]\nunit = \"crawl@{{id}}.service\"\n");
+    let said: Vec<String> = good(&text).warnings.iter().map(line).collect();
+    let want = "5:6 what the queue starts does not run in `unit`, and would look as if nobody ran it | \
+                leave `unit` out: the queue's own units are looked at then; or add `lock`";
+    assert_eq!(said, [want]);
+    assert!(good(&format!("{text}lock = \".lock\"\n")).warnings.is_empty());
+}
+
+#[test]
+fn two_queues_have_no_unit_in_common() {
+    let text = format!(
+        "{RUN}{COUNTED}[job.x]\ndisk = \"/srv\"\n[job.x.queue]\nwanted = 2\nstart = [\"/opt/run\", \"{{id}}\"]\n"
+    );
+    let other = |name: &str| format!("{text}{}", text.replace("job.x", name));
+    check(&[(
+        other("job.x-y"),
+        "14:6 jobs of [job.x-y] and of [job.x] may have the same unit | rename one of them: a job's unit is called hostward-job-NAME-ID",
+    )]);
+    assert!(good(&other("job.xy")).warnings.is_empty());
+}
