@@ -113,8 +113,8 @@ fn who_holds_a_lock_runs_it_and_the_newest_log_tells() -> Result<()> {
     guard.wait_job("job/far", "stalled")?;
     let said = guard.wait_job_held("job/far", "no_remedy")?;
     // On a file system whose locks /proc/locks names by another device, the holder is not to be known.
-    let known = said.ends_with("runs it, and is in no unit that is declared");
-    ensure!(known || said.starts_with("its lock is held or may not be probed"), "{said}");
+    let known = said.ends_with("runs it, and is in no unit that is declared for it");
+    ensure!(known || said.starts_with("its lock is held, and nobody can tell"), "{said}");
     sandbox.sh("systemctl kill --signal=KILL stranger")?;
     guard.wait_job_closed(1)?;
     ensure!(guard.job_plans("job/far")?[0].0 == "retry", "nobody runs it any more");

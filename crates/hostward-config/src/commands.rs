@@ -211,9 +211,13 @@ impl<'a> Lock<'a> {
     }
 }
 
+pub(crate) fn is_shell(command: &[Said<Str>]) -> bool {
+    command.first().is_some_and(|program| SHELLS.contains(&base(&program.value)))
+}
+
 /// The arguments; those that a shell would take apart, taken apart.
 fn words(command: &[Said<Str>]) -> Vec<&str> {
-    let shell = command.first().is_some_and(|program| SHELLS.contains(&base(&program.value)));
+    let shell = is_shell(command);
     let mut words = Vec::new();
     for word in command {
         if shell && word.value.contains(char::is_whitespace) {

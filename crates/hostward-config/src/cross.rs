@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hostward_core::id::{AppName, WatchId};
+use hostward_core::id::{AppName, Str, WatchId};
 use hostward_core::ledger::CHARGES_KEPT;
 use hostward_core::plan::{COST_RECONCILE, COST_REMOUNT};
 use hostward_core::policy::{Host, Mode, Watch};
@@ -29,6 +29,7 @@ pub(crate) fn check(draft: &Draft, findings: &Findings) {
     }
     crate::notify::check(draft, findings);
     budget(draft, findings);
+    queues(draft, findings);
     unused_apps(draft, findings);
 }
 
@@ -53,6 +54,24 @@ fn claims(draft: &Draft, findings: &Findings) {
         };
         let finding = Finding::error(format!("{} belongs to [{owner}] already", shown(&what)));
         findings.push(at, finding.also(place, format!("first named here, in [{owner}]")).help(help));
+    }
+}
+
+/// The job "a-1" of `crawl` and the job "1" of `crawl-a` have one name for their units: each would run the other one.
+fn queues(draft: &Draft, findings: &Findings) {
+    let prefix = |said: &Said<Option<Watch>>| match &said.value.as_ref()?.spec {
+        Spec::Job(spec) => spec.queue.as_ref().map(|queue| queue.prefix.clone()),
+        _ => None,
+    };
+    let all = draft.watches.iter().filter_map(|(id, said)| Some((id, &said.at, prefix(said)?)));
+    let all: Vec<(&WatchId, &Place, Str)> = all.collect();
+    for (id, at, prefix) in &all {
+        let shorter = all.iter().find(|(other, _, short)| other != id && prefix.starts_with(&**short));
+        if let Some((other, place, _)) = shorter {
+            let finding = Finding::error(format!("jobs of [{id}] and of [{other}] may have the same unit"));
+            let help = "rename one of them: a job's unit is called hostward-job-NAME-ID";
+            findings.push(at, finding.also(place, "this has a queue as well").help(help));
+        }
     }
 }
 

@@ -6,7 +6,7 @@ mod template;
 
 use std::path::{Path, PathBuf};
 
-use hostward_core::ask::{Folder, JobsQ, OutputQ, Place, Provider, RunnerQ, Source};
+use hostward_core::ask::{Folder, JobsQ, OutputQ, Place, Provider, RunnerQ, Source, Write};
 use hostward_core::id::{Str, WatchId};
 use hostward_core::policy::{Brakes, Watch};
 use hostward_core::time::Ms;
@@ -80,6 +80,12 @@ fn runner(table: &mut Reader<'_>, from: Option<&Provider>, progress: &[Source], 
         let help = format!("add [{}.runner] with lock = \".lock\", or `state` to its provider", table.path());
         table.push(table.at(), finding.help(help));
     }
+    if let (Some(_), None, Some(_)) = (&runner.unit, &runner.lock, queue) {
+        let finding =
+            Finding::warning("what the queue starts does not run in `unit`, and would look as if nobody ran it");
+        let help = "leave `unit` out: the queue's own units are looked at then; or add `lock`";
+        table.push(table.at(), finding.help(help));
+    }
     // What the queue starts is found again by its name.
     if let (None, Some(queue)) = (&runner.unit, queue) {
         runner.unit = Some(format!("{}{{id}}.service", queue.prefix).into());
@@ -97,6 +103,10 @@ fn runner(table: &mut Reader<'_>, from: Option<&Provider>, progress: &[Source], 
 /// `[job.NAME.output]`
 fn output(mut table: Reader<'_>) -> OutputQ {
     let (user, write) = writing(&mut table);
+    if user.is_none() && write == Write::Canary {
+        let finding = Finding::error("root would write wherever a job says that its folder is");
+        table.push(table.at(), finding.help("add user = \"crawl\": whom the jobs run as"));
+    }
     table.finish();
     OutputQ { user, write }
 }

@@ -232,6 +232,16 @@ impl Spec {
         }
     }
 
+    /// How old the last look may be that a plan begins on, for what changes without telling anybody.
+    pub fn acts_within(&self) -> Option<Ms> {
+        match self {
+            Spec::Job(_) => Some(job::ACTS_WITHIN),
+            Spec::Service(_) | Spec::Baseline(_) | Spec::Storage(_) => None,
+            #[cfg(feature = "toy")]
+            Spec::Toy(_) => None,
+        }
+    }
+
     pub fn needs(&self, policy: &Policy, watch: &Watch) -> Vec<Resource> {
         match self {
             Spec::Service(_) => service::needs(policy, watch),

@@ -37,6 +37,11 @@ pub(super) fn read(table: &mut Reader<'_>) -> Option<From> {
     {
         let finding = Finding::error(format!("{} is no pattern of services", shown(&said.value)));
         table.push(&said.at, finding.help("write it as systemctl does: \"import@*.service\""));
+    } else if let Some(said) = &units
+        && said.value.starts_with(['*', '?', '['])
+    {
+        let finding = Finding::error(format!("{} may be any service of this host", shown(&said.value)));
+        table.push(&said.at, finding.help("jobs are stopped: begin with a word of their own, \"import@*.service\""));
     }
     let directory = directory(&mut table);
     let words = words(&mut table);

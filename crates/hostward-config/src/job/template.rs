@@ -15,6 +15,10 @@ pub(super) type Check = fn(&str) -> Result<(), &'static str>;
 pub(super) const UNIT: Check = |text| {
     let (name, kind) = text.rsplit_once('.').unwrap_or((text, ""));
     match kind {
+        // Whatever a provider says would be stopped: sshd.service is "{id}.service" of the job "sshd".
+        "service" | "scope" if name.starts_with('{') => {
+            Err("any unit could be a job's: begin with a word of its own")
+        }
         "service" | "scope" if name.contains("{id}") => Ok(()),
         "service" | "scope" => Err("it names the same unit for each job: put {id} into it"),
         _ => Err("write the unit's whole name: crawl@{id}.service"),
@@ -63,7 +67,20 @@ pub(super) fn command(table: &mut Reader<'_>, key: &'static str) -> Option<Vec<S
         let finding = Finding::error("the program itself is the same for each job");
         table.push(&program.at, finding.help("write its path, and {id} among its arguments"));
     }
+    if commands::is_shell(&words)
+        && let Some(script) = words.iter().skip_while(|word| !is_script_next(word)).nth(1)
+        && script.value.contains('{')
+    {
+        let finding = Finding::error("the shell would read what a job is called as a part of its script");
+        let help = "pass it as an argument: [\"/bin/sh\", \"-c\", \"mark \\\"$1\\\"\", \"sh\", \"{id}\"]";
+        table.push(&script.at, finding.help(help));
+    }
     Some(words.into_iter().map(|word| word.value).collect())
+}
+
+/// `-c`, or `-euc`: the next word is a script.
+fn is_script_next(word: &Said<Str>) -> bool {
+    word.value.starts_with('-') && !word.value.starts_with("--") && word.value.ends_with('c')
 }
 
 /// What looks like a name in braces and is none would be passed on as it is.

@@ -210,6 +210,10 @@ fn providers_that_are_refused() {
             "4:9 `import@7.service` is no pattern of services | write it as systemctl does: \"import@*.service\"",
         ),
         (
+            given("units = \"*.service\""),
+            "4:9 `*.service` may be any service of this host | jobs are stopped: begin with a word of their own, \"import@*.service\"",
+        ),
+        (
             folder("user = \"crawl\"\nstate = { file = \"s\", pointer = \"/s\" }"),
             "5:1 unknown key `user` in [job.x.provider] | known are: run, units, directory, state, states",
         ),
@@ -337,6 +341,18 @@ fn runners_remedies_and_queues_that_are_refused() {
             with("[job.x.runner]\nunit = \"crawl@{id}\""),
             "6:8 `unit` cannot be `crawl@{id}` | write the unit's whole name: crawl@{id}.service",
         ),
+        (
+            with("[job.x.runner]\nunit = \"{id}.service\""),
+            "6:8 `unit` cannot be `{id}.service` | any unit could be a job's: begin with a word of its own",
+        ),
+        (
+            with("[job.x.output]\nwrite = \"canary\""),
+            "5:8 root would write wherever a job says that its folder is | add user = \"crawl\": whom the jobs run as",
+        ),
+        (
+            with("[job.x.remedy]\nretry = [\"/bin/sh\", \"-c\", \"mark {id}\"]"),
+            "6:27 the shell would read what a job is called as a part of its script | pass it as an argument: [\"/bin/sh\", \"-c\", \"mark \\\"$1\\\"\", \"sh\", \"{id}\"]",
+        ),
         (with("[job.x.runner]\nunit = \"crawl@{di}.service\""), "6:8 nothing is known as {di} | did you mean `id`?"),
         (
             with("[job.x.runner]\nargument = \"--job={id}\""),
@@ -394,4 +410,28 @@ fn a_queue_that_looks_at_no_disk_is_doubted() {
                 add disk = \"/srv\" to the watch: a folder on it";
     assert_eq!(said, [want]);
     assert!(good(&format!("{text}[job.x]\ndisk = \"/srv\"\n")).warnings.is_empty());
+}
+
+#[test]
+fn a_queue_whose_units_nobody_looks_at_is_doubted() {
+    let queue = "[job.x]\ndisk = \"/srv\"\n[job.x.queue]\nwanted = 2\nstart = [\"/opt/run\", \"{id}\"]\n";
+    let text = format!("{RUN}{COUNTED}{queue}[job.x.runner]\nunit = \"crawl@{{id}}.service\"\n");
+    let said: Vec<String> = good(&text).warnings.iter().map(line).collect();
+    let want = "5:6 what the queue starts does not run in `unit`, and would look as if nobody ran it | \
+                leave `unit` out: the queue's own units are looked at then; or add `lock`";
+    assert_eq!(said, [want]);
+    assert!(good(&format!("{text}lock = \".lock\"\n")).warnings.is_empty());
+}
+
+#[test]
+fn two_queues_have_no_unit_in_common() {
+    let text = format!(
+        "{RUN}{COUNTED}[job.x]\ndisk = \"/srv\"\n[job.x.queue]\nwanted = 2\nstart = [\"/opt/run\", \"{{id}}\"]\n"
+    );
+    let other = |name: &str| format!("{text}{}", text.replace("job.x", name));
+    check(&[(
+        other("job.x-y"),
+        "14:6 jobs of [job.x-y] and of [job.x] may have the same unit | rename one of them: a job's unit is called hostward-job-NAME-ID",
+    )]);
+    assert!(good(&other("job.xy")).warnings.is_empty());
 }

@@ -182,6 +182,9 @@ pub struct JobsReading {
     /// Entries that are refused, in words; at most 20, `refused_total` counts them all.
     pub refused: Vec<Str>,
     pub refused_total: u32,
+    /// Of those, whose they are, and why: jobs that are listed, and of which nothing else is known.
+    #[serde(default)]
+    pub doubtful: Vec<(Str, Str)>,
     pub worker: Option<Result<Box<UnitReading>, Fault>>,
     /// What stops with the worker, and with each unit of a job's own that is active.
     pub closures: Vec<(UnitName, Result<ClosureReading, Fault>)>,
@@ -210,7 +213,7 @@ pub struct JobReading {
 pub struct RunnerReading {
     /// Its own unit.
     pub unit: Option<(UnitName, Result<Box<UnitReading>, Fault>)>,
-    /// The provider says that it is; else its name is what `runner.unit` would make it.
+    /// The provider itself names that unit for it; else it is the one that it could have.
     #[serde(default)]
     pub named: bool,
     /// The process that the provider names, and the same while it lives.
@@ -228,6 +231,9 @@ pub struct Process {
     pub pid: u32,
     /// The unit in whose cgroup it is.
     pub unit: Option<UnitName>,
+    /// Wall clock, by when this host was booted.
+    #[serde(default)]
+    pub began: Option<Ms>,
 }
 
 /// What one source says.

@@ -48,6 +48,8 @@ struct Ask {
     out: Option<Now>,
     /// When the last answer was asked for.
     last: Option<Now>,
+    /// And when it came.
+    came: Option<Now>,
     /// Boot time of the next asking; none: only on demand.
     due: Option<Ms>,
     /// Somebody needs a look that began at this moment or later.
@@ -59,7 +61,7 @@ struct Ask {
 impl Ask {
     fn new(question: &Arc<Question>, deadline: Ms, due: Option<Ms>) -> Ask {
         let question = Arc::clone(question);
-        Ask { question, deadline, out: None, last: None, due, again: false, silent: false }
+        Ask { question, deadline, out: None, last: None, came: None, due, again: false, silent: false }
     }
 
     /// When it is to be asked, or given up on.
@@ -203,6 +205,19 @@ impl Engine {
         });
     }
 
+    /// Asks a watch's questions afresh whose last answer came longer ago than this. True: there was one.
+    pub(super) fn renew(&mut self, id: &WatchId, within: Ms) -> bool {
+        let now = self.world.now;
+        let mut outdated = self.asks.of_watch(id);
+        outdated.retain(|key| {
+            self.asks.all.get(key).and_then(|ask| ask.came).is_none_or(|came| now.since(came) > within)
+        });
+        for key in &outdated {
+            self.demand(key, now);
+        }
+        !outdated.is_empty()
+    }
+
     pub(super) fn demand_watch(&mut self, id: &WatchId, since: Now) {
         for key in self.asks.of_watch(id) {
             self.demand(&key, since);
@@ -259,7 +274,7 @@ impl Engine {
         let mut again = false;
         self.asks.change(key, |ask| {
             ask.out = None;
-            ask.last = Some(asked);
+            (ask.last, ask.came) = (Some(asked), Some(now));
             ask.silent = false;
             again = std::mem::take(&mut ask.again);
         });

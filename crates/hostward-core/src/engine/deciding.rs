@@ -89,9 +89,13 @@ impl Engine {
         self.hurry_gate(&proposal.target.watch);
     }
 
-    /// Only on a fresh gate, and only after the independent checker.
+    /// Only on what was seen lately, on a fresh gate, and only after the independent checker.
     pub(super) fn open(&mut self, plan: Plan, origin: Origin) {
         if self.origin == Origin::Look {
+            return;
+        }
+        let within = self.world.policy.watches.get(&plan.watch).and_then(|watch| watch.spec.acts_within());
+        if within.is_some_and(|within| self.renew(&plan.watch, within)) {
             return;
         }
         let now = self.world.now;

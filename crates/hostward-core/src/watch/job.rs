@@ -5,6 +5,8 @@
 //! unit that works through the queue, and the queue itself, are targets beside them (`supply`). What the provider lists
 //! and how that reads is a part, told of only. (watches.md, "job", where each number comes from.)
 
+#[cfg(test)]
+mod fixture;
 mod remedy;
 mod runner;
 mod supply;
@@ -49,8 +51,10 @@ pub struct Spec {
 }
 
 /// Everything that is judged here is looked at twice, and the second time sooner.
-const CONFIRM_RUNS: u32 = 2;
 const CONFIRM_EVERY: Ms = Ms::mins(1);
+/// Jobs are taken up, finished and begun by others all the time: what is true of one when a hold passes may not have been
+/// for a minute. What a look takes itself is not counted.
+pub(super) const ACTS_WITHIN: Ms = Ms::secs(10);
 /// Keys of targets: a job's is `job/ID`.
 const JOB: &str = "job/";
 pub const WORKER: &str = "worker";
@@ -127,6 +131,11 @@ impl Spec {
         Pace { every: self.interval, confirm_every: CONFIRM_EVERY.min(self.interval) }
     }
 
+    /// Two looks that somebody orders by hand show the same moment: a unit that is restarted is down in both.
+    fn confirm(&self) -> Confirm {
+        Confirm { runs: 2, age: self.pace().confirm_every / 2, quiet: None }
+    }
+
     pub(super) fn stale_after(&self) -> Ms {
         (self.interval * 2).max(Ms::mins(2))
     }
@@ -162,24 +171,37 @@ impl Spec {
             let runner = Runner::of(self, job, reading.worker.as_ref());
             let mut track = memo.tracks.remove(&job.id).unwrap_or_else(|| Track::new(asked));
             track.lies(verdict::unusable(job).is_some(), job.state == JobState::Failed);
-            if job.state == JobState::Running {
+            // Also when its record does not say so: it is a sibling that must not be stopped all the same.
+            if job.state == JobState::Running || runner.runs() {
                 track.look(asked, &runner.run(job, reading.worker.as_ref()), &job.progress, self.agree);
                 track.pace(asked, &job.progress, self.degraded.as_ref());
             } else {
                 track.rest();
             }
-            sights.push(sight(key(&job.id), verdict::judge(self, job, &runner, &track, asked)));
+            let seen = verdict::judge(self, job, &runner, &track, asked);
+            track.tell(asked, &seen);
+            sights.push(self.sight(key(&job.id), seen));
             tracks.insert(job.id.clone(), track);
+        }
+        for (id, why) in &reading.doubtful {
+            // Its entry is there, and says nothing that could be believed: that is not to be gone.
+            let Some(track) = memo.tracks.remove(id) else { continue };
+            sights.push(self.sight(key(id), Seen::Unknown(Fault::Unreadable(why.clone()))));
+            tracks.insert(id.clone(), track);
         }
         // Whoever is left was not listed any more, by a list that was whole.
         let gone = std::mem::replace(&mut memo.tracks, tracks).into_keys();
-        sights.extend(gone.map(|id| Sight { shown: Shown::Gone, ..sight(key(&id), Seen::Up) }));
+        sights.extend(gone.map(|id| Sight { shown: Shown::Gone, ..self.sight(key(&id), Seen::Up) }));
         memo.note_worker(asked, reading);
-        sights.extend(self.judge_worker(reading).map(|seen| sight(WORKER.into(), seen)));
-        sights.extend(self.judge_queue(reading).map(|seen| sight(QUEUE.into(), seen)));
-        sights.push(sight(PROVIDER.into(), judge_list(reading)));
+        sights.extend(self.judge_worker(reading).map(|seen| self.sight(WORKER.into(), seen)));
+        sights.extend(self.judge_queue(reading).map(|seen| self.sight(QUEUE.into(), seen)));
+        sights.push(self.sight(PROVIDER.into(), judge_list(reading)));
         memo.last = Some(reading.clone());
         sights
+    }
+
+    fn sight(&self, key: Str, seen: Seen) -> Sight {
+        Sight { key, shown: Shown::Seen(seen), confirm: self.confirm(), fact: None }
     }
 
     fn blind(&self, memo: &Memo, fault: &Fault) -> Vec<Sight> {
@@ -189,8 +211,8 @@ impl Spec {
             Fault::Config(why) => Seen::Down(Reason::new(Code::Config, why.clone())),
             fault => Seen::Unknown(fault.clone()),
         };
-        let unknown = keys.map(|key| sight(key, Seen::Unknown(fault.clone())));
-        unknown.chain([sight(PROVIDER.into(), list)]).collect()
+        let unknown = keys.map(|key| self.sight(key, Seen::Unknown(fault.clone())));
+        unknown.chain([self.sight(PROVIDER.into(), list)]).collect()
     }
 
     pub(super) fn draft(&self, world: &World, target: &TargetId, live: &Live, memo: &Memo) -> Draft {
@@ -257,11 +279,6 @@ impl Memo {
     pub(crate) fn worker(&self) -> Option<Active> {
         Some(self.last.as_ref()?.worker.as_ref()?.as_ref().ok()?.active)
     }
-}
-
-fn sight(key: Str, seen: Seen) -> Sight {
-    let confirm = Confirm { runs: CONFIRM_RUNS, age: Ms::ZERO, quiet: None };
-    Sight { key, shown: Shown::Seen(seen), confirm, fact: None }
 }
 
 fn judge_list(reading: &JobsReading) -> Seen {

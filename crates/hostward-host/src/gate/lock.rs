@@ -110,13 +110,18 @@ pub(super) fn command(dir: &Path) -> Option<Str> {
 }
 
 pub(super) fn age(dir: &Path) -> Option<Ms> {
+    let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let up = Ms::secs(u64::try_from(up.tv_sec).ok()?);
+    Some(up.saturating_sub(started(dir)?))
+}
+
+/// Since this host was booted.
+pub(crate) fn started(dir: &Path) -> Option<Ms> {
     let stat = fs::read_to_string(dir.join("stat")).ok()?;
     // The command may hold spaces and parentheses: the last one closes it.
     let (_, fields) = stat.rsplit_once(')')?;
     let ticks: u64 = fields.split_ascii_whitespace().nth(STARTTIME_AFTER_COMMAND)?.parse().ok()?;
-    let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let up = Ms::secs(u64::try_from(up.tv_sec).ok()?);
-    Some(up.saturating_sub(Ms(ticks.saturating_mul(1000) / TICKS_A_SECOND)))
+    Some(Ms(ticks.saturating_mul(1000) / TICKS_A_SECOND))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hostward_core::ask::{Fault, Found, Measure};
 use hostward_core::id::Str;
@@ -22,6 +23,8 @@ use crate::paths::{Links, open_below};
 
 /// Of a state file.
 const STATE_MAX: u64 = 1 << 20;
+/// The clock of a file server may be ahead of ours by so much.
+const AHEAD_MAX_SECS: u64 = 300;
 
 /// A counter, its texts filled for one job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,8 +97,7 @@ fn log(
 ) -> Result<(Found, Mark), Found> {
     let pattern = patterns.compiled(count).map_err(Found::Unasked)?;
     let found = matching(root, files)?;
-    let newest = found.into_iter().max_by_key(|found| (found.stat.st_mtime, found.stat.st_mtime_nsec));
-    let newest = newest.ok_or_else(|| no_file(files))?;
+    let newest = newest(found).ok_or_else(|| no_file(files))?;
     let (file, stat) = open(root, &newest.path).map_err(|e| unopened(&newest.path, e))?;
     let (count, mark) = tail::read(&file, &stat, &pattern, mark).map_err(|e| failed_io(&e))?;
     let found = match count {
@@ -103,6 +105,16 @@ fn log(
         None => Found::Nothing(format!("no line of '{}' matches", newest.path.display()).into()),
     };
     Ok((found, mark))
+}
+
+/// A clock that was set back leaves files of a time to come, which would be the newest for as long as that.
+fn newest(found: Vec<Match>) -> Option<Match> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let to_come = |stat: &Stat| u64::try_from(stat.st_mtime).is_ok_and(|at| at > now + AHEAD_MAX_SECS);
+    found.into_iter().max_by_key(|found| {
+        let stat = &found.stat;
+        (!to_come(stat), stat.st_mtime, stat.st_mtime_nsec)
+    })
 }
 
 fn state(root: BorrowedFd<'_>, path: &Path, pointer: &str) -> Result<Found, Found> {
@@ -220,7 +232,7 @@ fn failed_io(e: &io::Error) -> Found {
 mod tests {
     use std::fs;
     use std::os::fd::AsFd as _;
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     use rustix::fs::Mode;
     use tempfile::TempDir;
@@ -270,6 +282,17 @@ mod tests {
         assert!(matches!(&found, Found::Nothing(why) if why.contains("b-newer")), "{found:?}");
         write(&dir, "job/b-newer.log", "begun\ndone 4\n", 0);
         assert_eq!(number(&counted(&dir, &logs(mark)).0), Some(4));
+    }
+
+    #[test]
+    fn a_log_of_a_time_to_come_is_not_the_newest() {
+        let dir = tempfile::tempdir().unwrap();
+        write(&dir, "job/old.log", "done 9\n", 1000);
+        let file = File::options().write(true).open(dir.path().join("job/old.log")).unwrap();
+        file.set_modified(SystemTime::now() + Duration::from_secs(7200)).unwrap();
+        assert_eq!(number(&counted(&dir, &logs(None)).0), Some(9), "while there is no other");
+        write(&dir, "job/new.log", "done 3\n", 10);
+        assert_eq!(number(&counted(&dir, &logs(None)).0), Some(3));
     }
 
     #[test]

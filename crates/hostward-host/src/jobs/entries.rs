@@ -49,6 +49,8 @@ pub(crate) struct Listed {
     pub(crate) entries: Vec<Entry>,
     pub(crate) refused: Vec<Str>,
     pub(crate) refused_total: u32,
+    /// Whose the refused ones are, where that can be told.
+    pub(crate) doubtful: Vec<(Str, Str)>,
 }
 
 /// A list in the making.
@@ -67,8 +69,11 @@ impl<'a> Book<'a> {
 
     /// An entry of a provider's JSON.
     pub(crate) fn enter_json(&mut self, text: &str) {
-        let told = self.read(text);
-        let entered = told.and_then(|entry| self.enter(entry));
+        let entered = match self.read(text) {
+            Ok(entry) => self.enter(entry),
+            Err((Some(id), why)) => return self.doubt(&id, &why),
+            Err((None, why)) => Err(why),
+        };
         if let Err(why) = entered {
             self.refuse(&why);
         }
@@ -98,18 +103,35 @@ impl<'a> Book<'a> {
         }
     }
 
+    /// Nothing of it can be believed, but that it is listed.
+    pub(crate) fn doubt(&mut self, id: &str, why: &str) {
+        self.refuse(why);
+        if is_id(id).is_ok() && self.listed.doubtful.len() < JobsQ::JOBS_MAX {
+            self.listed.doubtful.push((id.into(), mask::text(why, REFUSED_CHARS)));
+        }
+    }
+
     pub(crate) fn close(self) -> Listed {
         self.listed
     }
 
-    fn read(&mut self, text: &str) -> Result<Entry, String> {
+    /// Or whose it is, as far as it says so, and why it is none.
+    fn read(&mut self, text: &str) -> Result<Entry, (Option<Str>, String)> {
         self.read += 1;
-        let nameless = |why: String| format!("entry {}: {why}", self.read);
+        let nameless = |why: String| (None, format!("entry {}: {why}", self.read));
         let raw: Raw<'_> = serde_json::from_str(text).map_err(|e| nameless(e.to_string()))?;
         let id = raw.id.ok_or_else(|| nameless("it has no id".to_owned()))?;
         let id: Str = string(id).map_err(|why| nameless(format!("id {why}")))?.into();
         let name = shown(&id);
         let of = |field: &str, why: String| format!("job '{name}': {field} {why}");
+        match self.entry(&raw, of) {
+            Ok(entry) => Ok(Entry { id, ..entry }),
+            Err(why) => Err((Some(id), why)),
+        }
+    }
+
+    /// All but its id.
+    fn entry(&mut self, raw: &Raw<'_>, of: impl Fn(&str, String) -> String) -> Result<Entry, String> {
         let state = raw.state.ok_or_else(|| of("state", "is missing".to_owned()))?;
         let mut entry = Entry {
             state: Some(self.state(state).map_err(|why| of("state", why))?),
@@ -128,7 +150,7 @@ impl<'a> Book<'a> {
         for why in read_numbers(raw.numbers, &mut entry.numbers) {
             self.refuse(&format!("{}, ignoring it alone", of("numbers", why)));
         }
-        Ok(Entry { id, ..entry })
+        Ok(entry)
     }
 
     fn state(&self, raw: &RawValue) -> Result<JobState, String> {

@@ -34,9 +34,15 @@ pub(crate) struct FolderAsk {
 pub(crate) fn list(root: BorrowedFd<'_>, asked: &FolderAsk) -> Result<Listed, Fault> {
     let mut book = Book::new(&asked.words, Ms::ZERO);
     for name in names(root, &asked.at)? {
-        let entered = entry(root, asked, &name).and_then(|entry| entry.map_or(Ok(()), |entry| book.enter(entry)));
-        if let Err(why) = entered {
-            book.refuse(&why);
+        match entry(root, asked, &name) {
+            Ok(None) => {}
+            Ok(Some(entry)) => {
+                if let Err(why) = book.enter(entry) {
+                    book.refuse(&why);
+                }
+            }
+            // Its writer may be in the middle of its state.
+            Err(why) => book.doubt(&name, &why),
         }
     }
     Ok(book.close())
@@ -151,6 +157,8 @@ mod tests {
             ]
         );
         assert_eq!(found.refused_total, 3, "{:?}", found.refused);
+        let doubtful: Vec<&str> = found.doubtful.iter().map(|(id, _)| &**id).collect();
+        assert_eq!(doubtful, ["c", "d"], "they are listed, and say nothing");
         let unsaid = listed(&dir, None).unwrap();
         assert!(unsaid.entries.iter().all(|entry| entry.state.is_none()));
         assert_eq!(unsaid.entries.len(), 5);

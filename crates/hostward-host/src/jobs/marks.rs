@@ -9,8 +9,9 @@ use hostward_core::id::Str;
 
 use super::tail::Mark;
 
-/// Of all watches together; of about 200 bytes each.
-const MARKS_MAX: usize = JobsQ::JOBS_MAX;
+/// Of all watches together; of about 200 bytes each. One watch may have four logs a job: with fewer, each pass would forget
+/// what it is about to ask for.
+const MARKS_MAX: usize = JobsQ::JOBS_MAX * 4;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Marks(Arc<Mutex<Kept>>);

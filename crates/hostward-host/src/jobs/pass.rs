@@ -66,14 +66,14 @@ impl Pass<'_> {
     }
 
     pub(super) async fn look(&self, listed: Listed) -> Result<JobsReading, Fault> {
-        let Listed { entries, refused, refused_total } = listed;
+        let Listed { entries, refused, refused_total, doubtful } = listed;
         let ((units, worker), (locks, disk)) = tokio::join!(self.units(&entries), self.locks(&entries));
         let run = entries.into_iter().zip(units).zip(locks);
         let jobs: Vec<Job> = run.map(|((entry, unit), lock)| Job::new(entry, unit, lock)).collect();
         let (signs, counts, closures) = tokio::join!(self.signs(&jobs), self.counts(&jobs), self.closures(&jobs));
         let signs = signs?;
         let jobs = jobs.into_iter().zip(counts).map(|(job, counts)| told(job, &signs, counts)).collect();
-        Ok(JobsReading { jobs, refused, refused_total, worker, closures, disk })
+        Ok(JobsReading { jobs, refused, refused_total, doubtful, worker, closures, disk })
     }
 
     pub(super) async fn hear(&self, asks: Vec<Ask>) -> Vec<Heard> {

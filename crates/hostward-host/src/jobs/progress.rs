@@ -63,7 +63,7 @@ impl Pass<'_> {
         for (n, job) in jobs.iter().enumerate() {
             if let Some(look) = self.output(job) {
                 slots.push((n, Slot::Look));
-                asks.push(Ask::Path(look));
+                asks.push(Ask::Output(look));
             }
             for (source, q) in self.q.progress.iter().enumerate().filter(|_| job.is_read()) {
                 match self.counter(&job.entry, q) {
@@ -210,6 +210,7 @@ fn of_unit<T>(
     }
 }
 
+#[expect(clippy::ref_option, reason = "what `of_unit` hands on")]
 fn spent(unit: &UnitName, effort: &Option<u64>) -> Found {
     effort.map_or_else(|| Found::Nothing(format!("systemd does not account for it: {unit}").into()), Found::Effort)
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hostward_core::ask::{
-    Active, ClosureReading, Fault, LockState, Look, PathQ, Process, Reading, RunnerReading, UnitReading, Write,
+    Active, ClosureReading, Fault, JobState, LockState, Look, PathQ, Process, Reading, RunnerReading, UnitReading,
+    Write,
 };
 use hostward_core::id::{Str, UnitName};
 use hostward_core::time::Ms;
@@ -36,8 +37,7 @@ pub(super) fn of_units(units: &[(UnitName, Active)]) -> Listed {
     book.close()
 }
 
-fn state(active: Active) -> hostward_core::ask::JobState {
-    use hostward_core::ask::JobState;
+fn state(active: Active) -> JobState {
     match active {
         // One that is being stopped is still there.
         Active::Active | Active::Reloading | Active::Activating | Active::Deactivating => JobState::Running,
@@ -63,8 +63,8 @@ impl Signs {
         let live = |pid: u32| self.live.get(&pid).cloned();
         let holder = lock.as_ref().and_then(holder).and_then(live);
         let mentioned = self.mentioned.get(&entry.id).cloned();
-        let named = entry.unit.is_some();
-        RunnerReading { unit, named, pid: entry.pid, process: entry.pid.and_then(live), lock, holder, mentioned }
+        let (named, process) = (entry.unit.is_some(), entry.pid.and_then(live));
+        RunnerReading { unit, named, pid: entry.pid, process, lock, holder, mentioned }
     }
 }
 
@@ -160,13 +160,15 @@ impl Pass<'_> {
                     places.push(n);
                     asks.push(Ask::Lock { path, user: self.user() });
                 }
+                // One that waits for its first start may have no folder yet, and so no lock.
+                Some(Err(_)) if entry.state.is_some_and(JobState::waits) => {}
                 Some(Err(fault)) => locks[n] = Some(LockState::Unreadable(fault.to_string().into())),
                 None => {}
             }
         }
         let disk =
             |path: &std::path::PathBuf| PathQ { path: path.clone(), bind: None, user: None, write: Write::Never };
-        asks.extend(self.q.disk.as_ref().map(disk).map(Ask::Path));
+        asks.extend(self.q.disk.as_ref().map(disk).map(Ask::Output));
         let mut heard = self.hear(asks).await;
         let disk = heard.drain(places.len()..).next().map(seen);
         for (n, heard) in places.into_iter().zip(heard) {

@@ -9,9 +9,11 @@ use std::path::Path;
 
 use hostward_core::ask::{Fault, Process};
 use hostward_core::id::{Str, UnitName};
+use hostward_core::time::Ms;
 use rustix::io::Errno;
 
 use crate::files;
+use crate::gate::lock;
 
 /// Of a command line: what names a job stands in front.
 const COMMAND_MAX: u64 = 32 << 10;
@@ -20,7 +22,9 @@ const OUR_STEPS: &str = "hostward-step-";
 
 /// Those that live.
 pub(crate) fn processes(proc: &Path, pids: &[u32]) -> Vec<Process> {
-    pids.iter().filter(|pid| lives(proc, **pid)).map(|pid| Process { pid: *pid, unit: unit(proc, *pid) }).collect()
+    let booted = booted(proc);
+    let process = |pid: &u32| Process { pid: *pid, unit: unit(proc, *pid), began: began(proc, *pid, booted) };
+    pids.iter().filter(|pid| lives(proc, **pid)).map(process).collect()
 }
 
 /// For each argument, the first process that has it, alone and whole.
@@ -37,7 +41,7 @@ pub(crate) fn mentions(proc: &Path, arguments: &[Str]) -> Result<Vec<Option<Proc
         // It may end while we look.
         let Ok(command) = command(proc, pid) else { continue };
         for n in command.split(|b| *b == 0).filter_map(|argument| wanted.get(argument)).flatten() {
-            let process = Process { pid, unit: unit(proc, pid) };
+            let process = Process { pid, unit: unit(proc, pid), began: None };
             let ours = process.unit.as_ref().is_some_and(|unit| unit.as_str().starts_with(OUR_STEPS));
             if !ours && found[*n].as_ref().is_none_or(|first| pid < first.pid) {
                 found[*n] = Some(process);
@@ -61,6 +65,17 @@ fn lives(proc: &Path, pid: u32) -> bool {
         // What cannot be told is not taken for dead.
         Err(e) => !matches!(Errno::from_io_error(&e), Some(Errno::NOENT | Errno::SRCH | Errno::NOTDIR)),
     }
+}
+
+/// Wall clock; proc_stat(5), btime.
+fn booted(proc: &Path) -> Option<Ms> {
+    let stat = fs::read_to_string(proc.join("stat")).ok()?;
+    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+    Some(Ms::secs(seconds.trim().parse().ok()?))
+}
+
+fn began(proc: &Path, pid: u32, booted: Option<Ms>) -> Option<Ms> {
+    Some(booted? + lock::started(&proc.join(pid.to_string()))?)
 }
 
 fn unit(proc: &Path, pid: u32) -> Option<UnitName> {
@@ -156,15 +171,21 @@ mod tests {
             (10, &["recover", "--job=9"], 'S', "hostward-step-1-0-1.service"),
         ]);
         let found = mentions(proc.path(), &["--job=7".into(), "--job=8".into(), "--job=9".into()]).unwrap();
-        let early = Process { pid: 20, unit: Some(UnitName::new("early.service")) };
+        let early = Process { pid: 20, unit: Some(UnitName::new("early.service")), began: None };
         assert_eq!(found, [Some(early), None, None]);
     }
 
     #[test]
     fn the_dead_are_left_out() {
         let proc = table(&[(20, &["a"], 'S', "a.service"), (30, &["b"], 'Z', "b.service")]);
-        let found: Vec<u32> = processes(proc.path(), &[20, 30, 40]).iter().map(|process| process.pid).collect();
-        assert_eq!(found, [20]);
+        let found = |proc: &Path| {
+            processes(proc, &[20, 30, 40]).iter().map(|process| (process.pid, process.began)).collect::<Vec<_>>()
+        };
+        assert_eq!(found(proc.path()), [(20, None)]);
+        let zeros = "0 ".repeat(18);
+        fs::write(proc.path().join("20/stat"), format!("20 (a) S {zeros}250 0")).unwrap();
+        fs::write(proc.path().join("stat"), "cpu 1 2\nbtime 1000\nprocesses 7\n").unwrap();
+        assert_eq!(found(proc.path()), [(20, Some(Ms(1_002_500)))], "ticks since this host was booted");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::below::Links;
 use super::look;
 use super::manifest::{self, Listed};
 use crate::gate::lock::{self, Table};
@@ -33,6 +34,8 @@ pub(crate) enum Ask {
     /// With the paths that are declared beside it.
     Manifest(ManifestQ, Vec<PathBuf>),
     Path(PathQ),
+    /// A job's folder, or a disk: it may lie behind links.
+    Output(PathQ),
     Lock {
         path: PathBuf,
         user: Option<Str>,
@@ -63,7 +66,7 @@ impl Ask {
     pub(super) fn at(&self) -> &Path {
         match self {
             Ask::Manifest(manifest, _) => &manifest.file,
-            Ask::Path(q) => &q.path,
+            Ask::Path(q) | Ask::Output(q) => &q.path,
             Ask::Lock { path, .. } => path,
             Ask::Count(count) => &count.at,
             Ask::Folder(folder) => &folder.at,
@@ -75,6 +78,7 @@ impl Ask {
     fn user(&self) -> Option<&str> {
         match self {
             Ask::Path(PathQ { user, .. })
+            | Ask::Output(PathQ { user, .. })
             | Ask::Lock { user, .. }
             | Ask::Count(CountAsk { user, .. })
             | Ask::Folder(FolderAsk { user, .. }) => user.as_deref(),
@@ -86,7 +90,7 @@ impl Ask {
     fn unasked(&self, fault: Fault) -> Said {
         match self {
             Ask::Manifest(..) => Said::Manifest(Listed::unread(fault)),
-            Ask::Path(_) => Said::Path(Look::Unasked(fault)),
+            Ask::Path(_) | Ask::Output(_) => Said::Path(Look::Unasked(fault)),
             Ask::Lock { .. } => Said::Lock(Err(fault)),
             Ask::Count(_) => Said::Count(Found::Unasked(fault), None),
             Ask::Folder(_) => Said::Folder(Err(fault)),
@@ -107,7 +111,8 @@ impl Ask {
 
     fn answer_below(&self, root: BorrowedFd<'_>, known: &Known) -> Said {
         match self {
-            Ask::Path(q) => Said::Path(look::look(root, q)),
+            Ask::Path(q) => Said::Path(look::look(root, q, Links::Refused)),
+            Ask::Output(q) => Said::Path(look::look(root, q, Links::Followed)),
             Ask::Lock { path, .. } => Said::Lock(lock::probe(root, &known.locks, path)),
             Ask::Count(asked) => {
                 let (found, mark) = count(root, &known.patterns, &asked.counter);

@@ -14,10 +14,10 @@ use super::below::{Links, open_below};
 const CANARY: &str = ".hostward-canary";
 
 /// All that is asked of a path, until something fails.
-pub(super) fn look(root: BorrowedFd<'_>, q: &PathQ) -> Look {
+pub(super) fn look(root: BorrowedFd<'_>, q: &PathQ, links: Links) -> Look {
     let failed = |call| move |e: Errno| Look::Failed { call, errno: e.raw_os_error(), why: why(e).into() };
     let all = || {
-        let folder = open(root, q).map_err(failed(Call::Open))?;
+        let folder = open(root, q, links).map_err(failed(Call::Open))?;
         let space = space(&folder).map_err(failed(Call::Statvfs))?;
         list(&folder).map_err(failed(Call::List))?;
         match q.write {
@@ -34,10 +34,10 @@ fn why(e: Errno) -> String {
     io::Error::from(e).to_string()
 }
 
-/// Without symbolic links: mountinfo knows the real path alone, and behind a link lies another mount than the one whose
-/// child this is.
-fn open(root: BorrowedFd<'_>, q: &PathQ) -> Result<OwnedFd, Errno> {
-    open_below(root, &q.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK, Links::Refused)
+/// A hot path without symbolic links: mountinfo knows the real path alone, and behind a link lies another mount than the one
+/// whose child this is.
+fn open(root: BorrowedFd<'_>, q: &PathQ, links: Links) -> Result<OwnedFd, Errno> {
+    open_below(root, &q.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK, links)
 }
 
 fn space(folder: &OwnedFd) -> Result<Space, Errno> {
@@ -86,7 +86,7 @@ mod tests {
 
     fn at(dir: &TempDir, path: &str, write: Write) -> Look {
         let root = rustix::fs::openat(CWD, dir.path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
-        look(root.as_fd(), &PathQ { path: path.into(), bind: None, user: None, write })
+        look(root.as_fd(), &PathQ { path: path.into(), bind: None, user: None, write }, Links::Refused)
     }
 
     fn errno(look: Look) -> (Call, i32) {
@@ -116,6 +116,17 @@ mod tests {
         assert!(!dir.path().join(CANARY).exists());
         fs::create_dir(dir.path().join(CANARY)).unwrap();
         assert_eq!(errno(at(&dir, "/", Write::Canary)), (Call::Write, Errno::ISDIR.raw_os_error()));
+    }
+
+    #[test]
+    fn a_jobs_folder_may_lie_behind_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("data/jobs/7")).unwrap();
+        std::os::unix::fs::symlink("/data/jobs", dir.path().join("srv")).unwrap();
+        let root = rustix::fs::openat(CWD, dir.path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let q = PathQ { path: "/srv/7".into(), bind: None, user: None, write: Write::Canary };
+        assert!(matches!(look(root.as_fd(), &q, Links::Followed), Look::Answered(_)));
+        assert_eq!(errno(look(root.as_fd(), &q, Links::Refused)), (Call::Open, Errno::LOOP.raw_os_error()));
     }
 
     #[test]

@@ -79,6 +79,66 @@ fn who_progresses_is_not_stopped_for_another_one() {
     assert_eq!((&stage.did[1], &stage.did[3]), (&worker[0], &worker[1]));
 }
 
+/// The worker may run whoever holds a lock unseen, and whoever runs against its record.
+#[test]
+fn nor_is_one_of_whom_it_is_not_known_that_the_worker_runs_it() {
+    let unrecorded = Job { state: JobState::Retryable, ..Job::runs(By::Worker, WELL) };
+    for sibling in [Job::runs(By::Hidden, WELL), unrecorded] {
+        let mut scene = Jobs::new(&[("a", Job::runs(By::Worker, 0)), ("b", sibling)]);
+        scene.takes_up = false;
+        let mut spec = spec();
+        spec.remedy.record = None;
+        let mut stage = scene.on_stage(spec);
+        falls(&mut stage, "a", Code::Stalled);
+        stage.run_for(Ms::hours(6));
+        assert_eq!(stage.did, Vec::<String>::new());
+        assert_eq!(stage.holds(&job("a")).0, [Hold::SiblingActive]);
+    }
+}
+
+/// It is down already, for another reason: that does not make the new one true at first sight.
+#[test]
+fn each_reason_is_seen_twice() {
+    let mut stage = Jobs::new(&[("a", Job::runs(By::Own, 1))]).on_stage(spec());
+    falls(&mut stage, "a", Code::Degraded);
+    stage.scene.all.get_mut("a").unwrap().by = By::Nobody;
+    assert!(stage.run_until(Ms::mins(5), |stage| is_down(stage, "a", Code::Orphaned)));
+    assert_eq!(stage.holds(&job("a")).0, [Hold::Confirming], "its unit was restarted");
+    stage.scene.all.get_mut("a").unwrap().by = By::Own;
+    stage.run_for(Ms::hours(2));
+    assert_eq!(stage.did, Vec::<String>::new());
+}
+
+/// Its record and its lock say that nobody runs it, and its counter says that somebody does.
+#[test]
+fn what_progresses_is_not_taken_up_a_second_time() {
+    let mut stage = Jobs::new(&[("a", Job { then: Some(WELL), ..Job::runs(By::Nobody, 0) })]).on_stage(spec());
+    let began = stage.now;
+    while stage.now.since(began) < Ms::hours(3) {
+        *stage.scene.all.get_mut("a").unwrap().count.as_mut().unwrap() += 5;
+        stage.run_for(Ms::secs(50));
+    }
+    assert_eq!(stage.did, Vec::<String>::new());
+    assert_eq!(stage.holds(&job("a")).0, [Hold::Confirming]);
+    stage.run_for(Ms::mins(10));
+    assert_eq!(stage.did, ["run `/opt/jobs retry a`"], "and when it stands still it is");
+}
+
+/// What was true a minute ago is not acted upon: the last hold passes at any moment.
+#[test]
+fn what_was_taken_up_since_the_last_look_is_left_alone() {
+    let mut scene = Jobs::new(&[("a", Job::runs(By::Nobody, 0))]);
+    scene.permitted = false;
+    let mut stage = scene.on_stage(spec());
+    falls(&mut stage, "a", Code::Orphaned);
+    stage.run_for(Ms::secs(20));
+    assert_eq!(stage.holds(&job("a")).0, [Hold::NoSentinel]);
+    stage.scene.all.get_mut("a").unwrap().by = By::Worker;
+    stage.scene.permitted = true;
+    stage.run_for(Ms::mins(30));
+    assert_eq!(stage.did, Vec::<String>::new());
+}
+
 /// S9: a lock that is held is a runner, whoever holds it.
 #[test]
 fn who_holds_its_lock_runs_it() {
@@ -88,7 +148,7 @@ fn who_holds_its_lock_runs_it() {
     falls(&mut stage, "a", Code::Stalled);
     stage.run_for(Ms::hours(3));
     assert_eq!(stage.did, Vec::<String>::new());
-    assert_eq!(stage.holds(&job("a")).1, "process 7 runs it, and is in no unit that is declared");
+    assert_eq!(stage.holds(&job("a")).1, "process 7 runs it, and is in no unit that is declared for it");
 }
 
 /// S11: no statistics at all for a window is a stall; three times without gain open the circuit; then a person is told.
@@ -226,6 +286,17 @@ fn an_idle_worker_with_work_is_started_and_somebodys_stop_respected() {
     assert_eq!(stage.did, Vec::<String>::new(), "nothing waits");
 }
 
+/// A restart would end what it has begun since.
+#[test]
+fn a_worker_that_somebody_started_meanwhile_is_not_restarted() {
+    let mut scene = Jobs::new(&[("a", Job::waits())]);
+    scene.worker = Active::Failed;
+    let mut stage = scene.on_stage(spec());
+    assert!(stage.run_until(Ms::mins(30), |stage| !stage.plans().is_empty()));
+    let unless = stage.plans()[0].steps[0].unless.as_ref().map(ToString::to_string);
+    assert_eq!(unless.as_deref(), Some("worker.service runs again"));
+}
+
 /// Each re-pick looks like a new run: it is found all the same.
 #[test]
 fn a_job_that_is_taken_up_again_and_again_is_stalled() {
@@ -253,6 +324,16 @@ fn a_provider_that_fails_is_not_no_jobs() {
     stage.run_for(Ms::mins(15));
     assert_eq!(stage.target(&job("b")).map(|target| target.id), None, "it is not listed any more");
     assert_eq!(stage.target(&job("a")).map(|target| target.verdict), Some(Verdict::Up));
+}
+
+/// One that is listed and cannot be read is not gone: its window would begin anew each time.
+#[test]
+fn an_entry_that_is_refused_now_and_then_hides_no_stall() {
+    let mut scene = Jobs::new(&[("a", Job { then: Some(WELL), ..Job::runs(By::Own, 0) })]);
+    scene.garbled = Some("a");
+    let mut stage = scene.on_stage(spec());
+    assert!(stage.run_until(Ms::hours(3), |stage| !stage.closings().is_empty()), "{:?}", stage.target(&job("a")));
+    assert_eq!(stage.did[1], "stop crawl@a.service");
 }
 
 #[test]
@@ -300,6 +381,44 @@ fn a_queue_is_filled_up_to_what_is_wanted() {
     let mut stage = scene.on_stage(filling());
     stage.run_for(Ms::hours(1));
     assert_eq!((stage.holds(&of_watch("queue")).0, stage.did.len()), (vec![Hold::DiskFull], 0));
+}
+
+/// One whose program ends at once is passed over, and after three times for the rest of the day.
+#[test]
+fn a_job_that_does_not_live_keeps_no_other_waiting() {
+    let jobs = ["a", "b"].map(|name| (name, Job { then: Some(WELL), ..Job::waits() }));
+    let mut scene = Jobs::new(&jobs);
+    scene.stillborn = Some("a");
+    let mut stage = scene.on_stage(filling());
+    assert!(stage.run_until(Ms::mins(30), |stage| !stage.closings().is_empty()));
+    assert_eq!(stage.scene.all["b"].by, By::Own, "{:?}", stage.did);
+    stage.run_for(Ms::hours(20));
+    let starts = stage.did.iter().filter(|act| act.contains("run a")).count();
+    assert_eq!(starts, 3, "{:?}", stage.did);
+}
+
+/// One that is done before anybody looks at it leaves nothing to be found again by.
+#[test]
+fn whenever_it_dies_a_job_is_begun_once() {
+    let begun = || {
+        let mut scene = Jobs::new(&[("a", Job::waits()), ("b", Job::waits())]);
+        scene.brief = true;
+        let mut stage = scene.on_stage(filling());
+        assert!(stage.run_until(Ms::mins(30), |stage| !stage.plans().is_empty()));
+        stage
+    };
+    let mut whole = begun();
+    let first = whole.effects;
+    assert!(whole.run_until(Ms::hours(1), |stage| !stage.closings().is_empty()));
+    for effect in first..whole.effects {
+        let mut stage = begun();
+        stage.dies_after = Some(effect);
+        stage.run_for(Ms::hours(6));
+        for name in ["run a", "run b"] {
+            let starts = stage.did.iter().filter(|act| act.contains(name)).count();
+            assert_eq!(starts, 1, "killed before effect {effect}: {:?}", stage.did);
+        }
+    }
 }
 
 /// A transient unit is gone once it has stopped: nothing is stopped that could not be started again.

@@ -102,13 +102,27 @@ impl Spec {
         let Some(code) = reason.map(|reason| reason.code) else { return Draft::none("nothing is wrong") };
         let case = Case { world, target, live, memo, last, job, code };
         match code {
-            Code::Stalled | Code::Orphaned | Code::Interrupted => self.take_up(&case),
-            Code::Unrecorded => self.marked(&case, Kind::Record),
+            Code::Stalled | Code::Orphaned | Code::Interrupted => self.take_up(&case).held(self.unsure(&case)),
+            Code::Unrecorded => self.marked(&case, Kind::Record).held(self.unsure(&case)),
             Code::Infrastructure => Draft::none("what it lies on is lost: that is no fault of the job's"),
             Code::Unwritable => Draft::none("what keeps its folder from being written to is its owner's to mend"),
             Code::Degraded => Draft::none("it is slow and progresses: that is watched, and left alone"),
             _ => Draft::none(format!("nothing is known against {}", code.label())),
         }
+    }
+
+    /// A job is down for one reason after another, and each is to be seen twice: one that was slow all day, and whose runner
+    /// is not seen for a moment, is not yet one that nobody runs.
+    fn unsure(&self, case: &Case<'_>) -> Option<Held> {
+        case.world.target(case.target)?.verdict.down()?;
+        let (now, need) = (case.world.now, self.confirm());
+        let told = case.memo.tracks.get(&case.job.id)?.told().filter(|told| told.code == case.code);
+        let (looks, age) = told.map_or((0, Ms::ZERO), |told| (told.looks, now.since(told.since)));
+        (looks < need.runs || age < need.age).then(|| {
+            let value = format!("seen {} {looks} times over {age}", case.code.label());
+            let threshold = format!("{} times over {}", need.runs, need.age);
+            Held::new(Hold::Confirming, value, threshold, Lift::Fact("the next look".into()))
+        })
     }
 
     /// By whoever runs it; when nobody does, it is marked, or in the end the worker is made to look again.
@@ -120,10 +134,13 @@ impl Spec {
                 None => Draft::none("nobody says which unit runs it"),
             },
             Runner::Nobody => self.without_runner(case),
-            Runner::Stranger(process) => {
-                Draft::none(format!("process {} runs it, and is in no unit that is declared", process.pid))
+            Runner::Foreign(unit) => {
+                Draft::none(format!("{unit} runs it, and `runner.unit` does not say that such a one may be stopped"))
             }
-            Runner::Hidden => Draft::none("its lock is held or may not be probed, and nobody can tell by whom"),
+            Runner::Stranger(process) => {
+                Draft::none(format!("process {} runs it, and is in no unit that is declared for it", process.pid))
+            }
+            Runner::Hidden => Draft::none("its lock is held, and nobody can tell by whom"),
             Runner::Unknown(why) => Draft::unready(format!("who runs it is not known: {why}")),
         };
         draft
@@ -133,6 +150,10 @@ impl Spec {
     }
 
     fn without_runner(&self, case: &Case<'_>) -> Draft {
+        self.taken_up_anew(case).held(at_work(case))
+    }
+
+    fn taken_up_anew(&self, case: &Case<'_>) -> Draft {
         let worker = self.asked.worker.as_ref().filter(|_| self.remedy.recover.is_some());
         match (&self.remedy.retry, worker) {
             (Some(_), Some(worker)) if worn(case, Kind::Recover) < worn(case, Kind::Retry) => {
@@ -225,10 +246,13 @@ impl Spec {
     /// Who else would be stopped, and progressed or began a moment ago.
     fn hurt(&self, case: &Case<'_>, stopped: &[UnitName]) -> Option<Held> {
         let now = case.world.now;
+        let worker = self.asked.worker.as_ref().is_some_and(|worker| stopped.contains(worker));
         let in_it = |job: &&JobReading| match Runner::of(self, job, case.last.worker.as_ref()) {
-            Runner::Own(unit) => stopped.contains(&unit),
-            Runner::Worker => self.asked.worker.as_ref().is_some_and(|worker| stopped.contains(worker)),
-            _ => false,
+            Runner::Own(unit) | Runner::Foreign(unit) => stopped.contains(&unit),
+            Runner::Stranger(process) => process.unit.is_some_and(|unit| stopped.contains(&unit)),
+            // The worker may well be who holds its lock.
+            Runner::Worker | Runner::Hidden | Runner::Unknown(_) => worker,
+            Runner::Nobody => false,
         };
         let others = case.last.jobs.iter().filter(|job| job.id != case.job.id).filter(in_it);
         let busy = others.filter_map(|job| Some((job, case.memo.tracks.get(&job.id)?.anchor())));
@@ -336,6 +360,14 @@ fn worn(case: &Case<'_>, kind: Kind) -> (Ms, usize) {
         Circuit::Open(until) => until,
     };
     (open, tried(world.now, brake, &kind.rung()))
+}
+
+/// No sign shows who runs it, and somebody does.
+fn at_work(case: &Case<'_>) -> Option<Held> {
+    case.memo.tracks.get(&case.job.id)?.rises().then(|| {
+        let value = "its count rose at the last look: somebody runs it";
+        Held::new(Hold::Confirming, value, "a look at which it stands still", Lift::Fact("the next look".into()))
+    })
 }
 
 fn gather(unit: &UnitName) -> Step {

@@ -12,7 +12,7 @@ use crate::hold::{Held, Hold, Lift};
 use crate::id::{Resource, Str, TargetId, UnitName};
 use crate::judge::{Code, Reason, Seen};
 use crate::ledger::Attempt;
-use crate::plan::{Act, Basis, COST_RESTART, Check, Heal, Launch, OnCrash, OnFail, Plan, Proof, Step, Want};
+use crate::plan::{Act, Basis, COST_RESTART, Check, Heal, Launch, OnCrash, OnFail, Plan, Proof, Step, Unless, Want};
 use crate::time::Ms;
 use crate::watch::Draft;
 use crate::watch::steps::{by_hand, prove_step, restart_step};
@@ -76,8 +76,10 @@ impl Spec {
         let (Some(worker), Some(Ok(seen))) = (&self.asked.worker, &last.worker) else {
             return Draft::unready("the worker's state is not known");
         };
+        // Somebody may start it meanwhile, and then it has jobs that a restart would end.
+        let runs = Unless { question: Arc::new(Question::Unit(worker.clone())), want: Want::Returned };
         let steps = vec![
-            restart_step(worker, Some(seen.stop_timeout)),
+            Step { unless: Some(runs), ..restart_step(worker, Some(seen.stop_timeout)) },
             prove_step(vec![Check::Target(target.clone())], PROVE_WITHIN),
         ];
         let plan = Plan {
@@ -148,10 +150,11 @@ impl Spec {
                 within: START_WITHIN,
                 soak: Ms::ZERO,
             }),
-            // By its name one that was begun is found again.
-            crash: OnCrash::Again,
+            // One that was begun and ended while nobody looked would run a second time.
+            crash: OnCrash::Unwind,
             back: None,
-            fail: OnFail::Unwind,
+            // A job that cannot be started keeps no other one waiting.
+            fail: OnFail::GoOn,
             unless: None,
         })
     }
@@ -165,16 +168,18 @@ impl Spec {
         })
     }
 
-    /// By their record, or by who runs them.
+    /// By their record, or by who runs them. Whom nobody knows to stand still may be at work.
     fn at_work(&self, reading: &JobsReading) -> usize {
-        let runs = |job: &&JobReading| {
-            job.state == JobState::Running || Runner::of(self, job, reading.worker.as_ref()).runs()
-        };
+        let runs = |job: &&JobReading| job.state == JobState::Running || !self.rests(reading, job);
         reading.jobs.iter().filter(runs).count()
     }
 
     fn startable<'a>(&'a self, reading: &'a JobsReading) -> impl Iterator<Item = &'a JobReading> {
-        waiting(reading).filter(|job| !Runner::of(self, job, reading.worker.as_ref()).runs())
+        waiting(reading).filter(|job| self.rests(reading, job))
+    }
+
+    fn rests(&self, reading: &JobsReading, job: &JobReading) -> bool {
+        Runner::of(self, job, reading.worker.as_ref()) == Runner::Nobody
     }
 }
 

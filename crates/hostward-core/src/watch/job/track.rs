@@ -4,14 +4,19 @@
 //! beginning. A run begins its window anew, but only the first few without progress do: a worker that takes the same job up
 //! many times a minute would never be found otherwise.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
-use crate::ask::Found;
+use crate::ask::{Found, Measure};
 use crate::id::Str;
+use crate::judge::{Code, Seen};
 use crate::time::{Ms, Now};
 
 /// Runs without progress that each have a window of their own. One more than the recoveries that a circuit allows.
 const FLAT_RUNS: u32 = 4;
+/// Files of one counter whose last numbers are remembered.
+const FILES_KEPT: usize = 4;
 
 /// `degraded` of a job watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,19 +43,36 @@ pub(super) struct Track {
     flat_runs: u32,
     /// One for each source, in their order.
     counters: Vec<Option<Counter>>,
+    /// Of the last look at them.
+    #[serde(default)]
+    looked: Now,
+    #[serde(default)]
+    told: Option<Told>,
     /// The first counter at the last look, for the rate.
     sampled: Option<(Now, u64)>,
     rate: Option<f64>,
     slow: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Counter {
     count: u64,
     /// It tells what was spent, and nothing of how far the job has come.
     #[serde(default)]
     effort: bool,
     rose: Option<Now>,
+    /// The last number in each of the files that told one. Two logs that are written in turn are the newest in turn: from
+    /// the number in the one to that in the other nothing rises.
+    #[serde(default)]
+    files: Vec<(PathBuf, u64)>,
+}
+
+/// What the last looks came to, one after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Told {
+    pub(super) code: Code,
+    pub(super) looks: u32,
+    pub(super) since: Now,
 }
 
 impl Track {
@@ -62,6 +84,8 @@ impl Track {
             since: now,
             flat_runs: 0,
             counters: Vec::new(),
+            looked: now,
+            told: None,
             sampled: None,
             rate: None,
             slow: 0,
@@ -90,20 +114,20 @@ impl Track {
         if self.run.as_ref() != Some(run) {
             self.begin(now, run);
         }
+        self.looked = now;
         let before = self.progress(agree);
         self.counters.resize(found.len(), None);
         for (counter, found) in self.counters.iter_mut().zip(found) {
-            let (count, effort) = match found {
-                Found::Count(measure) => (measure.count, false),
-                Found::Effort(spent) => (*spent, true),
-                Found::Nothing(_) | Found::Failed { .. } | Found::Stuck | Found::Unasked(_) => continue,
-            };
-            let rose = match counter {
-                Some(known) if count > known.count => Some(now),
-                Some(known) => known.rose,
-                None => None,
-            };
-            *counter = Some(Counter { count, effort, rose });
+            match found {
+                Found::Count(measure) => {
+                    counter.get_or_insert_with(|| Counter::new(measure.count)).look(now, measure);
+                }
+                Found::Effort(spent) => {
+                    let effort = || Counter { effort: true, ..Counter::new(*spent) };
+                    counter.get_or_insert_with(effort).look(now, &Measure { count: *spent, ..Measure::default() });
+                }
+                Found::Nothing(_) | Found::Failed { .. } | Found::Stuck | Found::Unasked(_) => {}
+            }
         }
         let progress = self.progress(agree);
         if progress > before {
@@ -160,6 +184,34 @@ impl Track {
         self.since
     }
 
+    /// Its counters that rose within this.
+    pub(super) fn risen(&self, now: Now, within: Ms) -> usize {
+        let rose = self.counters.iter().flatten().filter_map(|counter| counter.rose);
+        rose.filter(|rose| now.since(*rose) < within).count()
+    }
+
+    /// The last look saw one of its counters rise.
+    pub(super) fn rises(&self) -> bool {
+        let rose = |counter: &Counter| counter.rose == Some(self.looked);
+        self.run.is_some() && self.counters.iter().flatten().any(rose)
+    }
+
+    /// Takes note of what a look came to. One that saw nothing changes nothing.
+    pub(super) fn tell(&mut self, now: Now, seen: &Seen) {
+        self.told = match (seen, self.told) {
+            (Seen::Unknown(_), told) => told,
+            (Seen::Up, _) => None,
+            (Seen::Down(reason), Some(told)) if told.code == reason.code => {
+                Some(Told { looks: told.looks.saturating_add(1), ..told })
+            }
+            (Seen::Down(reason), _) => Some(Told { code: reason.code, looks: 1, since: now }),
+        };
+    }
+
+    pub(super) fn told(&self) -> Option<Told> {
+        self.told
+    }
+
     /// None: it was not seen to.
     pub(super) fn progressed(&self) -> Option<Now> {
         self.counts().filter_map(|counter| counter.rose).max()
@@ -180,6 +232,25 @@ impl Track {
 
     pub(super) fn slow(&self) -> u32 {
         self.slow
+    }
+}
+
+impl Counter {
+    fn new(count: u64) -> Counter {
+        Counter { count, effort: false, rose: None, files: Vec::new() }
+    }
+
+    fn look(&mut self, now: Now, measure: &Measure) {
+        let known = measure.file.as_ref().and_then(|file| self.files.iter().position(|(known, _)| known == file));
+        let before = known.map_or(self.count, |known| self.files.remove(known).1);
+        if measure.count > before {
+            self.rose = Some(now);
+        }
+        self.count = measure.count;
+        if let Some(file) = &measure.file {
+            self.files.push((file.clone(), measure.count));
+            self.files.drain(..self.files.len().saturating_sub(FILES_KEPT));
+        }
     }
 }
 
@@ -224,6 +295,20 @@ mod tests {
         for (looks, minutes) in table {
             assert_eq!(stands(looks), minutes, "{looks:?}");
         }
+    }
+
+    /// Two logs that match are written in turn.
+    #[test]
+    fn from_one_log_to_the_other_nothing_rises() {
+        let found = |file: &str, count: u64| Found::Count(Measure { count, file: Some(file.into()), touched: None });
+        let mut track = Track::new(at(0));
+        let mut rises = Vec::new();
+        let looks = [("a", 100), ("b", 7), ("a", 100), ("b", 7), ("a", 130), ("b", 7), ("b", 8), ("c", 9), ("d", 3)];
+        for (n, (file, count)) in (0u64..).zip(looks) {
+            track.look(at(n * 60), &"1".into(), &[found(file, count)], 1);
+            rises.push(track.rises());
+        }
+        assert_eq!(rises, [false, false, false, false, true, false, true, true, false]);
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub(super) fn judge(spec: &Spec, job: &JobReading, runner: &Runner, track: &Trac
             _ if runner.runs() => {
                 down(Code::Unrecorded, format!("{} runs it, and its record says {}", who(runner), job.state.label()))
             }
+            Runner::Unknown(why) => {
+                Seen::Unknown(Fault::Unreadable(format!("whether anybody runs it: {why}").into()))
+            }
             _ => unwritable(job).map_or(Seen::Up, |why| down(Code::Unwritable, why)),
         };
     }
@@ -39,6 +42,10 @@ pub(super) fn judge(spec: &Spec, job: &JobReading, runner: &Runner, track: &Trac
         return Seen::Unknown(fault);
     }
     if still >= spec.stalled_after {
+        // What could not be asked may have risen: it is stalled when that would change nothing.
+        if let Some(fault) = doubt(spec, job, track, now) {
+            return Seen::Unknown(fault);
+        }
         let so_far = track.count().map_or_else(|| "and no number yet".to_owned(), |count| format!("at {count}"));
         return down(Code::Stalled, format!("no progress for {}, {so_far}", spec.stalled_after));
     }
@@ -51,7 +58,7 @@ pub(super) fn judge(spec: &Spec, job: &JobReading, runner: &Runner, track: &Trac
 
 fn who(runner: &Runner) -> String {
     match runner {
-        Runner::Own(unit) => unit.to_string(),
+        Runner::Own(unit) | Runner::Foreign(unit) => unit.to_string(),
         Runner::Worker => "the worker".into(),
         Runner::Stranger(process) => format!("process {}", process.pid),
         Runner::Hidden | Runner::Nobody | Runner::Unknown(_) => "somebody".into(),
@@ -90,14 +97,25 @@ fn unwritable(job: &JobReading) -> Option<String> {
 
 fn unseen(job: &JobReading) -> Option<Fault> {
     let counters = job.progress.iter().filter(|found| !matches!(found, Found::Effort(_)));
-    let mut faults = counters.map(|found| match found {
+    let mut faults = counters.map(unasked);
+    let first = faults.next()?;
+    faults.fold(first, Option::and)
+}
+
+/// With those that could not be asked, as many of its counters may have risen as must.
+fn doubt(spec: &Spec, job: &JobReading, track: &Track, now: Now) -> Option<Fault> {
+    let faults: Vec<Fault> = job.progress.iter().filter_map(unasked).collect();
+    let may = track.risen(now, spec.stalled_after) + faults.len();
+    faults.into_iter().next().filter(|_| may >= spec.agree as usize)
+}
+
+fn unasked(found: &Found) -> Option<Fault> {
+    match found {
         Found::Count(_) | Found::Effort(_) | Found::Nothing(_) => None,
         Found::Unasked(fault) => Some(fault.clone()),
         Found::Failed { why, .. } => Some(Fault::Unreadable(why.clone())),
         Found::Stuck => Some(Fault::Timeout),
-    });
-    let first = faults.next()?;
-    faults.fold(first, Option::and)
+    }
 }
 
 /// Of the last look at its folder.
@@ -118,4 +136,56 @@ pub(super) fn source(source: &Source, found: &Found) -> SourceView {
         Found::Stuck | Found::Unasked(_) => (false, None, None),
     };
     SourceView { label: source.label().into(), known, errno, touched }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ask::Measure;
+    use crate::id::UnitName;
+    use crate::time::Ms;
+    use crate::watch::job::fixture::{job, spec};
+
+    /// Looks, one an hour, at two counters of which so many must agree: a number, `-` for none, `!` for what may not be read.
+    fn judged(agree: u32, looks: &[&str]) -> &'static str {
+        let spec = Spec { agree, ..spec() };
+        let at = |hours: u64| Now { boot: 1, up: Ms::hours(1 + hours), wall: Ms::hours(100 + hours) };
+        let mut track = Track::new(at(0));
+        let mut seen = Seen::Up;
+        for (n, look) in (0u64..).zip(looks) {
+            let found = |word: &str| match word {
+                "-" => Found::Nothing("no line".into()),
+                "!" => Found::Failed { errno: 13, why: "denied".into() },
+                count => Found::Count(Measure { count: count.parse().unwrap(), ..Measure::default() }),
+            };
+            let job = JobReading { progress: look.split(' ').map(found).collect(), ..job() };
+            track.look(at(n), &"1".into(), &job.progress, agree);
+            seen = judge(&spec, &job, &Runner::Own(UnitName::new("a.service")), &track, at(n));
+        }
+        match seen {
+            Seen::Up => "up",
+            Seen::Down(reason) => reason.code.label(),
+            Seen::Unknown(_) => "unknown",
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_asked_is_no_evidence_of_a_stall() {
+        let table: [(u32, &[&str], &str); 9] = [
+            (1, &["1 1", "1 1", "1 1"], "stalled"),
+            (1, &["- -", "- -", "- -"], "stalled"),
+            (1, &["1 1", "1 1", "1 2"], "up"),
+            (1, &["! !"], "unknown"),
+            // It may have risen, and one that rises is enough.
+            (1, &["1 !", "1 !", "1 !"], "unknown"),
+            (2, &["1 1", "2 1", "3 1"], "stalled"),
+            (2, &["1 1", "2 !", "3 !"], "unknown"),
+            // Whatever it would have said: the other one does not rise.
+            (2, &["1 1", "1 !", "1 !"], "stalled"),
+            (2, &["1 1", "2 2", "3 3"], "up"),
+        ];
+        for (agree, looks, expected) in table {
+            assert_eq!(judged(agree, looks), expected, "{agree} of {looks:?}");
+        }
+    }
 }

@@ -31,6 +31,8 @@ pub(super) enum By {
     Nobody,
     /// A process of nobody's unit, which holds its lock.
     Stranger,
+    /// Its lock is held, and nobody can tell by whom.
+    Hidden,
 }
 
 #[derive(Clone, Debug)]
@@ -87,8 +89,15 @@ pub(super) struct Jobs {
     /// The worker takes up what waits, this long after it was started or told.
     pub(super) takes_up: bool,
     pub(super) failing: Option<Fault>,
+    /// Its entry is refused at each other look.
+    pub(super) garbled: Option<&'static str>,
+    looks: u32,
     /// Commands that fail: their first word.
     pub(super) broken: Option<&'static str>,
+    /// Its program ends as soon as it was begun, and leaves it as it was.
+    pub(super) stillborn: Option<&'static str>,
+    /// What is begun is done at once.
+    pub(super) brief: bool,
     pub(super) disk_used: u64,
     /// The sentinel is there.
     pub(super) permitted: bool,
@@ -130,7 +139,11 @@ impl Jobs {
             by_hand: false,
             takes_up: true,
             failing: None,
+            garbled: None,
+            looks: 0,
             broken: None,
+            stillborn: None,
+            brief: false,
             disk_used: 50,
             permitted: true,
             invocations: BTreeMap::new(),
@@ -170,6 +183,15 @@ impl Jobs {
         }
     }
 
+    fn launches(&mut self, now: Now, unit: &UnitName) {
+        let Some(id) = self.own(unit) else { return };
+        if self.brief {
+            self.all.remove(id);
+        } else if self.stillborn != Some(id) {
+            self.starts(now, unit);
+        }
+    }
+
     fn own(&self, unit: &UnitName) -> Option<&'static str> {
         let name = unit.as_str().strip_suffix(".service")?;
         let id = name.strip_prefix("crawl@").or_else(|| name.strip_prefix("hostward-job-crawl-"))?;
@@ -196,6 +218,9 @@ impl Jobs {
             }
         }
         self.all.values_mut().for_each(|job| job.advance(now.up));
+        self.looks += 1;
+        let garbled = self.garbled.filter(|_| self.looks.is_multiple_of(2));
+        let told = |id: &&'static str| Some(*id) != garbled;
         let worker = UnitReading {
             result: if self.by_hand { "success".into() } else { "exit-code".into() },
             ..self.unit(WORKER, self.worker, now)
@@ -214,7 +239,13 @@ impl Jobs {
         let mut closures = vec![(UnitName::new(WORKER), Ok(closure(worker_runs)))];
         closures.extend(own.map(|unit| (unit, Ok(closure(true)))));
         JobsReading {
-            jobs: self.all.iter().map(|(id, job)| self.job(now, id, job, &unit_of(id))).collect(),
+            jobs: self
+                .all
+                .keys()
+                .filter(|id| told(id))
+                .map(|id| self.job(now, id, &self.all[id], &unit_of(id)))
+                .collect(),
+            doubtful: garbled.map(|id| (Str::from(id), Str::from("half a state file"))).into_iter().collect(),
             worker: Some(Ok(Box::new(worker))),
             closures,
             disk: Some(Look::Answered(Space {
@@ -227,11 +258,11 @@ impl Jobs {
     }
 
     fn job(&self, now: Now, id: &str, job: &Job, unit: &UnitName) -> JobReading {
-        let process = |unit: Option<&str>| Process { pid: 7, unit: unit.map(UnitName::new) };
+        let process = |unit: Option<&str>| Process { pid: 7, unit: unit.map(UnitName::new), began: None };
         let holder = match job.by {
             By::Worker => Some(process(Some(WORKER))),
             By::Stranger => Some(process(None)),
-            By::Own | By::Nobody => None,
+            By::Own | By::Nobody | By::Hidden => None,
         };
         let active = if job.by == By::Own { Active::Active } else { Active::Inactive };
         let held = LockState::Held { pid: Some(7), command: None, age: None };
@@ -244,7 +275,7 @@ impl Jobs {
             numbers: BTreeMap::new(),
             runner: RunnerReading {
                 unit: Some((unit.clone(), Ok(Box::new(self.unit(unit.as_str(), active, now))))),
-                lock: Some(if holder.is_some() { held } else { LockState::Free }),
+                lock: Some(if holder.is_some() || job.by == By::Hidden { held } else { LockState::Free }),
                 holder,
                 ..RunnerReading::default()
             },
@@ -290,7 +321,7 @@ impl Scene for Jobs {
                 self.stops(unit);
                 self.starts(now, unit);
             }
-            Act::Launch(launch) => self.starts(now, &launch.unit),
+            Act::Launch(launch) => self.launches(now, &launch.unit),
             Act::Command(command) => {
                 let [_, verb, id] = command.argv.as_slice() else { return Outcome::Failed("usage".into()) };
                 if self.broken == Some(verb) {
