@@ -2,7 +2,7 @@
 
 mod host;
 
-use host::{By, Job, Jobs, WORKER, job, of_watch, policy, queue, spec};
+use host::{Begun, By, Job, Jobs, WORKER, job, of_watch, policy, queue, spec};
 
 use super::stage::Stage;
 use crate::ask::{Active, Fault, JobState};
@@ -388,7 +388,7 @@ fn a_queue_is_filled_up_to_what_is_wanted() {
 fn a_job_that_does_not_live_keeps_no_other_waiting() {
     let jobs = ["a", "b"].map(|name| (name, Job { then: Some(WELL), ..Job::waits() }));
     let mut scene = Jobs::new(&jobs);
-    scene.stillborn = Some("a");
+    scene.begun = Begun::Fails("a");
     let mut stage = scene.on_stage(filling());
     assert!(stage.run_until(Ms::mins(30), |stage| !stage.closings().is_empty()));
     assert_eq!(stage.scene.all["b"].by, By::Own, "{:?}", stage.did);
@@ -402,7 +402,7 @@ fn a_job_that_does_not_live_keeps_no_other_waiting() {
 fn whenever_it_dies_a_job_is_begun_once() {
     let begun = || {
         let mut scene = Jobs::new(&[("a", Job::waits()), ("b", Job::waits())]);
-        scene.brief = true;
+        scene.begun = Begun::IsDone;
         let mut stage = scene.on_stage(filling());
         assert!(stage.run_until(Ms::mins(30), |stage| !stage.plans().is_empty()));
         stage

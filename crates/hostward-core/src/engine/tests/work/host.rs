@@ -82,6 +82,16 @@ impl Job {
     }
 }
 
+/// What becomes of a job that the queue starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    Lives,
+    /// The program of this one ends at once, and leaves it as it was.
+    Fails(&'static str),
+    /// It is done before anybody looks.
+    IsDone,
+}
+
 pub(super) struct Jobs {
     pub(super) all: BTreeMap<&'static str, Job>,
     pub(super) worker: Active,
@@ -94,10 +104,7 @@ pub(super) struct Jobs {
     looks: u32,
     /// Commands that fail: their first word.
     pub(super) broken: Option<&'static str>,
-    /// Its program ends as soon as it was begun, and leaves it as it was.
-    pub(super) stillborn: Option<&'static str>,
-    /// What is begun is done at once.
-    pub(super) brief: bool,
+    pub(super) begun: Begun,
     pub(super) disk_used: u64,
     /// The sentinel is there.
     pub(super) permitted: bool,
@@ -142,8 +149,7 @@ impl Jobs {
             garbled: None,
             looks: 0,
             broken: None,
-            stillborn: None,
-            brief: false,
+            begun: Begun::Lives,
             disk_used: 50,
             permitted: true,
             invocations: BTreeMap::new(),
@@ -185,10 +191,10 @@ impl Jobs {
 
     fn launches(&mut self, now: Now, unit: &UnitName) {
         let Some(id) = self.own(unit) else { return };
-        if self.brief {
-            self.all.remove(id);
-        } else if self.stillborn != Some(id) {
-            self.starts(now, unit);
+        match self.begun {
+            Begun::Fails(which) if which == id => {}
+            Begun::Lives | Begun::Fails(_) => self.starts(now, unit),
+            Begun::IsDone => drop(self.all.remove(id)),
         }
     }
 
