@@ -61,7 +61,7 @@ fn a_worker_that_gave_up_without_its_storage_is_started_once_that_is_back() -> R
     ensure!(said == "what it lies on is lost: that is no fault of the job's", "{said}");
     guard.wait_path("/srv/jobs/a", "stale")?;
     guard.wait_job("worker", "idle")?;
-    ensure!(sandbox.read("/run/picks")?.trim() == "80", "it took its job up until it gave up");
+    ensure!(sandbox.read("/run/picks")?.trim() == "40", "it took its job up until it gave up");
     let held = guard.wait_job_held("worker", "dependency_down")?;
     ensure!(held == "/srv/jobs/a of storage.hot is lost", "{held}");
     for line in [
