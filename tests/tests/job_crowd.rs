@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -16,14 +15,13 @@ const fn secs(seconds: u64) -> Duration {
 const JOBS: usize = 200;
 /// From here on they have a unit of their own, and will get stuck.
 const STUCK: usize = 150;
-/// The last of them get stuck first: the order of their names would take the others.
-const FIRST: usize = 196;
-const BUDGET: usize = JOBS - FIRST;
+/// These get stuck first: neither the order of names nor taking turns would find them.
+const FIRST: [usize; 4] = [158, 167, 179, 190];
 const UNIT: &str = "[Service]\nExecStart=sleep infinity\n";
 const WATCH: &str = r#"
 [job.crawl]
 interval      = "1s"
-stalled_after = "4s"
+stalled_after = "3s"
 brakes = { cooldown = "1s", plateau = "2s", soak = "1s" }
 [job.crawl.provider]
 directory = "/srv/crowd"
@@ -57,35 +55,41 @@ impl<'a> Crowd<'a> {
             JOBS - 1,
             units.join(" ")
         ))?;
-        let budget = QUICK_HOST.replace("256 per 1h", &format!("{BUDGET} per 1h"));
+        let budget = QUICK_HOST.replace("256 per 1h", &format!("{} per 1h", FIRST.len()));
         let guard = Guard::install_with(sandbox, &format!("{budget}{WATCH}"))?;
         guard.forbid(Guard::GLOBAL_SENTINEL)?;
         sandbox.sh("systemctl start hostward")?;
         Ok(Crowd { sandbox, guard })
     }
 
-    fn get_stuck(&self, jobs: Range<usize>) -> Result<()> {
-        let files: Vec<String> = jobs.map(|n| format!("/srv/crowd/{}/stuck", name(n))).collect();
+    fn get_stuck(&self, jobs: &[usize]) -> Result<()> {
+        let files: Vec<String> = jobs.iter().map(|n| format!("/srv/crowd/{}/stuck", name(*n))).collect();
         self.sandbox.sh(&format!("touch {}", files.join(" "))).map(drop)
     }
 
-    fn wait_condition(&self, code: &str, wanted: usize) -> Result<()> {
-        let lines =
-            || Ok::<_, anyhow::Error>(self.guard.metrics()?.lines().filter(|line| is_one(line, code)).count());
-        let reached = || Ok(lines()? == wanted);
-        let waited = self.sandbox.wait_until(&format!("{wanted} jobs to be {code}"), secs(60), reached);
+    fn wait_stalled(&self, wanted: usize) -> Result<()> {
+        let is_one = |line: &str| line.starts_with("hostward_job_condition{") && line.contains("reason=\"stalled\"");
+        self.wait_metric(&format!("{wanted} jobs to be stalled"), wanted, is_one)
+    }
+
+    fn wait_metric(&self, what: &str, wanted: usize, is_one: impl Fn(&str) -> bool) -> Result<()> {
+        let lines = || Ok::<_, anyhow::Error>(self.guard.metrics()?.lines().filter(|line| is_one(line)).count());
+        let waited = self.sandbox.wait_until(what, secs(60), || Ok(lines()? == wanted));
         waited.map(drop).with_context(|| format!("{:?} are", lines()))
     }
 
-    /// None of them has progressed for so long that the order among all is beyond doubt.
-    fn wait_still(&self, jobs: Range<usize>) -> Result<()> {
-        let ids: Vec<String> = jobs.map(name).collect();
-        let still = |target: &Value| target["job"]["progressed"].as_u64().is_some_and(|ms| ms > 2000);
-        let of = |target: &Value| ids.iter().any(|id| target["job"]["id"] == **id);
-        self.sandbox.wait_until("the first to stand still", secs(30), || {
+    /// Since they progressed last, the others were seen to.
+    fn wait_behind(&self, jobs: &[usize]) -> Result<()> {
+        let ids: Vec<String> = jobs.iter().map(|n| name(*n)).collect();
+        self.sandbox.wait_until("them to stand still", secs(30), || {
             let watch = self.guard.watch(Jobs::ID)?;
             let targets = watch["targets"].as_array().into_iter().flatten();
-            Ok(targets.filter(|target| of(target) && still(target)).count() == ids.len())
+            let ages = targets.filter_map(|target| {
+                Some((target["job"]["id"].as_str()?.to_owned(), target["job"]["progressed"].as_u64()?))
+            });
+            let (behind, others): (Vec<_>, Vec<_>) = ages.partition(|(id, _)| ids.contains(id));
+            let oldest = others.iter().map(|(_, age)| age).max();
+            Ok(behind.len() == ids.len() && behind.iter().all(|(_, age)| Some(age) > oldest))
         })?;
         Ok(())
     }
@@ -105,10 +109,6 @@ fn name(n: usize) -> String {
     format!("j{n:03}")
 }
 
-fn is_one(line: &str, code: &str) -> bool {
-    line.starts_with("hostward_job_condition{") && line.contains(&format!("reason=\"{code}\""))
-}
-
 /// By job, what holds it.
 fn held(watch: &Value) -> BTreeMap<String, Vec<String>> {
     let targets = watch["targets"].as_array().cloned().unwrap_or_default();
@@ -125,11 +125,13 @@ fn of_fifty_that_are_stuck_among_two_hundred_those_that_wait_longest_are_helped(
     let sandbox = Sandbox::boot("jobs-crowd")?;
     let crowd = Crowd::install(&sandbox)?;
     let guard = &crowd.guard;
-    crowd.wait_condition("up", JOBS)?;
-    crowd.get_stuck(FIRST..JOBS)?;
-    crowd.wait_still(FIRST..JOBS)?;
-    crowd.get_stuck(STUCK..FIRST)?;
-    crowd.wait_condition("stalled", JOBS - STUCK)?;
+    let progresses = |line: &str| line.starts_with("hostward_job_progress_age_seconds{");
+    crowd.wait_metric("all to progress", JOBS, progresses)?;
+    crowd.get_stuck(&FIRST)?;
+    crowd.wait_behind(&FIRST)?;
+    let others: Vec<usize> = (STUCK..JOBS).filter(|n| !FIRST.contains(n)).collect();
+    crowd.get_stuck(&others)?;
+    crowd.wait_stalled(JOBS - STUCK)?;
     let before = crowd.lives()?;
     ensure!(before.len() == JOBS - STUCK + 1, "{before:?}");
 
@@ -138,20 +140,20 @@ fn of_fifty_that_are_stuck_among_two_hundred_those_that_wait_longest_are_helped(
         // It answers in the middle of it all.
         guard.metrics()?;
         let ends = guard.closings()?;
-        Ok((ends.len() == BUDGET).then_some(ends))
+        Ok((ends.len() == FIRST.len()).then_some(ends))
     })?;
     ensure!(ends.iter().all(|end| end == "proved"), "{ends:?}");
-    crowd.wait_condition("stalled", JOBS - STUCK - BUDGET)?;
-    sandbox.never("more was spent", secs(3), || Ok(guard.records("opened")?.len() > BUDGET))?;
+    crowd.wait_stalled(others.len())?;
+    sandbox.never("more was spent", secs(2), || Ok(guard.records("opened")?.len() > FIRST.len()))?;
 
-    let touched: BTreeSet<String> = (FIRST..JOBS).map(|n| format!("crawl@{}.service", name(n))).collect();
+    let touched: BTreeSet<String> = FIRST.iter().map(|n| format!("crawl@{}.service", name(*n))).collect();
     let after = crowd.lives()?;
     let changed: BTreeSet<String> =
         before.into_iter().filter(|(unit, life)| after.get(unit) != Some(life)).map(|(unit, _)| unit).collect();
     ensure!(changed == touched, "those that waited longest, and nobody else: {changed:?}");
     for (verb, said) in [("status", guard.watch(Jobs::ID)?), ("explain", guard.json(&["explain", Jobs::ID])?)] {
         let held = held(&said);
-        ensure!(held.len() == FIRST - STUCK, "{verb}: {held:?}");
+        ensure!(held.len() == others.len(), "{verb}: {held:?}");
         let why = |holds: &Vec<String>| holds.iter().any(|hold| hold == "budget_spent");
         ensure!(held.values().all(why), "{verb}: each has its reason: {held:?}");
     }
