@@ -116,8 +116,9 @@ fn read_at(file: &impl FileExt, from: u64, len: u64) -> io::Result<Vec<u8>> {
 /// with a carriage return.
 fn whole_lines(bytes: &[u8], from: u64, begins_whole: bool) -> (Range<usize>, u64) {
     let at = |n: usize| from + length(n);
-    let begin = if begins_whole { 0 } else { bytes.iter().position(ends_line).map_or(0, |end| end + 1) };
-    match bytes.iter().rposition(ends_line) {
+    let begin =
+        if begins_whole { 0 } else { bytes.iter().position(|byte| ends_line(*byte)).map_or(0, |end| end + 1) };
+    match bytes.iter().rposition(|byte| ends_line(*byte)) {
         Some(end) => (begin.min(end + 1)..end + 1, at(end + 1)),
         // One line as long as all that is read: it is taken as it comes, or nothing would ever be.
         None if at(bytes.len()) - from >= FIRST => (0..bytes.len(), at(bytes.len())),
@@ -128,12 +129,12 @@ fn whole_lines(bytes: &[u8], from: u64, begins_whole: bool) -> (Range<usize>, u6
 }
 
 fn line_around(text: &[u8], found: &Range<usize>) -> Range<usize> {
-    let begin = text[..found.start].iter().rposition(ends_line).map_or(0, |end| end + 1);
-    let end = text[found.end..].iter().position(ends_line).map_or(text.len(), |end| found.end + end);
+    let begin = text[..found.start].iter().rposition(|byte| ends_line(*byte)).map_or(0, |end| end + 1);
+    let end = text[found.end..].iter().position(|byte| ends_line(*byte)).map_or(text.len(), |end| found.end + end);
     begin..end
 }
 
-fn ends_line(byte: &u8) -> bool {
+fn ends_line(byte: u8) -> bool {
     matches!(byte, b'\n' | b'\r')
 }
 
