@@ -74,8 +74,8 @@ impl<'a> Crowd<'a> {
 
     fn wait_metric(&self, what: &str, wanted: usize, is_one: impl Fn(&str) -> bool) -> Result<()> {
         let count = || Ok::<_, anyhow::Error>(self.guard.metrics()?.lines().filter(|line| is_one(line)).count());
-        let waited = self.sandbox.wait_until(what, secs(60), || Ok(count()? == wanted));
-        waited.map(drop).with_context(|| format!("{:?} are", count()))
+        let found = self.sandbox.wait_until(what, secs(60), || Ok(count()? == wanted));
+        found.map(drop).with_context(|| format!("{:?} are", count()))
     }
 
     /// Since they progressed last, the others were seen to.
