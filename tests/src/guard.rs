@@ -22,6 +22,13 @@ impl<'a> Guard<'a> {
     pub const TEXTFILE: &'static str = "/var/lib/prometheus/node-exporter/hostward.prom";
     pub const DEPLOY_LOCK: &'static str = "/tmp/example-deploy.lock";
 
+    /// Installs it with this configuration, and starts the daemon.
+    pub fn started(sandbox: &'a Sandbox, config: &str) -> Result<Self> {
+        let guard = Self::install_with(sandbox, config)?;
+        sandbox.sh("systemctl start hostward")?;
+        Ok(guard)
+    }
+
     /// Installs it as a package would, with both sentinels present. Starts nothing.
     pub fn install(sandbox: &'a Sandbox, reconcile: Reconcile) -> Result<Self> {
         Self::install_with(sandbox, &Self::config(reconcile))

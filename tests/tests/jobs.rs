@@ -9,12 +9,6 @@ const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn start<'a>(sandbox: &'a Sandbox, config: &str) -> Result<Guard<'a>> {
-    let guard = Guard::install_with(sandbox, config)?;
-    sandbox.sh("systemctl start hostward")?;
-    Ok(guard)
-}
-
 /// S4: what runs a stalled job alone is stopped; a sibling that progresses never is.
 #[test]
 fn a_stalled_job_is_recovered_and_its_sibling_left_alone() -> Result<()> {
@@ -24,7 +18,7 @@ fn a_stalled_job_is_recovered_and_its_sibling_left_alone() -> Result<()> {
     jobs.start("stuck")?;
     jobs.start_own("own")?;
     let compat = "[job.crawl]\nmetrics.compat = \"fleet_crawl_auto_recover\"\n";
-    let guard = start(&sandbox, &Jobs::config().replace("[job.crawl]\n", compat))?;
+    let guard = Guard::started(&sandbox, &Jobs::config().replace("[job.crawl]\n", compat))?;
     for key in ["job/healthy", "job/stuck", "job/own", "worker"] {
         guard.wait_job(key, "up")?;
     }
@@ -73,7 +67,7 @@ fn what_its_record_says_is_made_true_both_ways() -> Result<()> {
     jobs.start_own("hidden")?;
     jobs.add("lost", "running")?;
     jobs.cli("set hidden failed")?;
-    let guard = start(&sandbox, &Jobs::config())?;
+    let guard = Guard::started(&sandbox, &Jobs::config())?;
     guard.wait_job("job/lost", "up")?;
     guard.wait_job("job/hidden", "up")?;
     jobs.progresses("lost")?;
@@ -104,7 +98,7 @@ fn who_holds_a_lock_runs_it_and_the_newest_log_tells() -> Result<()> {
     // Nobody takes up what is marked: it is the record that is looked at.
     sandbox.sh("systemctl disable -q --now work")?;
     let config = Jobs::config().replace("unit = \"crawl@{id}.service\"", "lock = \"/srv/locks/{id}\"");
-    let guard = start(&sandbox, &config.replace("worker        = \"work.service\"\n", ""))?;
+    let guard = Guard::started(&sandbox, &config.replace("worker        = \"work.service\"\n", ""))?;
     guard.wait_job("job/far", "up")?;
     sandbox.never("it was judged down", secs(8), || Ok(guard.job_state("job/far")? != "up"))?;
     let count = guard.job_target("job/far")?["job"]["count"].as_u64().unwrap_or(0);
@@ -134,7 +128,7 @@ fn a_cure_that_gains_nothing_ends_with_a_person() -> Result<()> {
     jobs.start_own("cursed")?;
     jobs.does("cursed", "quiet")?;
     sandbox.sh("rm /srv/work/cursed/logs/*; touch /srv/work/cursed/cursed; systemctl restart crawl@cursed")?;
-    let guard = start(&sandbox, &Jobs::config())?;
+    let guard = Guard::started(&sandbox, &Jobs::config())?;
     guard.wait_job("job/cursed", "stalled")?;
     let said = guard.wait_job_held("job/cursed", "circuit_open")?;
     ensure!(said == "the last 3 times gained 0, 0, 0", "{said}");
@@ -149,7 +143,7 @@ fn a_cure_that_gains_nothing_ends_with_a_person() -> Result<()> {
 fn an_idle_worker_with_work_is_started() -> Result<()> {
     let sandbox = Sandbox::boot("jobs-s7")?;
     let jobs = Jobs::install(&sandbox)?;
-    let guard = start(&sandbox, &Jobs::config())?;
+    let guard = Guard::started(&sandbox, &Jobs::config())?;
     guard.wait_job("worker", "up")?;
     sandbox.sh("systemctl stop work")?;
     sandbox.never("it was missed", secs(3), || Ok(guard.job_state("worker")? != "up"))?;
@@ -174,7 +168,7 @@ fn the_runner_is_resumed_though_the_command_fails_or_hangs_or_we_die() -> Result
     let jobs = Jobs::install(&sandbox)?;
     jobs.start_own("a")?;
     sandbox.write("/srv/work/recover", "0755", "#!/bin/sh\nexit 7\n")?;
-    let guard = start(
+    let guard = Guard::started(
         &sandbox,
         &Jobs::config().replace("cooldown = \"1s\", plateau = \"2s\"", "cooldown = \"1h\", plateau = \"2h\""),
     )?;
@@ -217,7 +211,8 @@ fn who_looks_on_writes_nothing() -> Result<()> {
     jobs.add("waits", "pending")?;
     let bytes = || sandbox.sh("cd /var/lib/work; sha256sum *; stat -c '%n %Y %s' * /srv/work/*");
     let before = bytes()?;
-    let guard = start(&sandbox, &Jobs::config().replace("[job.crawl]\n", "[job.crawl]\nmode = \"observe\"\n"))?;
+    let guard =
+        Guard::started(&sandbox, &Jobs::config().replace("[job.crawl]\n", "[job.crawl]\nmode = \"observe\"\n"))?;
     guard.wait_job("job/lost", "orphaned")?;
     guard.wait_job("worker", "idle")?;
     for verb in [&["plan", "job.crawl"][..], &["check", "job.crawl"], &["explain", "job.crawl"]] {
@@ -237,7 +232,7 @@ fn a_list_that_is_cut_is_not_no_jobs() -> Result<()> {
     let jobs = Jobs::install(&sandbox)?;
     jobs.start("a")?;
     sandbox.sh("mv /opt/work/jobs /opt/work/real; ln -s real /opt/work/jobs")?;
-    let guard = start(&sandbox, &Jobs::config())?;
+    let guard = Guard::started(&sandbox, &Jobs::config())?;
     guard.wait_job("job/a", "up")?;
     let says = |script: &str| {
         sandbox.write("/opt/work/lies", "0755", format!("#!/bin/sh\n{script}\n"))?;
@@ -279,7 +274,7 @@ fn a_queue_is_filled_in_units_that_outlive_us() -> Result<()> {
     let config = Jobs::config()
         .replace("worker        = \"work.service\"\n", "")
         .replace("[job.crawl.runner]\nunit = \"crawl@{id}.service\"\n", queue);
-    let guard = start(&sandbox, &config)?;
+    let guard = Guard::started(&sandbox, &config)?;
     guard.wait_job_closed(1)?;
     jobs.progresses("a")?;
     jobs.progresses("b")?;

@@ -1,13 +1,15 @@
 //! The newest number of a log: of its last lines at first sight, then of the bytes that came since.
 //!
 //! Only whole lines count: a program that writes by blocks leaves half a line, and half a number is another number. A file
-//! that shrank, or in which something else stands before the place where we were, is begun anew.
+//! that shrank, or in which something else stands before the place where we were, is begun anew. One that is emptied and
+//! written anew in the middle of a read gives half of an old line and half of a new one, and a number that nobody wrote: it
+//! counts only where its line still stands.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::{Captures, Regex, RegexBuilder};
 use rustix::fs::Stat;
 use serde::{Deserialize, Serialize};
 
@@ -43,13 +45,18 @@ pub(crate) fn pattern(text: &str) -> Result<Regex, String> {
 
 /// The number in the first group of the last match that has one there.
 pub(crate) fn last_number(pattern: &Regex, text: &[u8]) -> Option<u64> {
+    last_match(pattern, text).map(|(count, _)| count)
+}
+
+fn last_match(pattern: &Regex, text: &[u8]) -> Option<(u64, Range<usize>)> {
     let number = |group: &[u8]| str::from_utf8(group).ok()?.parse().ok();
-    pattern.captures_iter(text).filter_map(|found| number(found.get(1)?.as_bytes())).last()
+    let counted = |found: Captures<'_>| Some((number(found.get(1)?.as_bytes())?, found.get(0)?.range()));
+    pattern.captures_iter(text).filter_map(counted).last()
 }
 
 /// The log's number now, and where the next look goes on.
 pub(super) fn read(
-    file: &File,
+    file: &impl FileExt,
     stat: &Stat,
     pattern: &Regex,
     before: Option<&Mark>,
@@ -64,28 +71,37 @@ pub(super) fn read(
     let bytes = read_at(file, from, size - from)?;
     // Where the place before is left behind, a line begins somewhere in the middle of what was read.
     let begins_whole = from == 0 || known.is_some_and(|mark| mark.at == from);
-    let (text, next) = whole_lines(&bytes, from, begins_whole);
-    let count = last_number(pattern, text).or(known.and_then(|mark| mark.count));
+    let (whole, next) = whole_lines(&bytes, from, begins_whole);
+    let skipped = from + length(whole.start);
+    let text = &bytes[whole];
+    let found = last_match(pattern, text);
+    if let Some((_, at)) = &found {
+        let line = line_around(text, at);
+        if read_at(file, skipped + length(line.start), length(line.len()))? != text[line] {
+            return Ok((None, Mark::default()));
+        }
+    }
+    let count = found.map(|(count, _)| count).or(known.and_then(|mark| mark.count));
     let seal = seal(file, next)?;
     Ok((count, Mark { dev: stat.st_dev, ino: stat.st_ino, at: next, seal, count }))
 }
 
-fn goes_on(file: &File, stat: &Stat, size: u64, mark: &Mark) -> io::Result<bool> {
+fn goes_on(file: &impl FileExt, stat: &Stat, size: u64, mark: &Mark) -> io::Result<bool> {
     let same = (stat.st_dev, stat.st_ino) == (mark.dev, mark.ino) && mark.at <= size;
     Ok(same && seal(file, mark.at)? == mark.seal)
 }
 
-fn seal(file: &File, at: u64) -> io::Result<u32> {
+fn seal(file: &impl FileExt, at: u64) -> io::Result<u32> {
     let from = at.saturating_sub(SEAL);
     Ok(crc32fast::hash(&read_at(file, from, at - from)?))
 }
 
 /// Fewer, when the file has become shorter meanwhile.
-fn read_at(file: &File, from: u64, len: u64) -> io::Result<Vec<u8>> {
+fn read_at(file: &impl FileExt, from: u64, len: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
     let mut read = 0;
     while read < bytes.len() {
-        match file.read_at(&mut bytes[read..], from + u64::try_from(read).unwrap_or(u64::MAX)) {
+        match file.read_at(&mut bytes[read..], from + length(read)) {
             Ok(0) => break,
             Ok(n) => read += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -96,25 +112,40 @@ fn read_at(file: &File, from: u64, len: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The whole lines of what was read from `from` on, and where the next look begins. A progress bar's line ends with a
-/// carriage return.
-fn whole_lines(bytes: &[u8], from: u64, begins_whole: bool) -> (&[u8], u64) {
-    let ends = |b: &u8| matches!(b, b'\n' | b'\r');
-    let at = |n: usize| from + u64::try_from(n).unwrap_or(u64::MAX);
-    let begin = if begins_whole { 0 } else { bytes.iter().position(ends).map_or(0, |end| end + 1) };
-    match bytes.iter().rposition(ends) {
-        Some(end) => (&bytes[begin.min(end + 1)..=end], at(end + 1)),
+/// Where the whole lines of what was read from `from` on are, and where the next look begins. A progress bar's line ends
+/// with a carriage return.
+fn whole_lines(bytes: &[u8], from: u64, begins_whole: bool) -> (Range<usize>, u64) {
+    let at = |n: usize| from + length(n);
+    let begin =
+        if begins_whole { 0 } else { bytes.iter().position(|byte| ends_line(*byte)).map_or(0, |end| end + 1) };
+    match bytes.iter().rposition(|byte| ends_line(*byte)) {
+        Some(end) => (begin.min(end + 1)..end + 1, at(end + 1)),
         // One line as long as all that is read: it is taken as it comes, or nothing would ever be.
-        None if at(bytes.len()) - from >= FIRST => (bytes, at(bytes.len())),
+        None if at(bytes.len()) - from >= FIRST => (0..bytes.len(), at(bytes.len())),
         // A file of one number has no line break at all. It is read again next time.
-        None if from == 0 => (bytes, 0),
-        None => (&[], from),
+        None if from == 0 => (0..bytes.len(), 0),
+        None => (0..0, from),
     }
+}
+
+fn line_around(text: &[u8], found: &Range<usize>) -> Range<usize> {
+    let begin = text[..found.start].iter().rposition(|byte| ends_line(*byte)).map_or(0, |end| end + 1);
+    let end = text[found.end..].iter().position(|byte| ends_line(*byte)).map_or(text.len(), |end| found.end + end);
+    begin..end
+}
+
+fn ends_line(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
+}
+
+fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::cell::Cell;
+    use std::fs::{self, File};
     use std::io::Write as _;
     use std::path::PathBuf;
 
@@ -197,6 +228,46 @@ mod tests {
         fs::remove_file(&log.path).unwrap();
         fs::write(&log.path, "noise\n").unwrap();
         assert_eq!(log.look(), None, "it is another file");
+    }
+
+    /// A log that is emptied and written anew once its first bytes were read.
+    struct Torn<'a> {
+        old: Cell<&'a [u8]>,
+        new: &'a [u8],
+    }
+
+    impl FileExt for Torn<'_> {
+        fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+            let now = match self.old.take() {
+                [] => self.new,
+                old => old,
+            };
+            let there = now.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
+            let read = there.len().min(buf.len());
+            buf[..read].copy_from_slice(&there[..read]);
+            Ok(read)
+        }
+
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    #[test]
+    fn a_line_of_which_half_is_another_file_s_is_no_line() {
+        let stat = |len: usize| {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("log"), vec![b' '; len]).unwrap();
+            rustix::fs::stat(dir.path().join("log")).unwrap()
+        };
+        let look = |old: &[u8], new: &[u8], mark: Option<&Mark>| {
+            let torn = Torn { old: Cell::new(old), new };
+            read(&torn, &stat(new.len()), &pattern(r"done (\d+)").unwrap(), mark).unwrap()
+        };
+        let (count, mark) = look(b"done 17\ndone 12", b"noise\nnoise. 34\n", None);
+        assert_eq!(count, None, "1234 was never written");
+        assert_eq!(look(b"", b"done 2\nnoise. 34\n", Some(&mark)).0, Some(2), "and it is begun anew");
+        assert_eq!(look(b"done 17", b"done 17\n", None).0, Some(17), "what still stands there counts");
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! The crawl, worker and per-job families of an existing fleet. A crawl is one example of a job: its names live here alone.
 
 use hostward_core::ask::{Active, JobState};
-use hostward_core::hold::Hold;
 use hostward_core::judge::{Code, Verdict};
 use hostward_core::ledger::Settlement;
+use hostward_core::policy::Mode;
 use hostward_core::time::Ms;
 use hostward_core::view::{TargetView, WatchView};
 use hostward_core::watch::job::{JobView, WORKER};
 
 use super::super::{Families, count, flag, kept, wall};
-use super::{Done, braked, common, observed};
+use super::{Done, common, observed};
 
 /// Numbers that only the application knows: exported when the provider gives them under these names.
 const NUMBERS: [&str; 6] = [
@@ -136,7 +136,7 @@ fn last_result<'a>(
         (_, None) if last.is_some() && !failed => ("ok", done),
         (_, None) => ("ok", idle),
         (_, Some(_)) if failed => ("fail", "not_cleared"),
-        (_, Some(_)) if braked(watch) || watch.holds(Hold::SiblingActive) => ("skip", "held"),
+        (_, Some(_)) if watch.mode == Mode::Act => ("skip", "held"),
         (_, Some(_)) => ("skip", "dry_run"),
     };
     let labels = [("result", result), ("reason", reason)];
