@@ -20,7 +20,9 @@ const OUR_STEPS: &str = "hostward-step-";
 
 /// Those that live.
 pub(crate) fn processes(proc: &Path, pids: &[u32]) -> Vec<Process> {
-    pids.iter().filter(|pid| lives(proc, **pid)).map(|pid| Process { pid: *pid, unit: unit(proc, *pid) }).collect()
+    let of_systemd = groups(proc, 1);
+    let live = pids.iter().copied().filter(|pid| lives(proc, *pid));
+    live.map(|pid| Process { pid, unit: unit(proc, pid, &of_systemd) }).collect()
 }
 
 /// For each argument, the first process that has it, alone and whole.
@@ -29,6 +31,7 @@ pub(crate) fn mentions(proc: &Path, arguments: &[Str]) -> Result<Vec<Option<Proc
     for (n, argument) in arguments.iter().enumerate() {
         wanted.entry(argument.as_bytes()).or_default().push(n);
     }
+    let of_systemd = groups(proc, 1);
     let mut found: Vec<Option<Process>> = vec![None; arguments.len()];
     let failed = |e| files::fault("process table", proc, e);
     for entry in fs::read_dir(proc).map_err(failed)? {
@@ -37,7 +40,7 @@ pub(crate) fn mentions(proc: &Path, arguments: &[Str]) -> Result<Vec<Option<Proc
         // It may end while we look.
         let Ok(command) = command(proc, pid) else { continue };
         for n in command.split(|b| *b == 0).filter_map(|argument| wanted.get(argument)).flatten() {
-            let process = Process { pid, unit: unit(proc, pid) };
+            let process = Process { pid, unit: unit(proc, pid, &of_systemd) };
             let ours = process.unit.as_ref().is_some_and(|unit| unit.as_str().starts_with(OUR_STEPS));
             if !ours && found[*n].as_ref().is_none_or(|first| pid < first.pid) {
                 found[*n] = Some(process);
@@ -63,9 +66,13 @@ fn lives(proc: &Path, pid: u32) -> bool {
     }
 }
 
-fn unit(proc: &Path, pid: u32) -> Option<UnitName> {
-    let groups = |pid: &str| fs::read_to_string(proc.join(pid).join("cgroup"));
-    unit_of(&groups(&pid.to_string()).ok()?, &groups("1").unwrap_or_default())
+fn unit(proc: &Path, pid: u32, of_systemd: &str) -> Option<UnitName> {
+    unit_of(&groups(proc, pid), of_systemd)
+}
+
+/// Nothing when it has ended.
+fn groups(proc: &Path, pid: u32) -> String {
+    fs::read_to_string(proc.join(pid.to_string()).join("cgroup")).unwrap_or_default()
 }
 
 fn kind(name: &str) -> &str {
