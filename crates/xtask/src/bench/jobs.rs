@@ -5,6 +5,7 @@ mod memory;
 mod passes;
 mod stalls;
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -32,8 +33,12 @@ fn many(programs: &Programs) -> Result<Vec<Figure>> {
     for (watch, provider) in
         [(BY_FOLDER, format!("directory = \"{}\"", Fleet::FOLDER)), (BY_COMMAND, format!("run = {LIST:?}"))]
     {
-        config += &format!("[{watch}]\nmode = \"observe\"\ninterval = \"1h\"\nstalled_after = \"1d\"\n");
-        config += &format!("{}[{watch}.provider]\n{provider}\n{}", Fleet::WORKER, Fleet::counted(watch));
+        write!(
+            config,
+            "[{watch}]\nmode = \"observe\"\ninterval = \"1h\"\nstalled_after = \"1d\"\n{}[{watch}.provider]\n{provider}\n{}",
+            Fleet::WORKER,
+            Fleet::counted(watch)
+        )?;
     }
     let guard = Guard::install_binary(&sandbox, &programs.hostward, &config)?;
     sandbox.sh("systemctl start hostward")?;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 /// COUNT folders `000`, `001`, ..., each with logs of more bytes than are read at first sight. Who holds a lock on the
 /// sandbox's own file system, an overlay, the kernel does not tell.
-const MAKE: &str = r#"
+const MAKE: &str = r"
 mkdir /srv/jobs
 mount -t tmpfs jobs /srv/jobs
 yes 'page done' | head --bytes=96K >/srv/log
@@ -20,7 +20,7 @@ done
 for n in /srv/jobs/*; do
     cp /srv/log $n/logs/1.log
 done
-"#;
+";
 const WORKER: &str = "\
 #!/bin/bash
 for lock in /srv/jobs/*/.lock; do

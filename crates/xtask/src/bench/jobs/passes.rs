@@ -53,7 +53,7 @@ pub(super) fn measure(guard: &Guard<'_>, fleet: &mut Fleet<'_>) -> Result<Vec<Fi
 impl Times {
     fn figures(&self, provider: &[f64], whole: &[f64]) -> Vec<Figure> {
         let figure = |what: &str, millis: &[f64]| Figure::many("jobs", what, "ms", millis);
-        let (own, provided) = (median(&self.peer), median(provider));
+        let own = median(&self.peer);
         let [folder, command] = &self.steady;
         let [first_by_folder, first_by_command] = &self.first;
         vec![
@@ -61,7 +61,7 @@ impl Times {
                 .goal(GOAL_MS)
                 .peer("the script, without its start", own),
             figure("the same, listed by a command", command)
-                .goal(GOAL_MS + provided)
+                .goal(GOAL_MS + median(provider))
                 .peer("the script, with its start", median(whole)),
             figure("the command alone, exec to exit", provider),
             figure("a pass at first sight of their logs, listed by a folder", first_by_folder),
