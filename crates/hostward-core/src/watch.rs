@@ -155,6 +155,14 @@ impl Spec {
         }
     }
 
+    /// How long after a look at `asked` time alone may change what it said, so that another one is made just then.
+    pub fn ripens(&self, memo: &Memo, asked: Now) -> Option<Ms> {
+        match (self, memo) {
+            (Spec::Job(spec), Memo::Job(memo)) => spec.ripens(memo, asked),
+            _ => None,
+        }
+    }
+
     pub fn memo(&self) -> Memo {
         match self {
             Spec::Service(_) => Memo::Service(service::Memo::default()),

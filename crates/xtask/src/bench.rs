@@ -8,7 +8,9 @@ mod death;
 mod engine;
 mod host;
 mod inside;
+mod jobs;
 mod ledger;
+mod looks;
 mod many;
 mod monit;
 mod quiet;
@@ -75,6 +77,8 @@ enum Case {
     Units5000,
     /// Death of a base to the verdict on its paths, a thousand binds, and a mount that hangs; beside the moment before
     Storage,
+    /// A pass over 200 jobs, what a log of 10 GB costs, and a stall to the verdict; beside a script of cron's
+    Jobs,
     /// Recovery from a ledger of 64 MB; beside sha256sum and Python's json.loads
     Ledger,
     /// Turns of the engine with 500 watches, and of the simulator
@@ -138,6 +142,7 @@ fn measure(case: Case, programs: &Programs, minutes: u64) -> Result<Vec<Figure>>
         Case::QuietBus => quiet::measure(programs),
         Case::Units5000 => many::measure(programs),
         Case::Storage => storage::measure(programs, Duration::from_mins(minutes)),
+        Case::Jobs => jobs::measure(programs),
         Case::Ledger => ledger::measure(programs),
         Case::Engine => engine::measure(programs),
     }

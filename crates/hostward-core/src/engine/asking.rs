@@ -279,9 +279,11 @@ impl Engine {
             again = std::mem::take(&mut ask.again);
         });
         self.deliver(key, asked, answer);
-        let pace = self.pace(key);
+        let next = self.pace(key).map(|every| now.up + every);
+        let ripe = self.ripens(key, asked);
         self.asks.change(key, |ask| {
-            ask.due = if again { Some(now.up) } else { pace.map(|every| now.up + every) };
+            let next = next.map(|next| ripe.map_or(next, |ripe| next.min(ripe)).max(now.up));
+            ask.due = if again { Some(now.up) } else { next };
         });
     }
 
@@ -328,6 +330,13 @@ impl Engine {
             AskKey::Gate(_) => Some(if well { GATE_EVERY } else { GATE_EVERY_DOWN }),
             AskKey::Proof(..) => None,
         }
+    }
+
+    /// When what was seen at `asked` may mean something else.
+    fn ripens(&self, key: &AskKey, asked: Now) -> Option<Ms> {
+        let AskKey::Probe(id, _) = key else { return None };
+        let (watch, live) = self.world.watch(id)?;
+        Some(asked.up + watch.spec.ripens(&live.memo, asked)?)
     }
 
     /// Asks what is due; a question whose edge fell silent counts as a time-out, and is still not asked twice.

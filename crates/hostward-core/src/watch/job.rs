@@ -128,7 +128,15 @@ impl Spec {
     }
 
     pub(super) fn pace(&self) -> Pace {
-        Pace { every: self.interval, confirm_every: CONFIRM_EVERY.min(self.interval) }
+        Pace { every: self.interval, confirm_every: CONFIRM_EVERY.min(self.interval / 2) }
+    }
+
+    /// Until the first of those that run will have stood still for as long as it may. A window begins with a look, so that
+    /// there are never more of such looks than there were others.
+    pub(super) fn ripens(&self, memo: &Memo, asked: Now) -> Option<Ms> {
+        let running = memo.tracks.values().filter(|track| track.runs());
+        let left = running.map(|track| self.stalled_after.saturating_sub(asked.since(track.anchor())));
+        left.filter(|left| *left > Ms::ZERO).min()
     }
 
     /// Two looks that somebody orders by hand show the same moment: a unit that is restarted is down in both.

@@ -26,7 +26,7 @@ pub(super) fn holder(proc: &Path, path: &Path) -> Result<Option<Operator>, Fault
     };
     let held = match asked(path) {
         Ok(held) => held,
-        Err(Errno::ACCESS) => lock::holder(&lock::table(proc), &stat, "POSIX"),
+        Err(Errno::ACCESS) => lock::Table::of(proc).holder("POSIX", &stat),
         Err(e) => return Err(files::fault("dpkg's lock", path, e.into())),
     };
     let Some(pid) = held else { return Ok(None) };

@@ -6,6 +6,7 @@
 //! there takes a lock. The file is never created: its existence proves nothing. Rule: deploy.md, "Lock".
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -27,20 +28,44 @@ const STARTTIME_AFTER_COMMAND: usize = 19;
 /// /proc/locks, read when the first lock is held. Who takes one after that is not named.
 pub(crate) struct Table {
     proc: PathBuf,
-    text: OnceCell<String>,
+    holders: OnceCell<Holders>,
 }
 
 impl Table {
     pub(crate) fn of(proc: &Path) -> Table {
-        Table { proc: proc.to_owned(), text: OnceCell::new() }
+        Table { proc: proc.to_owned(), holders: OnceCell::new() }
     }
 
-    fn text(&self) -> &str {
-        self.text.get_or_init(|| table(&self.proc))
+    /// The process that is named for a lock of this kind on this device and inode; 0 when it is in another pid namespace.
+    pub(super) fn holder(&self, kind: &str, stat: &Stat) -> Option<u32> {
+        let read = || Holders::read(&fs::read_to_string(self.proc.join("locks")).unwrap_or_default());
+        self.holders.get_or_init(read).of(kind, stat)
     }
 }
 
-/// `path` is below `root`.
+/// By kind and file, as proc_locks(5) writes them: a host may have thousands of locks, and we look for hundreds.
+struct Holders(BTreeMap<String, u32>);
+
+impl Holders {
+    fn read(table: &str) -> Holders {
+        let mut holders = BTreeMap::new();
+        for line in table.lines() {
+            // "1: FLOCK ADVISORY WRITE 1234 08:01:131073 0 EOF"; a waiter has "->" in the second place.
+            let mut words = line.split_ascii_whitespace().skip(1);
+            let (Some(kind), Some(pid), Some(file)) = (words.next(), words.nth(2), words.next()) else { continue };
+            // The first of those who share it.
+            holders.entry(format!("{kind} {file}")).or_insert_with(|| pid.parse().unwrap_or(0));
+        }
+        Holders(holders)
+    }
+
+    fn of(&self, kind: &str, stat: &Stat) -> Option<u32> {
+        let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+        self.0.get(&format!("{kind} {major:02x}:{minor:02x}:{}", stat.st_ino)).copied()
+    }
+}
+
+/// `path` is below `root`. Of who holds it, the process alone is told: [`known`] tells the rest.
 pub(crate) fn probe(root: BorrowedFd<'_>, locks: &Table, path: &Path) -> Result<LockState, Fault> {
     let open = |flags: OFlags| open_below(root, path, flags | OFlags::NOFOLLOW, Links::Followed);
     // Before it is opened in earnest, which alone may do something to a device.
@@ -63,7 +88,10 @@ pub(crate) fn probe(root: BorrowedFd<'_>, locks: &Table, path: &Path) -> Result<
             let _ = rustix::fs::flock(&file, FlockOperation::Unlock);
             Ok(LockState::Free)
         }
-        Err(Errno::WOULDBLOCK) => Ok(held(&locks.proc, holder(locks.text(), &stat, "FLOCK").unwrap_or(0))),
+        Err(Errno::WOULDBLOCK) => {
+            let pid = locks.holder("FLOCK", &stat).filter(|pid| *pid != 0);
+            Ok(LockState::Held { pid, command: None, age: None })
+        }
         Err(e) => unreadable(path, e),
     }
 }
@@ -76,27 +104,11 @@ fn unreadable(path: &Path, errno: Errno) -> Result<LockState, Fault> {
     }
 }
 
-pub(super) fn table(proc: &Path) -> String {
-    fs::read_to_string(proc.join("locks")).unwrap_or_default()
-}
-
-/// The process that /proc/locks names for a lock of this kind on this device and inode; proc_locks(5).
-pub(super) fn holder(table: &str, stat: &Stat, kind: &str) -> Option<u32> {
-    let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
-    let file = format!("{major:02x}:{minor:02x}:{}", stat.st_ino);
-    table.lines().find_map(|line| {
-        // "1: FLOCK ADVISORY WRITE 1234 08:01:131073 0 EOF"; a waiter has "->" in the second place.
-        match line.split_ascii_whitespace().skip(1).collect::<Vec<_>>()[..] {
-            [of, _, _, pid, at, ..] if of == kind && at == file => Some(pid.parse().unwrap_or(0)),
-            _ => None,
-        }
-    })
-}
-
-/// Fills in what /proc still knows of the holder. It may end while we look: then it is held by somebody unknown.
-fn held(proc: &Path, pid: u32) -> LockState {
+/// With what /proc still knows of the holder. It may end while we look: then it is held by somebody unknown.
+pub(super) fn known(proc: &Path, state: LockState) -> LockState {
+    let LockState::Held { pid: Some(pid), .. } = state else { return state };
     let dir = proc.join(pid.to_string());
-    if pid == 0 || !dir.exists() {
+    if !dir.exists() {
         return LockState::Held { pid: None, command: None, age: None };
     }
     LockState::Held { pid: Some(pid), command: command(&dir), age: age(&dir) }
@@ -139,7 +151,7 @@ mod tests {
 
     fn probed(proc: &Path, path: &Path) -> LockState {
         let root = rustix::fs::open("/", OFlags::PATH, Mode::empty()).unwrap();
-        probe(root.as_fd(), &Table::of(proc), path).unwrap()
+        known(proc, probe(root.as_fd(), &Table::of(proc), path).unwrap())
     }
 
     fn state(path: &Path) -> LockState {
@@ -224,10 +236,12 @@ mod tests {
             (format!("1: -> FLOCK  ADVISORY  WRITE 77 {at} 0 EOF\n"), None),
             (format!("1: FLOCK  ADVISORY  WRITE 77 {at}9 0 EOF\n"), None),
             (format!("1: FLOCK  ADVISORY  READ 5 00:00:1 0 EOF\n2: FLOCK ADVISORY READ 78 {at} 0 EOF\n"), Some(78)),
+            (format!("1: FLOCK  ADVISORY  READ 79 {at} 0 EOF\n2: FLOCK ADVISORY READ 80 {at} 0 EOF\n"), Some(79)),
+            (format!("1: FLOCK  ADVISORY  WRITE 0 {at} 0 EOF\n"), Some(0)),
             (String::new(), None),
         ];
         for (table, pid) in cases {
-            assert_eq!(holder(&table, &stat, "FLOCK"), pid, "{table}");
+            assert_eq!(Holders::read(&table).of("FLOCK", &stat), pid, "{table}");
         }
     }
 }

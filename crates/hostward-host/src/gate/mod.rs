@@ -41,7 +41,7 @@ fn lock(proc: &Path, path: &Path) -> Result<LockState, Fault> {
     let here = Path::new("/");
     let root = rustix::fs::open(here, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let root = root.map_err(|e| files::fault("root", here, e.into()))?;
-    lock::probe(root.as_fd(), &Table::of(proc), path)
+    Ok(lock::known(proc, lock::probe(root.as_fd(), &Table::of(proc), path)?))
 }
 
 const ROOT: u32 = 0;

@@ -289,7 +289,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write(&dir, "job/old.log", "done 9\n", 1000);
         let file = File::options().write(true).open(dir.path().join("job/old.log")).unwrap();
-        file.set_modified(SystemTime::now() + Duration::from_secs(7200)).unwrap();
+        file.set_modified(SystemTime::now() + Duration::from_hours(2)).unwrap();
         assert_eq!(number(&counted(&dir, &logs(None)).0), Some(9), "while there is no other");
         write(&dir, "job/new.log", "done 3\n", 10);
         assert_eq!(number(&counted(&dir, &logs(None)).0), Some(3));

@@ -22,9 +22,9 @@ const OUR_STEPS: &str = "hostward-step-";
 
 /// Those that live.
 pub(crate) fn processes(proc: &Path, pids: &[u32]) -> Vec<Process> {
-    let booted = booted(proc);
-    let process = |pid: &u32| Process { pid: *pid, unit: unit(proc, *pid), began: began(proc, *pid, booted) };
-    pids.iter().filter(|pid| lives(proc, **pid)).map(process).collect()
+    let (of_systemd, booted) = (groups(proc, 1), booted(proc));
+    let live = pids.iter().copied().filter(|pid| lives(proc, *pid));
+    live.map(|pid| Process { pid, unit: unit(proc, pid, &of_systemd), began: began(proc, pid, booted) }).collect()
 }
 
 /// For each argument, the first process that has it, alone and whole.
@@ -33,6 +33,7 @@ pub(crate) fn mentions(proc: &Path, arguments: &[Str]) -> Result<Vec<Option<Proc
     for (n, argument) in arguments.iter().enumerate() {
         wanted.entry(argument.as_bytes()).or_default().push(n);
     }
+    let of_systemd = groups(proc, 1);
     let mut found: Vec<Option<Process>> = vec![None; arguments.len()];
     let failed = |e| files::fault("process table", proc, e);
     for entry in fs::read_dir(proc).map_err(failed)? {
@@ -41,7 +42,7 @@ pub(crate) fn mentions(proc: &Path, arguments: &[Str]) -> Result<Vec<Option<Proc
         // It may end while we look.
         let Ok(command) = command(proc, pid) else { continue };
         for n in command.split(|b| *b == 0).filter_map(|argument| wanted.get(argument)).flatten() {
-            let process = Process { pid, unit: unit(proc, pid), began: None };
+            let process = Process { pid, unit: unit(proc, pid, &of_systemd), began: None };
             let ours = process.unit.as_ref().is_some_and(|unit| unit.as_str().starts_with(OUR_STEPS));
             if !ours && found[*n].as_ref().is_none_or(|first| pid < first.pid) {
                 found[*n] = Some(process);
@@ -78,9 +79,13 @@ fn began(proc: &Path, pid: u32, booted: Option<Ms>) -> Option<Ms> {
     Some(booted? + lock::started(&proc.join(pid.to_string()))?)
 }
 
-fn unit(proc: &Path, pid: u32) -> Option<UnitName> {
-    let groups = |pid: &str| fs::read_to_string(proc.join(pid).join("cgroup"));
-    unit_of(&groups(&pid.to_string()).ok()?, &groups("1").unwrap_or_default())
+fn unit(proc: &Path, pid: u32, of_systemd: &str) -> Option<UnitName> {
+    unit_of(&groups(proc, pid), of_systemd)
+}
+
+/// Nothing when it has ended.
+fn groups(proc: &Path, pid: u32) -> String {
+    fs::read_to_string(proc.join(pid.to_string()).join("cgroup")).unwrap_or_default()
 }
 
 fn kind(name: &str) -> &str {

@@ -2,9 +2,11 @@
 
 mod fall;
 mod kills;
+mod peaks;
 mod peers;
 mod revive;
 mod scrapes;
+mod standstill;
 mod tail;
 
 use std::fs::File;
@@ -17,6 +19,7 @@ use clap::{Args, Subcommand};
 
 pub(super) use kills::Deaths;
 pub(super) use revive::Returns;
+pub(super) use standstill::Standstills;
 
 /// A task, its answer printed as JSON.
 #[derive(Clone, Debug, Args)]
@@ -31,6 +34,10 @@ enum Task {
     Kills(kills::Options),
     /// Kill a unit and wait for the verdict on what stands on it
     Fall(fall::Options),
+    /// Let jobs count, and stop to, and wait for the verdict on each
+    Standstill(standstill::Options),
+    /// Run a command, and look what the children of a unit hold at most meanwhile
+    Peak(peaks::Options),
     /// Kill main processes and wait for new ones
     Revive(revive::Options),
     /// Run commands in turn, exec to exit
@@ -54,6 +61,8 @@ pub(crate) fn inside(task: &Inside) -> Result<()> {
     let said = match &task.task {
         Task::Kills(options) => serde_json::to_string(&kills::kills(options)?),
         Task::Fall(options) => serde_json::to_string(&fall::fall(options)?),
+        Task::Standstill(options) => serde_json::to_string(&standstill::standstill(options)?),
+        Task::Peak(options) => serde_json::to_string(&peaks::peak(options)?),
         Task::Revive(options) => serde_json::to_string(&revive::revive(options)?),
         Task::Timed { runs, stdin, commands } => serde_json::to_string(&timed(*runs, stdin, commands)?),
         Task::Scrapes { runs, address } => serde_json::to_string(&scrapes::scrapes(*runs, address)?),

@@ -44,7 +44,13 @@ pub(super) fn unit_cpu(sandbox: &Sandbox, unit: &str) -> Result<f64> {
 pub(super) fn megabytes(sandbox: &Sandbox, unit: &str, field: &str) -> Result<f64> {
     let pid = sandbox.property(unit, "MainPID")?;
     let status = sandbox.read(&format!("/proc/{pid}/status"))?;
-    Ok(number(&status, field).with_context(|| format!("read {field} of {unit}"))? * 1024.0 / 1e6)
+    Ok(in_megabytes(self::field(&status, field).with_context(|| format!("read {field} of {unit}"))?))
+}
+
+/// Of what the kernel counts in kB, which are 1,024 bytes.
+#[expect(clippy::cast_precision_loss, reason = "no process holds so much that it is seen")]
+pub(super) fn in_megabytes(kb: u64) -> f64 {
+    kb as f64 * 1024.0 / 1e6
 }
 
 /// Seconds of CPU of a process's threads.
@@ -59,19 +65,19 @@ pub(super) fn sum(sandbox: &Sandbox, files: &str, awk: &str) -> Result<f64> {
 }
 
 /// A field of /proc/PID/status, in kB.
-fn number(status: &str, field: &str) -> Option<f64> {
+pub(super) fn field(status: &str, field: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::number;
+    use super::field;
 
     #[test]
     fn a_field_is_found_by_its_whole_name() {
         let status = "VmRSSx:\t1 kB\nVmRSS:\t  7216 kB\n";
-        assert_eq!(number(status, "VmRSS").map(|kb| kb.to_string()), Some("7216".to_owned()));
-        assert_eq!(number(status, "Rss"), None);
+        assert_eq!(field(status, "VmRSS"), Some(7216));
+        assert_eq!(field(status, "Rss"), None);
     }
 }

@@ -179,6 +179,10 @@ impl Track {
         self.slow = if slow.is_some_and(too_slow) { self.slow.saturating_add(1) } else { 0 };
     }
 
+    pub(super) fn runs(&self) -> bool {
+        self.run.is_some()
+    }
+
     /// The last progress, or the beginning of its window.
     pub(super) fn anchor(&self) -> Now {
         self.since

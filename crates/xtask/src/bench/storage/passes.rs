@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use hostward_tests::{Guard, HotPaths, QUICK_HOST};
 
+use crate::bench::looks::look;
 use crate::bench::report::{Figure, median};
 use crate::bench::{Programs, host};
 
@@ -81,7 +82,7 @@ pub(super) fn measure(programs: &Programs) -> Result<Vec<Figure>> {
     // In turn, so that a busy moment meets all of them.
     for _ in 0..RUNS {
         for ((name, _), millis) in watches.iter().zip(&mut millis) {
-            millis.push(pass(&guard, &format!("storage.{name}"))?);
+            millis.push(look(&guard, &format!("storage.{name}"))?);
         }
     }
     let [near, one, four] = &millis;
@@ -93,23 +94,4 @@ pub(super) fn measure(programs: &Programs) -> Result<Vec<Figure>> {
             .goal(median(one) * GOAL_SHARE)
             .peer("of one", median(one)),
     ])
-}
-
-/// What one forced look added to the histogram, in milliseconds.
-fn pass(guard: &Guard<'_>, watch: &str) -> Result<f64> {
-    let before = looks(guard, watch)?;
-    guard.run(&["check", watch])?.ok()?;
-    let after = looks(guard, watch)?;
-    ensure!(after.0 == before.0 + 1, "{} looks at {watch}, and one was asked for", after.0 - before.0);
-    Ok((after.1 - before.1) * 1e3)
-}
-
-/// How many there were, and the seconds that all of them took.
-fn looks(guard: &Guard<'_>, watch: &str) -> Result<(u64, f64)> {
-    let metrics = guard.metrics()?;
-    let value = |field: &str| {
-        let name = format!("hostward_probe_duration_seconds_{field}{{watch=\"{watch}\"}} ");
-        metrics.lines().find_map(|line| line.strip_prefix(&name)).with_context(|| format!("no metric '{name}'"))
-    };
-    Ok((value("count")?.parse()?, value("sum")?.parse()?))
 }
