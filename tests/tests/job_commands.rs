@@ -95,7 +95,8 @@ fn fails_for_good<'a>(jobs: Jobs<'a>, sandbox: &'a Sandbox, verb: &str) -> Resul
     sandbox.write(&format!("/srv/work/{verb}"), "0755", "#!/bin/sh\necho once >>/srv/work/tried\nexit 7\n")?;
     sandbox.write("/usr/sbin/sendmail", "0755", SENDMAIL)?;
     ensure!(jobs.active("work.service")? == "active", "somebody would take up what was marked");
-    let config = Jobs::config().replace("plateau = \"2s\"", "plateau = \"4s\"");
+    let (quick, slower) = ("cooldown = \"1s\", plateau = \"2s\"", "cooldown = \"2s\", plateau = \"5s\"");
+    let config = Jobs::config().replace(quick, slower);
     let guard =
         Guard::started(sandbox, &format!("{}{TOLD}", config.replace("worker        = \"work.service\"\n", "")))?;
     let holds = || Ok::<_, anyhow::Error>(guard.job_target("job/bad")?["holds"].to_string());
@@ -150,6 +151,6 @@ fn a_recovery_that_fails_for_good_ends_with_a_person_and_its_runner_at_work() ->
     ensure!(armed.is_empty(), "an undo is left: {armed}");
     let opened = guard.records("opened")?;
     let at: Vec<u64> = opened.iter().filter_map(|record| record["at"]["up"].as_u64()).collect();
-    ensure!(at.len() == 3 && at[2] - at[1] > at[1] - at[0], "it waits ever longer: {at:?}");
+    ensure!(at.len() == 3 && at[1] - at[0] >= 2000 && at[2] - at[1] >= 4000, "its cooldown doubles: {at:?}");
     Ok(())
 }

@@ -13,6 +13,8 @@ const fn secs(seconds: u64) -> Duration {
 const LIMITED: &str = "[Service]\nLimitDATA=256M\n";
 const OWN: &str = "[Service]\nExecStart=\nExecStart=/opt/work/rotating /srv/work/big\n";
 const ROTATIONS: u64 = 600;
+/// Its counter was seen to move across many of them.
+const FOLLOWED: u64 = 50_000;
 
 #[test]
 fn a_log_of_ten_gigabytes_is_read_at_its_end_while_it_is_rotated() -> Result<()> {
@@ -38,9 +40,8 @@ fn a_log_of_ten_gigabytes_is_read_at_its_end_while_it_is_rotated() -> Result<()>
         ensure!(state == "up", "it counts, and is {state}");
         ensure!(now >= last && now <= noted("written")?, "{last}, then {now} of {}", noted("written")?);
         last = now;
-        Ok(noted("rotated")? >= ROTATIONS)
+        Ok(noted("rotated")? >= ROTATIONS && last > FOLLOWED)
     })?;
-    ensure!(last > 10_000, "its counter was followed: {last}");
 
     // It is rotated on and on, and gets nowhere.
     sandbox.write("/srv/work/big/stall", "0644", "")?;
