@@ -140,8 +140,13 @@ impl Spec {
     }
 
     /// Two looks that somebody orders by hand show the same moment: a unit that is restarted is down in both.
-    fn confirm(&self) -> Confirm {
-        Confirm { runs: 2, age: self.pace().confirm_every / 2, quiet: None }
+    /// A stall was looked at from the beginning of its window to the end: it needs no more.
+    fn confirm(&self, of: Option<Code>) -> Confirm {
+        let (runs, age) = match of {
+            Some(Code::Stalled) => (1, Ms::ZERO),
+            _ => (2, self.pace().confirm_every / 2),
+        };
+        Confirm { runs, age, quiet: None }
     }
 
     pub(super) fn stale_after(&self) -> Ms {
@@ -209,7 +214,11 @@ impl Spec {
     }
 
     fn sight(&self, key: Str, seen: Seen) -> Sight {
-        Sight { key, shown: Shown::Seen(seen), confirm: self.confirm(), fact: None }
+        let code = match &seen {
+            Seen::Down(reason) => Some(reason.code),
+            Seen::Up | Seen::Unknown(_) => None,
+        };
+        Sight { key, shown: Shown::Seen(seen), confirm: self.confirm(code), fact: None }
     }
 
     fn blind(&self, memo: &Memo, fault: &Fault) -> Vec<Sight> {

@@ -115,7 +115,7 @@ impl Spec {
     /// is not seen for a moment, is not yet one that nobody runs.
     fn unsure(&self, case: &Case<'_>) -> Option<Held> {
         case.world.target(case.target)?.verdict.down()?;
-        let (now, need) = (case.world.now, self.confirm());
+        let (now, need) = (case.world.now, self.confirm(Some(case.code)));
         let told = case.memo.tracks.get(&case.job.id)?.told().filter(|told| told.code == case.code);
         let (looks, age) = told.map_or((0, Ms::ZERO), |told| (told.looks, now.since(told.since)));
         (looks < need.runs || age < need.age).then(|| {
