@@ -72,7 +72,10 @@ fn workspace_tests(options: Options) -> Result<()> {
     // What a crashed run left behind would only take memory, but take it all the same.
     run(program("tests/sandbox/sandbox", ["sweep"]))?;
     let mut tests = if succeeds(cargo(["nextest", "--version"])) {
-        cargo(["nextest", "run", "--workspace", "--profile", if options.full { "full" } else { "default" }])
+        // In a sandbox they wait for most of their time: one more than there are CPUs keeps these busy.
+        let threads = std::thread::available_parallelism().map_or(2, |cpus| cpus.get() + 1).to_string();
+        let profile = if options.full { "full" } else { "default" };
+        cargo(["nextest", "run", "--workspace", "--profile", profile, "--test-threads", &threads])
     } else {
         eprintln!("xtask: no cargo-nextest; `cargo test` runs the same tests, more slowly");
         cargo(["test", "--workspace"])
