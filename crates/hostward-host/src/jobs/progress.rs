@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hostward_core::ask::{
-    Effort, Fault, Found, HttpQ, HttpReading, JobState, Look, Measure, PathQ, Picked, Reading, Source, Write,
+    Call, Effort, Fault, Found, HttpQ, HttpReading, JobState, Look, Measure, PathQ, Picked, Reading, Source, Write,
 };
 use hostward_core::id::{Str, UnitName};
 use tokio::sync::Semaphore;
@@ -22,6 +22,9 @@ use crate::systemd::Systemd;
 
 /// A job's peer is often one program for all of them.
 const HTTP_AT_ONCE: usize = 8;
+
+/// Of those that wait, so many are told of before they run into what keeps them from working.
+const NEXT: usize = 8;
 
 /// What was found of one job.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +50,7 @@ impl Pass<'_> {
         let (files, pages, texts) = tokio::join!(self.files(jobs), self.pages(jobs), self.texts(jobs));
         for (n, slot, heard) in files {
             match slot {
-                Slot::Look => counts[n].look = Some(seen(heard)),
+                Slot::Look => counts[n].look = Some(seen(heard)).filter(|look| !is_to_come(&jobs[n], look)),
                 Slot::Source(source, log) => counts[n].progress[source] = self.counted(log, heard),
             }
         }
@@ -60,8 +63,10 @@ impl Pass<'_> {
     /// Everything that lies in files: output folders, and counters.
     async fn files(&self, jobs: &[Job]) -> Vec<(usize, Slot, Heard)> {
         let (mut slots, mut asks, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        let mut next = 0;
         for (n, job) in jobs.iter().enumerate() {
-            if let Some(look) = self.output(job) {
+            next += usize::from(job.state.waits());
+            if let Some(look) = self.output(job).filter(|_| !job.state.waits() || next <= NEXT) {
                 slots.push((n, Slot::Look));
                 asks.push(Ask::Output(look));
             }
@@ -85,14 +90,13 @@ impl Pass<'_> {
         told
     }
 
-    /// Of one that should run, or that may have failed because of it. One that waits need not have a folder yet.
+    /// Nobody writes where nothing runs.
     fn output(&self, job: &Job) -> Option<PathQ> {
         let output = self.q.output.as_ref()?;
         let write = match job.state {
             JobState::Running => output.write,
-            // Nobody writes where nothing does.
-            JobState::Failed => Write::Never,
-            JobState::Pending | JobState::Retryable | JobState::Done => return None,
+            JobState::Pending | JobState::Retryable => output.write.min(Write::Access),
+            JobState::Failed | JobState::Done => Write::Never,
         };
         let path = job.entry.output.clone()?;
         Some(PathQ { path, bind: None, user: output.user.clone(), write })
@@ -190,6 +194,12 @@ impl Pass<'_> {
         let read = jobs.iter().enumerate().filter(|(_, job)| job.is_read());
         read.flat_map(|(n, job)| self.q.progress.iter().enumerate().map(move |(source, q)| (n, source, job, q)))
     }
+}
+
+/// Who waits need not have a folder yet.
+fn is_to_come(job: &Job, look: &Look) -> bool {
+    let absent = rustix::io::Errno::NOENT.raw_os_error();
+    job.state.waits() && matches!(look, Look::Failed { call: Call::Open, errno, .. } if *errno == absent)
 }
 
 fn provided(entry: &Entry) -> Found {

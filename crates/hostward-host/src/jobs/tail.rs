@@ -15,8 +15,10 @@ use serde::{Deserialize, Serialize};
 
 /// Of a log that was never seen.
 const FIRST: u64 = 64 << 10;
+/// So much is held at once.
+const CHUNK: u64 = 1 << 20;
 /// Of what came since the last look: the end of it.
-const NEWS_MAX: u64 = 1 << 20;
+const NEWS_MAX: u64 = 16 << 20;
 /// Bytes before our place that are remembered by their sum: a log that is emptied and grows past it is another one.
 const SEAL: u64 = 64;
 /// Of a compiled pattern, and again of what it needs at work.
@@ -66,24 +68,58 @@ pub(super) fn read(
         Some(mark) if goes_on(file, stat, size, mark)? => Some(mark),
         _ => None,
     };
-    let newest = size.saturating_sub(if known.is_some() { NEWS_MAX } else { FIRST });
-    let from = known.map_or(newest, |mark| mark.at.max(newest));
-    let bytes = read_at(file, from, size - from)?;
-    // Where the place before is left behind, a line begins somewhere in the middle of what was read.
-    let begins_whole = from == 0 || known.is_some_and(|mark| mark.at == from);
-    let (whole, next) = whole_lines(&bytes, from, begins_whole);
-    let skipped = from + length(whole.start);
-    let text = &bytes[whole];
-    let found = last_match(pattern, text);
-    if let Some((_, at)) = &found {
-        let line = line_around(text, at);
-        if read_at(file, skipped + length(line.start), length(line.len()))? != text[line] {
-            return Ok((None, Mark::default()));
+    let log = Log { file, stat, size, pattern };
+    let read = match known {
+        Some(known) if known.at >= size.saturating_sub(NEWS_MAX) => log.onward(known.at, true)?,
+        Some(_) => log.last(NEWS_MAX)?,
+        None => match log.last(FIRST)? {
+            // Its numbers may be rarer than its noise: they are looked for further back, once.
+            Some(Mark { count: None, .. }) if size > FIRST => log.last(CHUNK)?,
+            first => first,
+        },
+    };
+    let Some(mut mark) = read else { return Ok((None, Mark::default())) };
+    mark.count = mark.count.or(known.and_then(|known| known.count));
+    Ok((mark.count, mark))
+}
+
+/// A log that is being read.
+struct Log<'a, F> {
+    file: &'a F,
+    stat: &'a Stat,
+    size: u64,
+    pattern: &'a Regex,
+}
+
+impl<F: FileExt> Log<'_, F> {
+    /// Of its last bytes: a line begins somewhere in the middle of them.
+    fn last(&self, bytes: u64) -> io::Result<Option<Mark>> {
+        let from = self.size.saturating_sub(bytes);
+        self.onward(from, from == 0)
+    }
+
+    /// From there to its end. None: it was written anew meanwhile.
+    fn onward(&self, mut from: u64, mut begins_whole: bool) -> io::Result<Option<Mark>> {
+        let mut count = None;
+        loop {
+            let bytes = read_at(self.file, from, (self.size - from).min(CHUNK))?;
+            let (whole, next) = whole_lines(&bytes, from, begins_whole);
+            let skipped = from + length(whole.start);
+            let text = &bytes[whole];
+            if let Some((found, at)) = last_match(self.pattern, text) {
+                let line = line_around(text, &at);
+                if read_at(self.file, skipped + length(line.start), length(line.len()))? != text[line] {
+                    return Ok(None);
+                }
+                count = Some(found);
+            }
+            if next <= from || next >= self.size || length(bytes.len()) < CHUNK {
+                let seal = seal(self.file, next)?;
+                return Ok(Some(Mark { dev: self.stat.st_dev, ino: self.stat.st_ino, at: next, seal, count }));
+            }
+            (from, begins_whole) = (next, true);
         }
     }
-    let count = found.map(|(count, _)| count).or(known.and_then(|mark| mark.count));
-    let seal = seal(file, next)?;
-    Ok((count, Mark { dev: stat.st_dev, ino: stat.st_ino, at: next, seal, count }))
 }
 
 fn goes_on(file: &impl FileExt, stat: &Stat, size: u64, mark: &Mark) -> io::Result<bool> {
@@ -274,11 +310,14 @@ mod tests {
     fn of_a_long_log_the_end_is_read_and_a_cut_line_is_no_line() {
         let mut log = Log::new();
         log.pattern = pattern(r"(\d+)").unwrap();
-        let first = usize::try_from(FIRST).unwrap();
+        let [first, chunk] = [FIRST, CHUNK].map(|bytes| usize::try_from(bytes).unwrap());
         // What is read begins in the middle of a number.
         log.add("done 1999999\n");
-        log.add(&format!("{}\n", "y".repeat(first - 5)));
+        log.add(&format!("{}\n", "y".repeat(chunk - 5)));
         assert_eq!(log.look(), None, "999 is no number of this log's");
+        let mut rare = Log::new();
+        rare.add(&format!("done 1\n{}\n", "y".repeat(first)));
+        assert_eq!(rare.look(), Some(1), "looked for further back");
         let mut endless = Log::new();
         endless.add(&"done 7 ".repeat(first));
         assert_eq!(endless.look(), Some(7), "a line that is longer than what is read is taken as it comes");
@@ -293,11 +332,14 @@ mod tests {
         let mut log = Log::new();
         log.add("done 1\n");
         assert_eq!(log.look(), Some(1));
+        let noise = |bytes: u64| "noise of a busy log\n".repeat(usize::try_from(bytes / 20 + 1).unwrap());
         log.add("done 2\n");
-        log.add(&"noise of a busy log\n".repeat(usize::try_from(NEWS_MAX / 20 + 1).unwrap()));
-        assert_eq!(log.look(), Some(1), "what came before the last MiB was not seen");
-        log.add("done 3\n");
-        assert_eq!(log.look(), Some(3));
+        log.add(&noise(NEWS_MAX));
+        assert_eq!(log.look(), Some(1), "what came before the last of it was not seen");
+        log.add(&format!("done 3\n{}done 4\n{}", noise(CHUNK), noise(3 * CHUNK)));
+        assert_eq!(log.look(), Some(4), "all of it is read, a piece after another");
+        log.add("done 5\n");
+        assert_eq!(log.look(), Some(5));
     }
 
     #[test]

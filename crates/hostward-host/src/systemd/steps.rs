@@ -210,13 +210,17 @@ pub(super) fn command_settings<'a>(name: &'a UnitName, command: &'a Command) -> 
     let program = *argv.first().ok_or("there is no command")?;
     let description: String = argv.join(" ").chars().take(DESCRIPTION_CHARS).collect();
     let identifier = name.as_str().strip_suffix(".service").unwrap_or(name.as_str());
-    // ExecStartEx, for its flag: without it `$` in an argument is expanded.
-    let exec = vec![(program, argv.clone(), vec!["no-env-expand"])];
+    // `$` in an argument is expanded without a flag of ExecStartEx, which systemd 252 forgets at a daemon-reload.
+    let exec = if argv.iter().any(|arg| arg.contains('$')) {
+        ("ExecStartEx", Variant::new(vec![(program, argv.clone(), vec!["no-env-expand"])]))
+    } else {
+        ("ExecStart", Variant::new(vec![(program, argv.clone(), false)]))
+    };
     let mut settings = vec![
         ("Description", Variant::from(format!("Hostward: {description}"))),
         ("SyslogIdentifier", Variant::from(identifier)),
         ("Environment", Variant::from(vec!["LC_ALL=C"])),
-        ("ExecStartEx", Variant::new(exec)),
+        exec,
     ];
     if let Some(user) = &command.user {
         settings.push(("User", Variant::from(&**user)));

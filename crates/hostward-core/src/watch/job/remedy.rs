@@ -276,6 +276,11 @@ impl Spec {
         let marks: Vec<u64> = taken_up(case).map(|attempt| attempt.mark.unwrap_or(0)).collect();
         let count = case.memo.tracks.get(&case.job.id)?.count().unwrap_or(0);
         let last = marks.len().checked_sub(CIRCUIT).and_then(|n| marks.get(n..))?;
+        // What nobody runs gains nothing: its mark is tried once a day, and stops nobody.
+        let trial = taken_up(case).last().map(|attempt| attempt.at).filter(|_| case.code != Code::Stalled);
+        if trial.is_some_and(|at| case.world.now.since(at) >= DAY) {
+            return None;
+        }
         // A counter that fell counts from nothing: a new phase.
         let ends = last.iter().skip(1).chain([&count]);
         let gains: Vec<u64> = last.iter().zip(ends).map(|(from, to)| to.checked_sub(*from).unwrap_or(*to)).collect();
@@ -283,12 +288,9 @@ impl Spec {
         gains.iter().all(|gained| *gained < gain).then(|| {
             let gained = gains.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
             let value = format!("the last {CIRCUIT} times gained {gained}");
-            Held::new(
-                Hold::CircuitOpen,
-                value,
-                format!("{gain} by one of them"),
-                Lift::Fact(format!("it gains {gain}").into()),
-            )
+            let gains = || Lift::Fact(format!("it gains {gain}").into());
+            let lift = trial.map_or_else(gains, |at| Lift::At(case.world.now.reach(at, DAY)));
+            Held::new(Hold::CircuitOpen, value, format!("{gain} by one of them"), lift)
         })
     }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::remedy::{DAY, Kind, PROVE_WITHIN, storage_lost};
 use super::runner::begun;
+use super::verdict::unusable;
 use super::{Memo, Runner, Spec};
 use crate::ask::{JobReading, JobState, JobsReading, Look, Question};
 use crate::hold::{Held, Hold, Lift};
@@ -117,7 +118,7 @@ impl Spec {
         let starts = |id: &Str| today.iter().filter(|attempt| attempt.about.contains(id)).count();
         let missing = (queue.wanted as usize).saturating_sub(self.at_work(last)).min(Queue::AT_ONCE);
         let free = self.startable(last).filter(|job| starts(&job.id) < queue.per_day as usize);
-        let free = free.filter(|job| storage_lost(world, job.output.as_deref()).is_none());
+        let free = free.filter(|job| storage_lost(world, job.output.as_deref()).is_none() && unusable(job).is_none());
         // One that cannot be started is in nobody's way.
         let steps = free.filter_map(|job| Some((job, self.launch(queue, job).ok()?)));
         let (chosen, steps): (Vec<&JobReading>, Vec<Step>) = steps.take(missing).unzip();
