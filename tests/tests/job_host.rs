@@ -77,6 +77,10 @@ fn a_job_that_was_started_outlives_the_daemon_and_its_next_start() -> Result<()>
     sandbox.sh("hostward status")?;
     assert_eq!(pid()?, first);
 
+    // After a reload systemd still knows what it runs.
+    sandbox.sh("systemctl daemon-reload; systemctl restart hostward-job-crawl-7")?;
+    ensure!(pid()? != first && pid()? != "0", "it was restarted");
+
     // One that ends is forgotten, however it ended, so that its name is free.
     sandbox.sh("systemctl kill --signal=KILL hostward-job-crawl-7")?;
     let state = || sandbox.property("hostward-job-crawl-7.service", "LoadState");

@@ -98,3 +98,41 @@ fn a_worker_that_gave_up_without_its_storage_is_started_once_that_is_back() -> R
     guard.wait_job_held("worker", "target_cap")?;
     sandbox.never("a second start", secs(3), || Ok(opened(&guard, "job.crawl")?.len() > 1))
 }
+
+/// S2: its retries were burnt while nobody could write. That is no fault of its own, and it is taken up once it can work.
+#[test]
+fn a_job_that_failed_without_its_storage_is_taken_up_when_that_is_back() -> Result<()> {
+    let sandbox = Sandbox::boot("jobs-burnt")?;
+    let hot = HotPaths::install(&sandbox)?;
+    let retry = "#!/bin/sh\nexec sed -i '/\"id\": \"'$1'\"/s/failed/retryable/' /srv/list\n";
+    sandbox.write("/opt/crawl/retry", "0755", retry)?;
+    // One that failed before tells nothing of the storage.
+    let list = |state: &str| {
+        let job = |id: &str, state: &str| {
+            format!("{{\"id\": \"{id}\", \"state\": \"{state}\", \"output\": \"/srv/jobs/{id}\"}}")
+        };
+        sandbox.write("/srv/list", "0644", format!("[{},\n{}]\n", job("a", state), job("b", "failed")))
+    };
+    list("running")?;
+    let watch = WATCH.replace("worker        = \"crawl-worker.service\"\n", "")
+        + "[job.crawl.remedy]\nretry = [\"/opt/crawl/retry\", \"{id}\"]\n";
+    let config = |storage: &str| format!("{storage}{watch}");
+    let looks_on = HotPaths::config().replace("[storage.hot]", "[storage.hot]\nmode = \"observe\"");
+    let guard = Guard::started(&sandbox, &config(&looks_on))?;
+    guard.wait_job("job/a", "up")?;
+
+    hot.kill_base()?;
+    guard.wait_job("job/a", "infrastructure")?;
+    list("failed")?;
+    guard.never_acts(secs(4))?;
+    ensure!(guard.job_state("job/a")? == "infrastructure", "it would fail again");
+
+    guard.configure(&config(&HotPaths::config()))?;
+    guard.run(&["reload"])?.ok()?;
+    sandbox.wait_until("storage and job to be remedied", secs(90), || Ok(guard.closings()?.len() == 2))?;
+    ensure!(guard.closings()?.iter().all(|end| end == "proved"), "{:?}", guard.closings()?);
+    let plans = guard.job_plans("job/a")?;
+    ensure!(plans.len() == 1 && plans[0].0 == "retry", "{plans:?}");
+    ensure!(sandbox.read("/srv/list")?.matches("failed").count() == 1, "and the other one is its owner's");
+    Ok(())
+}
