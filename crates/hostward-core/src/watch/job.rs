@@ -1,10 +1,12 @@
 //! The job watch: long work that must progress, whoever runs it.
 //!
 //! Each job is a target with a verdict of its own (`verdict`), by how far it has come (`track`) and who runs it
-//! (`runner`). One that has stopped progressing is taken up again by the least remedy that hurts no other (`remedy`). The
-//! unit that works through the queue, and the queue itself, are targets beside them (`supply`). What the provider lists
-//! and how that reads is a part, told of only. (watches.md, "job", where each number comes from.)
+//! (`runner`). One that has stopped progressing is taken up again by the least remedy that hurts no other (`remedy`), unless
+//! something holds it (`brakes`). The unit that works through the queue, and the queue itself, are targets beside them
+//! (`supply`). What the provider lists and how that reads is a part, told of only. (watches.md, "job", where each number
+//! comes from.)
 
+mod brakes;
 #[cfg(test)]
 mod fixture;
 mod remedy;

@@ -215,12 +215,10 @@ fn one_that_is_capped_blocks_nobody() {
     assert!(stage.plans().len() < 12, "{}", stage.plans().len());
 }
 
-/// P7: killed before every effect of a recovery: the runner is up in the end, and each try was counted.
-#[test]
-fn whenever_it_dies_the_runner_is_resumed() {
+/// Killed before every effect of its first plan, and six hours later.
+fn whenever_it_dies(staged: impl Fn() -> Stage<Jobs>, holds: impl Fn(&Stage<Jobs>, &str)) {
     let begun = || {
-        let stalled = Job { then: Some(WELL), ..Job::runs(By::Own, 0) };
-        let mut stage = Jobs::new(&[("a", stalled)]).on_stage(spec());
+        let mut stage = staged();
         assert!(stage.run_until(Ms::hours(2), |stage| !stage.plans().is_empty()));
         stage
     };
@@ -231,10 +229,20 @@ fn whenever_it_dies_the_runner_is_resumed() {
         let mut stage = begun();
         stage.dies_after = Some(effect);
         stage.run_for(Ms::hours(6));
-        assert_eq!(stage.scene.all["a"].by, By::Own, "killed before effect {effect}");
-        assert!(stage.plans().len() <= 2, "killed before effect {effect}: {:?}", stage.did);
-        assert_eq!(stage.closings().len(), stage.plans().len(), "killed before effect {effect}");
+        holds(&stage, &format!("killed before effect {effect}: {:?}", stage.did));
     }
+}
+
+/// P7: the runner is up in the end, and each try was counted.
+#[test]
+fn whenever_it_dies_the_runner_is_resumed() {
+    let stalled = Job { then: Some(WELL), ..Job::runs(By::Own, 0) };
+    let staged = || Jobs::new(&[("a", stalled.clone())]).on_stage(spec());
+    whenever_it_dies(staged, |stage, when| {
+        assert_eq!(stage.scene.all["a"].by, By::Own, "{when}");
+        assert!(stage.plans().len() <= 2, "{when}");
+        assert_eq!(stage.closings().len(), stage.plans().len(), "{when}");
+    });
 }
 
 /// S7: the storage is the cause: nobody recovers the job, nor starts the worker; then the worker is started, once.
@@ -414,25 +422,16 @@ fn a_job_that_does_not_live_keeps_no_other_waiting() {
 /// One that is done before anybody looks at it leaves nothing to be found again by.
 #[test]
 fn whenever_it_dies_a_job_is_begun_once() {
-    let begun = || {
+    let staged = || {
         let mut scene = Jobs::new(&[("a", Job::waits()), ("b", Job::waits())]);
         scene.begun = Begun::IsDone;
-        let mut stage = scene.on_stage(filling());
-        assert!(stage.run_until(Ms::mins(30), |stage| !stage.plans().is_empty()));
-        stage
+        scene.on_stage(filling())
     };
-    let mut whole = begun();
-    let first = whole.effects;
-    assert!(whole.run_until(Ms::hours(1), |stage| !stage.closings().is_empty()));
-    for effect in first..whole.effects {
-        let mut stage = begun();
-        stage.dies_after = Some(effect);
-        stage.run_for(Ms::hours(6));
+    whenever_it_dies(staged, |stage, when| {
         for name in ["run a", "run b"] {
-            let starts = stage.did.iter().filter(|act| act.contains(name)).count();
-            assert_eq!(starts, 1, "killed before effect {effect}: {:?}", stage.did);
+            assert_eq!(stage.did.iter().filter(|act| act.contains(name)).count(), 1, "{when}");
         }
-    }
+    });
 }
 
 /// A transient unit is gone once it has stopped: nothing is stopped that could not be started again.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::remedy::{DAY, Kind, PROVE_WITHIN, storage_lost};
+use super::brakes::{DAY, storage_lost};
+use super::remedy::{Kind, PROVE_WITHIN};
 use super::runner::begun;
 use super::verdict::unusable;
 use super::{Memo, Runner, Spec};
