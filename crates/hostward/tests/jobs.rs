@@ -265,6 +265,37 @@ async fn a_link_to_what_is_roots_is_read_as_the_jobs_user() {
     assert!(matches!(&found[0].look, Some(Look::Failed { errno: 13, .. })), "{:?}", found[0].look);
 }
 
+#[tokio::test]
+async fn the_folders_of_those_that_run_failed_or_come_next_are_looked_at() {
+    let mut folders = Folders::new(&["runs", "failed", "next"]);
+    fs::set_permissions(folders.at("next"), Permissions::from_mode(0o755)).unwrap();
+    let job = |id: &str, state: &str, at: &str| {
+        format!(r#"{{"id": "{id}", "state": "{state}", "output": "{}"}}"#, folders.at(at).display())
+    };
+    let mut list =
+        vec![job("runs", "running", "runs"), job("failed", "failed", "failed"), job("gone", "failed", "no")];
+    // The first has no folder yet, and the ninth is not looked at.
+    list.push(job("0", "pending", "no"));
+    list.extend((1..9).map(|n| job(&n.to_string(), "retryable", "next")));
+    let list = script(&folders.at("runs"), &format!("echo '[{}]'", list.join(",")));
+    folders.q.from = Provider::Command(command(&list));
+    folders.q.progress.clear();
+    folders.q.runner.lock = None;
+    folders.q.output = Some(OutputQ { user: Some(NOBODY.into()), write: Write::Canary });
+    fs::set_permissions(folders.at("runs"), Permissions::from_mode(0o777)).unwrap();
+    let found = folders.look().await;
+    let errno = |job: &JobReading| match &job.look {
+        None => "none".to_owned(),
+        Some(Look::Answered(_)) => "0".to_owned(),
+        Some(Look::Failed { errno, .. }) => errno.to_string(),
+        Some(other) => format!("{other:?}"),
+    };
+    let found: Vec<String> = found.iter().map(|job| format!("{} {}", job.id, errno(job))).collect();
+    let next = ["1 13", "2 13", "3 13", "4 13", "5 13", "6 13", "7 13", "8 none"];
+    assert_eq!(found[..4], ["runs 0", "failed 0", "gone 2", "0 none"], "where nothing runs nothing is written");
+    assert_eq!(found[4..], next);
+}
+
 /// /tmp and /run/lock: root may not open another's file there to create it, and does not.
 #[tokio::test]
 async fn a_lock_of_another_user_in_a_sticky_folder_is_probed_and_one_that_cannot_be_counts_as_held() {

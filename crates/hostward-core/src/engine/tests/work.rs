@@ -182,6 +182,25 @@ fn a_cure_that_gains_nothing_is_not_repeated() {
     assert!(stage.run_until(Ms::days(2), |stage| stage.plans().len() == 4), "{:?}", stage.holds(&job("a")));
 }
 
+/// Nobody runs it, so that it cannot gain: its mark is tried once a day, for ever.
+#[test]
+fn what_nobody_runs_is_marked_once_a_day() {
+    let mut stage = Jobs::new(&[("a", Job::runs(By::Nobody, 0))]).on_stage(spec());
+    let mut days = Vec::new();
+    for _ in 0..8 {
+        for _ in 0..24 * 6 {
+            // Who takes it up dies at once.
+            let job = stage.scene.all.get_mut("a").unwrap();
+            (job.state, job.by) = (JobState::Running, By::Nobody);
+            stage.run_for(Ms::mins(10));
+        }
+        days.push(stage.plans().len());
+    }
+    assert_eq!(days[0], 3);
+    assert!(days.windows(2).skip(1).all(|days| days[1] - days[0] <= 1), "{days:?}");
+    assert!((8..=10).contains(days.last().unwrap()), "{days:?}");
+}
+
 /// What helps for a while each time is tried no more often than the day's cap allows.
 #[test]
 fn a_job_is_taken_up_three_times_a_day() {
