@@ -40,8 +40,8 @@ fn one_that_accepts_and_says_nothing_is_restarted_once() -> Result<()> {
     sandbox.sh("redis-cli set kept 42; redis-cli save")?;
     let pid = sandbox.property(Redis::UNIT, "MainPID")?;
     sandbox.sh(&format!("kill -STOP {pid}"))?;
-    guard.wait_reason("service.redis", "probe_silent", secs(20))?;
     assert_eq!(sandbox.property(Redis::UNIT, "SubState")?, "running", "systemd sees nothing");
+    guard.wait_reason("service.redis", "probe_silent", secs(20))?;
     assert_eq!(guard.wait_closed(secs(60))?, "proved");
     ensure!(Redis::answers(&sandbox)? && sandbox.property(Redis::UNIT, "MainPID")? != pid);
     assert_eq!(sandbox.sh("redis-cli get kept")?.trim(), "42");

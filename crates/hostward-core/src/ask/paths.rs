@@ -199,6 +199,15 @@ pub enum Look {
     Unasked(Fault),
 }
 
+impl Look {
+    /// There is no such folder.
+    pub fn is_absent(&self) -> bool {
+        /// errno(3).
+        const ENOENT: i32 = 2;
+        matches!(self, Look::Failed { call: Call::Open, errno: ENOENT, .. })
+    }
+}
+
 /// The call that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -185,7 +185,7 @@ impl Spec {
         for job in &reading.jobs {
             let runner = Runner::of(self, job, reading.worker.as_ref());
             let mut track = memo.tracks.remove(&job.id).unwrap_or_else(|| Track::new(asked));
-            track.lies(verdict::unusable(job).is_some(), job.state == JobState::Failed);
+            track.lies(verdict::lost(job), job.state == JobState::Failed);
             // Also when its record does not say so: it is a sibling that must not be stopped all the same.
             if job.state == JobState::Running || runner.runs() {
                 track.look(asked, &runner.run(job, reading.worker.as_ref()), &job.progress, self.agree);

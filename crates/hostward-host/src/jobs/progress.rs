@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hostward_core::ask::{
-    Call, Effort, Fault, Found, HttpQ, HttpReading, JobState, Look, Measure, PathQ, Picked, Reading, Source, Write,
+    Effort, Fault, Found, HttpQ, HttpReading, JobState, Look, Measure, PathQ, Picked, Reading, Source, Write,
 };
 use hostward_core::id::{Str, UnitName};
 use tokio::sync::Semaphore;
@@ -198,8 +198,7 @@ impl Pass<'_> {
 
 /// Who waits need not have a folder yet.
 fn is_to_come(job: &Job, look: &Look) -> bool {
-    let absent = rustix::io::Errno::NOENT.raw_os_error();
-    job.state.waits() && matches!(look, Look::Failed { call: Call::Open, errno, .. } if *errno == absent)
+    job.state.waits() && look.is_absent()
 }
 
 fn provided(entry: &Entry) -> Found {

@@ -16,6 +16,7 @@ use crate::watch::job::Spec;
 
 const ENOTCONN: i32 = 107;
 const EROFS: i32 = 30;
+const ENOENT: i32 = 2;
 
 /// Counts of the job rise by this a minute: it is well.
 const WELL: u64 = 60;
@@ -282,19 +283,20 @@ fn a_job_on_lost_storage_is_not_the_one_that_is_broken() {
 #[test]
 fn a_job_that_lost_storage_failed_is_taken_up_once_it_is_back() {
     let broken = Job { state: JobState::Failed, ..Job::runs(By::Nobody, 0) };
-    let jobs = [("a", Job::runs(By::Worker, WELL)), ("b", broken), ("c", Job::runs(By::Worker, WELL))];
-    let mut stage = Jobs::new(&jobs).on_stage(spec());
-    for name in ["a", "b"] {
-        stage.scene.all.get_mut(name).unwrap().errno = Some(ENOTCONN);
+    let well = || Job::runs(By::Worker, WELL);
+    let mut stage = Jobs::new(&[("a", well()), ("b", broken), ("c", well()), ("d", well())]).on_stage(spec());
+    // One of them has not made its folder yet.
+    for (name, errno) in [("a", ENOTCONN), ("b", ENOTCONN), ("d", ENOENT)] {
+        stage.scene.all.get_mut(name).unwrap().errno = Some(errno);
     }
     stage.run_for(Ms::mins(10));
-    for name in ["a", "c"] {
+    for name in ["a", "c", "d"] {
         let failed = stage.scene.all.get_mut(name).unwrap();
         (failed.state, failed.by) = (JobState::Failed, By::Nobody);
     }
     stage.run_for(Ms::hours(2));
     assert_eq!(stage.did, Vec::<String>::new(), "it would fail again");
-    for name in ["a", "b"] {
+    for name in ["a", "b", "d"] {
         stage.scene.all.get_mut(name).unwrap().errno = None;
     }
     falls(&mut stage, "a", Code::Interrupted);

@@ -35,7 +35,7 @@ pub(super) struct Track {
     run: Option<Str>,
     /// It had not failed at the last look.
     intact: bool,
-    /// Its folder could not be used when it was last seen intact, or was lost when it was first seen to have failed.
+    /// Its folder was lost when it was last seen intact, or when it was first seen to have failed.
     struck: bool,
     /// Its window began.
     since: Now,
@@ -92,10 +92,10 @@ impl Track {
         }
     }
 
-    /// Its folder cannot be used. A job that fails then is not the one to blame; one that had failed before is.
-    pub(super) fn lies(&mut self, unusable: bool, failed: bool) {
+    /// A job that fails while its folder is lost is not the one to blame; one that had failed before is.
+    pub(super) fn lies(&mut self, lost: bool, failed: bool) {
         let blamed = failed && !self.intact;
-        self.struck = if failed { self.struck || unusable && !blamed } else { unusable };
+        self.struck = if failed { self.struck || lost && !blamed } else { lost };
         self.intact = !failed;
     }
 

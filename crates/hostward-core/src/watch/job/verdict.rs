@@ -70,6 +70,11 @@ pub(super) fn unusable(job: &JobReading) -> Option<String> {
     infrastructure(job).or_else(|| unwritable(job))
 }
 
+/// The same, of what was there: a folder that is not there yet was not lost.
+pub(super) fn lost(job: &JobReading) -> bool {
+    infrastructure(job).is_some() || unwritable(job).is_some() && !job.look.as_ref().is_some_and(Look::is_absent)
+}
+
 /// A call on its folder or its files came back as from storage that is gone, or does not come back.
 fn infrastructure(job: &JobReading) -> Option<String> {
     let folder = match &job.look {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::base::{Base, Standing, outlived};
 use super::{HotPath, Last, Memo, Spec, key, path, refit};
-use crate::ask::{Call, Look, PathReading};
+use crate::ask::{Look, PathReading};
 use crate::hold::{Circuit, chargeable, circuit, tried};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName};
 use crate::judge::Code;
@@ -169,7 +169,7 @@ impl Spec {
                 none(format!("somebody mounted something else at {shown}: theirs to unmount"))
             }
             Code::WrongSource => self.wrong_bind(seen).map_or(Ok(vec![Kind::Rebind]), none),
-            Code::Stale | Code::Hung | Code::Missing if no_such_folder(seen) => {
+            Code::Stale | Code::Hung | Code::Missing if seen.look.is_absent() => {
                 none(format!("there is no folder {shown} to mount anything at"))
             }
             Code::Hung if let Some(other) = seen.on.as_ref().and_then(|on| last.answering.get(&on.device)) => {
@@ -349,13 +349,6 @@ impl Spec {
 
 pub(super) fn heal(patient: &Patient<'_>, kind: Kind) -> Heal {
     Heal::new(patient.target.clone(), kind.rung(), patient.code.label())
-}
-
-/// The mount point itself does not exist: nothing could be mounted there.
-fn no_such_folder(seen: &PathReading) -> bool {
-    /// errno(3).
-    const ENOENT: i32 = 2;
-    matches!(seen.look, Look::Failed { call: Call::Open, errno: ENOENT, .. })
 }
 
 /// A mount point at which only systemd knows when to mount: an unmount and a fence would be beneath its next mount.
