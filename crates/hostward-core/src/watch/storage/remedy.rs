@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::base::{Base, Standing, outlived};
 use super::{HotPath, Last, Memo, Spec, key, path, refit};
-use crate::ask::{Look, PathReading};
+use crate::ask::PathReading;
 use crate::hold::{Circuit, chargeable, circuit, tried};
 use crate::id::{Resource, Rung, Str, TargetId, UnitName};
 use crate::judge::Code;
