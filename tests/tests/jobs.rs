@@ -120,12 +120,13 @@ fn who_holds_a_lock_runs_it_and_the_newest_log_tells() -> Result<()> {
     Ok(())
 }
 
-/// S11: no statistics at all is a stall; three recoveries without gain are the last.
+/// S11: no statistics at all is a stall; three recoveries without gain are the last. D3: and in nobody's way.
 #[test]
 fn a_cure_that_gains_nothing_ends_with_a_person() -> Result<()> {
     let sandbox = Sandbox::boot("jobs-s11")?;
     let jobs = Jobs::install(&sandbox)?;
     jobs.start_own("cursed")?;
+    jobs.start_own("other")?;
     jobs.does("cursed", "quiet")?;
     sandbox.sh("rm /srv/work/cursed/logs/*; touch /srv/work/cursed/cursed; systemctl restart crawl@cursed")?;
     let guard = Guard::started(&sandbox, &Jobs::config())?;
@@ -136,7 +137,10 @@ fn a_cure_that_gains_nothing_ends_with_a_person() -> Result<()> {
     sandbox.wait_until("the third to be made", secs(20), || Ok(jobs.recoveries("cursed")? == 3))?;
     let plans = guard.job_plans("job/cursed")?;
     ensure!(plans.len() == 3, "{plans:?}");
-    sandbox.never("a fourth recovery", secs(15), || Ok(guard.job_plans("job/cursed")?.len() > 3))?;
+    jobs.does("other", "stall")?;
+    sandbox.wait_until("the one after it to be recovered", secs(40), || Ok(jobs.recoveries("other")? == 1))?;
+    jobs.progresses("other")?;
+    sandbox.never("a fourth recovery", secs(5), || Ok(guard.job_plans("job/cursed")?.len() > 3))?;
     ensure!(jobs.active("crawl@cursed")? == "active" && jobs.recoveries("cursed")? == 3, "its runner is resumed");
     Ok(())
 }

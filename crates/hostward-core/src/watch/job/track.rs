@@ -34,8 +34,10 @@ pub(super) struct Track {
     /// What this run is told from others by; none while it does not run.
     run: Option<Str>,
     /// It had not failed at the last look.
+    #[serde(default)]
     intact: bool,
     /// Its folder was lost when it was last seen intact, or when it was first seen to have failed.
+    #[serde(default)]
     struck: bool,
     /// Its window began.
     since: Now,
