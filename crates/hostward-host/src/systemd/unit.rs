@@ -7,7 +7,7 @@ use hostward_core::ask::{Active, Answer, Fault, Load, Reading, UnitReading};
 use hostward_core::id::UnitName;
 use hostward_core::time::Ms;
 use rustix::time::{ClockId, clock_gettime};
-use zbus::{OwnedObjectPath, Variant};
+use zbus::{OwnedObjectPath, OwnedVariant, Variant};
 
 use super::call::CallError;
 use super::{Systemd, path};
@@ -47,19 +47,23 @@ impl Systemd {
 
     /// What a service last said of itself: sd_notify(3), STATUS=. Empty: nothing, or there is no such unit.
     pub async fn status_text(&self, name: &UnitName) -> Result<String, Fault> {
-        let Some(row) = self.row(name).await? else { return Ok(String::new()) };
-        match self.property(row.path.as_str(), "org.freedesktop.systemd1.Service", "StatusText").await {
-            Err(e) if e.is_absent() => Ok(String::new()),
-            text => Ok(text?),
-        }
+        Ok(self.of_service(name, "StatusText").await?.unwrap_or_default())
     }
 
     /// One of the numbers that systemd accounts for: `CPUUsageNSec`. None: there is no such unit, or it accounts for none.
     pub async fn accounted(&self, name: &UnitName, property: &str) -> Result<Option<u64>, Fault> {
+        Ok(self.of_service(name, property).await?.filter(|number| *number != u64::MAX))
+    }
+
+    /// None: there is no such service.
+    async fn of_service<R>(&self, name: &UnitName, property: &str) -> Result<Option<R>, Fault>
+    where
+        R: TryFrom<OwnedVariant, Error = zbus::Error>,
+    {
         let Some(row) = self.row(name).await? else { return Ok(None) };
         match self.property(row.path.as_str(), "org.freedesktop.systemd1.Service", property).await {
             Err(e) if e.is_absent() => Ok(None),
-            number => Ok(Some(number?).filter(|number| *number != u64::MAX)),
+            value => Ok(Some(value?)),
         }
     }
 
